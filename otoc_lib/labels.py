@@ -26,7 +26,7 @@ class LabelSet:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """Class index of a class name; KeyError-free: returns IGNORE for a name outside the benchmark."""
+        """Class index of a class name; IGNORE for a name outside the benchmark."""
         return self.names.index(name) if name in self.names else IGNORE
 
     def from_file_ids(self, ids: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ class LabelSet:
         return np.where(ids >= 0, table[np.maximum(ids, 0)], np.int16(IGNORE)).astype(np.int16)
 
     def to_file_ids(self, labels: np.ndarray, unlabelled: int = 0) -> np.ndarray:
-        """Map class indices, any integer array, to the dataset's own label ids, int32; IGNORE becomes ``unlabelled``."""
+        """Map class indices, any integer array, to the dataset's label ids, int32; IGNORE becomes ``unlabelled``."""
         labels = np.asarray(labels)
         table = np.array(self.file_ids, dtype=np.int32)
         return np.where(labels >= 0, table[np.maximum(labels, 0)], np.int32(unlabelled)).astype(np.int32)

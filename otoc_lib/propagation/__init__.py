@@ -1,0 +1,6 @@
+"""Graph propagation over super-voxels (section 3.3 of the paper): pooling, pairwise kernel, mean field."""
+
+from otoc_lib.propagation.graph import combine, mean_field, pairwise_kernel, standardise
+from otoc_lib.propagation.pooling import pool_mean
+
+__all__ = ["combine", "mean_field", "pairwise_kernel", "pool_mean", "standardise"]
