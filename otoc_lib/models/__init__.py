@@ -1,0 +1,1 @@
+"""Networks: the 3D U-Net, the relation network and its prototype bank."""

@@ -1,0 +1,111 @@
+"""The 3D U-Net of submanifold sparse convolutions (Graham et al. 2018) in the form PointGroup and the paper use."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from otoc_lib.sparse import InverseConv3d, SparseTensor, StridedConv3d, SubmanifoldConv3d
+
+
+class BatchNormReLU(nn.BatchNorm1d):
+    """Batch normalisation over the voxels of the batch, then ReLU; [V, C] to [V, C].
+
+    A single voxel has no variance: a coarse level that holds one in the whole batch uses the running statistics.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, eps=1e-4, momentum=0.1)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        batch_statistics = self.training and len(x.features) > 1
+        normal = F.batch_norm(
+            x.features,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            batch_statistics,
+            self.momentum,
+            self.eps,
+        )
+        return x.with_features(F.relu(normal))
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block of two 3x3x3 convolutions; a linear skip where the widths differ."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else nn.Linear(in_channels, out_channels, bias=False)
+        self.body = nn.Sequential(
+            BatchNormReLU(in_channels),
+            SubmanifoldConv3d(in_channels, out_channels),
+            BatchNormReLU(out_channels),
+            SubmanifoldConv3d(out_channels, out_channels),
+        )
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        y = self.body(x)
+        return y.with_features(y.features + self.skip(x.features))
+
+
+class UNetLevel(nn.Module):
+    """Blocks at one resolution around everything coarser: blocks, down, the coarser levels, up, concatenation, blocks.
+
+    ``channels`` lists the widths of this and all coarser levels. [V, C] to [V, C] with C = channels[0].
+    """
+
+    def __init__(self, channels: list[int], blocks: int):
+        super().__init__()
+        width, *coarser = channels
+        self.head = nn.Sequential(*(ResidualBlock(width, width) for _ in range(blocks)))
+        self.coarser = None
+        if coarser:
+            self.down = nn.Sequential(BatchNormReLU(width), StridedConv3d(width, coarser[0]))
+            self.coarser = UNetLevel(coarser, blocks)
+            self.up = nn.Sequential(BatchNormReLU(coarser[0]), InverseConv3d(coarser[0], width))
+            self.tail = nn.Sequential(*(ResidualBlock(width if i else 2 * width, width) for i in range(blocks)))
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        x = self.head(x)
+        if self.coarser is None:
+            return x
+        y = self.up(self.coarser(self.down(x)))
+        return self.tail(x.with_features(torch.cat([x.features, y.features], 1)))
+
+
+class UNet(nn.Module):
+    """3D U-Net backbone with an optional linear classifier.
+
+    Args:
+        in_channels: features per voxel; 6 for colour and position.
+        width: channels m of the finest level; level l (from 1) has l * m.
+        levels: resolutions, each half of the one before.
+        blocks: residual blocks per level on each side.
+        num_classes: outputs of the classifier, or None for the backbone alone.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 6,
+        width: int = 32,
+        levels: int = 7,
+        blocks: int = 2,
+        num_classes: int | None = 20,
+    ):
+        super().__init__()
+        self.stem = SubmanifoldConv3d(in_channels, width)
+        self.pyramid = UNetLevel([width * (level + 1) for level in range(levels)], blocks)
+        self.norm = BatchNormReLU(width)
+        self.classifier = None if num_classes is None else nn.Linear(width, num_classes)
+
+    def forward(self, x: SparseTensor) -> tuple[Tensor, Tensor | None]:
+        """Features [V, width] after the last BN-ReLU and logits [V, num_classes] or None, per voxel of ``x``."""
+        features = self.norm(self.pyramid(self.stem(x))).features
+        return features, None if self.classifier is None else self.classifier(features)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable numbers in a module."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -1,0 +1,19 @@
+"""Sparse 3-D convolution: one layer API, the same parameters, three interchangeable back ends.
+
+``torch`` is the plain PyTorch oracle, ``numba`` the fast CPU kernel, ``spconv`` the CUDA route.
+"""
+
+from otoc_lib.sparse.backend import set_backend
+from otoc_lib.sparse.layers import InverseConv3d, StridedConv3d, SubmanifoldConv3d
+from otoc_lib.sparse.maps import KernelMap, Pyramid
+from otoc_lib.sparse.tensor import SparseTensor
+
+__all__ = [
+    "InverseConv3d",
+    "KernelMap",
+    "Pyramid",
+    "SparseTensor",
+    "StridedConv3d",
+    "SubmanifoldConv3d",
+    "set_backend",
+]
