@@ -1,0 +1,1 @@
+"""Clicks: simulated or read, written, and spread over super-voxels."""

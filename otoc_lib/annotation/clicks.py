@@ -1,0 +1,248 @@
+"""One click per object: simulate, write, read, and spread over super-voxels as initial labels."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE
+from otoc_lib.scene import Scene
+from otoc_lib.store import write_aside
+
+COLUMNS = ("scene", "point", "x", "y", "z", "class", "object")
+
+# A click further than this from the point it names was made on other geometry.
+POSITION_TOLERANCE = 0.01  # metres
+
+# What the tables call furniture is everything else.
+STRUCTURE = ("wall", "floor", "ceiling")
+
+
+@dataclass(frozen=True, eq=False)
+class Clicks:
+    """The K clicks of one scene; no point is clicked twice."""
+
+    points: np.ndarray  # int64 [K] vertex indices
+    classes: np.ndarray  # int16 [K] class indices
+    objects: np.ndarray  # int32 [K] instance ids, -1 unknown
+
+    def __post_init__(self) -> None:
+        for field, dtype in (("points", np.int64), ("classes", np.int16), ("objects", np.int32)):
+            array = np.array(getattr(self, field), dtype=dtype)
+            array.flags.writeable = False
+            object.__setattr__(self, field, array)
+        if self.points.ndim != 1 or not self.points.shape == self.classes.shape == self.objects.shape:
+            raise OtocError("clicks: points, classes and objects must be lists of one length")
+        if len(np.unique(self.points)) < len(self.points):
+            raise OtocError("clicks: a point is clicked twice; keep one click a point")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def simulate_clicks(scene: Scene, per_object: int, seed: int) -> Clicks:
+    """Click points drawn uniformly, without replacement, from each object of a benchmark class.
+
+    Args:
+        scene: needs labels and instances. An object's class is the commonest label of its points; objects without a
+            labelled point are not clicked.
+        per_object: clicks an object (all its points where it has fewer).
+        seed: not negative; together with the scene's name it fixes the draw.
+
+    Returns:
+        Clicks, ordered by object.
+    """
+    if per_object < 1 or seed < 0:
+        raise OtocError(f"per_object ({per_object}) must be at least 1 and seed ({seed}) at least 0")
+    if scene.labels is None or scene.instances is None:
+        raise OtocError(f"scene {scene.name}: has no labels or instances to simulate clicks from; give it a clicks.csv")
+    num_classes = len(scene.label_set)
+    labelled = (scene.instances >= 0) & (scene.labels >= 0)
+    votes = np.bincount(
+        scene.instances[labelled].astype(np.int64) * num_classes + scene.labels[labelled],
+        minlength=scene.num_objects * num_classes,
+    ).reshape(-1, num_classes)  # [objects, C]
+    if not votes.any():
+        raise OtocError(f"scene {scene.name}: has no object of a benchmark class to click; leave this room out")
+
+    # Shuffle the points, bring those of one object together, and take the first few of each.
+    order = np.random.default_rng([seed, *scene.name.encode()]).permutation(scene.num_points)
+    order = order[np.argsort(scene.instances[order], kind="stable")]
+    objects = scene.instances[order]
+    rank = np.arange(len(order)) - np.searchsorted(objects, objects)  # place of each point within its object
+    chosen = (objects >= 0) & votes.any(axis=1)[objects] & (rank < per_object)
+    return Clicks(order[chosen], votes.argmax(axis=1)[objects[chosen]], objects[chosen])
+
+
+def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> None:
+    """Write clicks.csv: scene, point, x, y, z (metres, in file coordinates), class name, object.
+
+    Args:
+        clicks: scene name -> its clicks.
+        scenes: the scenes of these names; their order is the file's.
+    """
+    unknown = set(clicks) - {scene.name for scene in scenes}
+    if unknown:
+        raise OtocError(f"clicks: no scene is given for {', '.join(sorted(unknown))}")
+    with write_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for scene in scenes:
+            if scene.name not in clicks:
+                continue
+            made = clicks[scene.name]
+            positions = scene.coords[made.points] + scene.origin  # [K, 3]
+            for point, xyz, label, instance in zip(made.points, positions, made.classes, made.objects, strict=True):
+                position = (f"{value:.6f}" for value in xyz)
+                writer.writerow((scene.name, point, *position, scene.label_set.names[label], instance))
+
+
+def read_clicks(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
+    """Read a clicks.csv, whoever made it.
+
+    Args:
+        path: file with the columns that ``write_clicks`` writes; object is -1 where it is unknown.
+        scenes: the scenes it may speak of.
+
+    Returns:
+        Scene name -> clicks, for every one of the scenes; one that the file does not mention has no clicks.
+
+    Raises:
+        OtocError: naming file and line, for an unknown scene or class, a number that is none, a point that the scene
+            does not have, that lies elsewhere than the file says, or that is clicked twice.
+    """
+    scene_of = {scene.name: scene for scene in scenes}
+    found: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in scene_of}  # scene -> point -> class, object
+    for line, row in _read_rows(path):
+        try:
+            name, point, label, instance = _parse_row(row, scene_of)
+            if point in found[name]:
+                raise OtocError(f"point {point} of {name} is clicked a second time; keep one of the lines")
+        except OtocError as error:
+            raise OtocError(f"{path}, line {line}: {error}") from error
+        found[name][point] = (label, instance)
+    return {
+        name: Clicks(list(rows), [label for label, _ in rows.values()], [instance for _, instance in rows.values()])
+        for name, rows in found.items()
+    }
+
+
+def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
+    """Initial labels, int16 [N]: every clicked super-voxel takes its class whole, IGNORE elsewhere.
+
+    Where several classes are clicked in one super-voxel, the class with most clicks wins; on a tie the class of the
+    click nearest to the super-voxel's centroid does, then the first class. Clicked points keep their own class.
+    """
+    hit = scene.supervoxels[clicks.points]  # [K] clicked super-voxels
+    sizes = np.bincount(scene.supervoxels)
+    sums = [np.bincount(scene.supervoxels, weights=scene.coords[:, axis]) for axis in range(3)]
+    centroids = np.stack(sums, axis=1) / sizes[:, None]  # [M, 3]
+    distances = np.linalg.norm(scene.coords[clicks.points] - centroids[hit], axis=1)  # [K]
+    pairs = hit.astype(np.int64) * len(scene.label_set) + clicks.classes
+    _, pair, counts = np.unique(pairs, return_inverse=True, return_counts=True)
+
+    order = np.lexsort((clicks.classes, distances, -counts[pair], hit))  # the winner of each super-voxel comes first
+    winners = order[np.unique(hit[order], return_index=True)[1]]
+    class_of = np.full(scene.num_supervoxels, IGNORE, dtype=np.int16)  # [M]
+    class_of[hit[winners]] = clicks.classes[winners]
+    labels = class_of[scene.supervoxels]
+    labels[clicks.points] = clicks.classes
+    return labels
+
+
+def label_statistics(scenes: list[Scene], labels: dict[str, np.ndarray]) -> dict:
+    """How much of the scenes is labelled, and how well.
+
+    Args:
+        scenes: with their true labels, all of one label set.
+        labels: scene name -> int16 [N] class index or IGNORE.
+
+    Returns:
+        covered_percent: labelled points, of all points.
+        accuracy_percent: right labels, of the labelled points that have a true class.
+        furniture_covered_percent, furniture_accuracy_percent: the same among points whose true class is neither wall,
+            floor nor ceiling.
+        per_class_accuracy_percent: list [C], right labels of the labelled points of each true class.
+        A share of nothing is None.
+    """
+    if not scenes:
+        raise OtocError("label statistics need at least one scene")
+    label_set = scenes[0].label_set
+    num_points = num_labelled = 0
+    total, labelled, right = np.zeros((3, len(label_set)), dtype=np.int64)  # points of each true class
+    for scene in scenes:
+        given = labels[scene.name]
+        if scene.labels is None or given.shape != scene.labels.shape:
+            raise OtocError(f"scene {scene.name}: needs its true labels, and as many labels as points to judge")
+        known, covered = scene.labels >= 0, given >= 0
+        num_points += scene.num_points
+        num_labelled += int(covered.sum())
+        for counts, chosen in ((total, known), (labelled, known & covered), (right, known & (given == scene.labels))):
+            counts += np.bincount(scene.labels[chosen], minlength=len(label_set))
+    furniture = np.array([name not in STRUCTURE for name in label_set.names])
+    return {
+        "covered_percent": _percent(num_labelled, num_points),
+        "accuracy_percent": _percent(right.sum(), labelled.sum()),
+        "furniture_covered_percent": _percent(labelled[furniture].sum(), total[furniture].sum()),
+        "furniture_accuracy_percent": _percent(right[furniture].sum(), labelled[furniture].sum()),
+        "per_class_accuracy_percent": [_percent(*counts) for counts in zip(right, labelled, strict=True)],
+    }
+
+
+def expansion_statistics(scenes: list[Scene], clicks: dict[str, Clicks]) -> dict:
+    """``label_statistics`` of the expanded clicks, with clicks_per_scene and the number of scenes."""
+    return {
+        "scenes": len(scenes),
+        "clicks_per_scene": sum(len(clicks[scene.name]) for scene in scenes) / max(len(scenes), 1),
+        **label_statistics(scenes, {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in scenes}),
+    }
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return 100 * int(part) / int(whole) if whole else None
+
+
+def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and columns of every click in the file."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+            if missing:
+                raise OtocError(f"{path}, line 1: no column {', '.join(missing)}; the file needs {', '.join(COLUMNS)}")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise OtocError(f"{path}, line {reader.line_num}: needs {len(reader.fieldnames)} fields")
+                yield reader.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OtocError(f"{path}: cannot be read as a table of clicks ({error})") from error
+
+
+def _parse_row(row: dict[str, str], scene_of: dict[str, Scene]) -> tuple[str, int, int, int]:
+    """Scene name, point, class index and object of one row."""
+    if row["scene"] not in scene_of:
+        raise OtocError(f"unknown scene {row['scene']!r}; these clicks are read for {len(scene_of)} other scenes")
+    scene = scene_of[row["scene"]]
+    point, instance = _number(row, "point", int), _number(row, "object", int)
+    if not 0 <= point < scene.num_points:
+        raise OtocError(f"point {point} is outside 0..{scene.num_points - 1}, the points of {scene.name}")
+    label = scene.label_set.index(row["class"])
+    if label == IGNORE:
+        raise OtocError(f"unknown class {row['class']!r}; the classes are {', '.join(scene.label_set.names)}")
+    if instance < -1 or (scene.instances is not None and instance >= scene.num_objects):
+        raise OtocError(f"object {instance} is not one of {scene.name}; write -1 where it is unknown")
+    position = np.array([_number(row, axis, float) for axis in "xyz"])
+    distance = np.linalg.norm(scene.coords[point] + scene.origin - position)
+    if not distance <= POSITION_TOLERANCE:
+        raise OtocError(f"point {point} of {scene.name} lies {distance:.2f} m from x, y, z: clicks of other data")
+    return scene.name, point, label, instance
+
+
+def _number(row: dict[str, str], column: str, kind: type) -> float:
+    try:
+        return kind(row[column])
+    except ValueError as error:
+        raise OtocError(f"{column} is {row[column]!r}, not a{' whole' if kind is int else ''} number") from error

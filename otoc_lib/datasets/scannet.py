@@ -1,0 +1,237 @@
+"""Reader of the official ScanNet-v2 layout, which the bundled rooms are unpacked to as well.
+
+``<root>/scannetv2-labels.combined.tsv`` maps raw category names to NYU40 ids, ``<root>/splits/scannetv2_<split>.txt``
+list scene names, and ``<root>/scans/<id>/`` (or ``scans_test/<id>/``, without labels) holds for every scene
+``<id>_vh_clean_2.ply`` (points), ``<id>_vh_clean_2.0.010000.segs.json`` (super-voxels),
+``<id>_vh_clean_2.labels.ply`` (NYU40 ids) and ``<id>.aggregation.json`` (objects as lists of super-voxels).
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from plyfile import PlyData, PlyParseError
+
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import SCANNET20
+from otoc_lib.scene import Scene, densify
+
+SPLITS = ("train", "val", "val_novel", "test")
+
+# NYU40 ids, with 0 for unannotated. The release itself holds two stray ids, in scene0270_00, scene0270_02 (50) and
+# scene0384_00 (149); they are no benchmark class.
+VALID_LABEL_IDS = (*range(41), 50, 149)
+
+# ScanNet's faces are triangles. Knowing it lets plyfile map them instead of reading them one by one.
+TRIANGLES = {"face": {"vertex_indices": 3, "vertex_index": 3}}
+
+
+def list_scenes(root: Path, split: str) -> list[str]:
+    """Names of the scenes of a split ("train", "val", "val_novel" or "test"), in the order of the list on disk."""
+    if split not in SPLITS:
+        raise OtocError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
+    path = _root(root) / "splits" / f"scannetv2_{split}.txt"
+    names = _read_text(path).split()
+    if not names or len(set(names)) < len(names):
+        raise OtocError(f"{path}: lists no scene, or one of them twice; it needs one name a line")
+    return names
+
+
+def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
+    """Read one scene. Point order is the vertex order of the file.
+
+    Args:
+        root: folder that holds ``scans/`` and ``scannetv2-labels.combined.tsv``.
+        name: scene id, such as "scene0000_00".
+        with_labels: read labels and instances; scenes in ``scans_test/`` have none either way.
+
+    Returns:
+        The scene, centred on the mean of its points. Its instances are the annotated objects of the benchmark classes,
+        in the order of the aggregation file; points of other objects have instance -1 and label IGNORE.
+
+    Raises:
+        OtocError: a file is missing, damaged or contradicts another one; the message names it.
+    """
+    folder = _root(root) / "scans" / name
+    if not folder.is_dir():
+        folder, with_labels = _root(root) / "scans_test" / name, False
+    if not folder.is_dir():
+        raise OtocError(f"{folder.parent.parent}: has neither scans/{name} nor scans_test/{name}; check the data root")
+
+    mesh_path = folder / f"{name}_vh_clean_2.ply"
+    points, colors = _read_points(mesh_path)
+    segments_path = folder / f"{name}_vh_clean_2.0.010000.segs.json"
+    segments = _read_segments(segments_path)
+    if len(segments) != len(points):
+        raise OtocError(
+            f"{segments_path}: {len(segments)} segIndices for the {len(points)} vertices of {mesh_path.name}; "
+            "the two files are not of one release, copy both again"
+        )
+    labels = instances = None
+    if with_labels:
+        labels = _read_labels(folder / f"{name}_vh_clean_2.labels.ply", len(points))
+        aggregation_path = folder / f"{name}.aggregation.json"
+        if not aggregation_path.exists() and (folder / f"{name}_vh_clean.aggregation.json").exists():
+            aggregation_path = folder / f"{name}_vh_clean.aggregation.json"
+        categories = _read_categories(_root(root) / "scannetv2-labels.combined.tsv")
+        instances = _read_instances(aggregation_path, segments, categories)
+
+    origin = points.mean(axis=0)
+    return Scene(
+        name=name,
+        coords=(points - origin).astype(np.float32),
+        colors=colors,
+        supervoxels=densify(segments),
+        labels=labels,
+        instances=instances,
+        origin=origin,
+        label_set=SCANNET20,
+    )
+
+
+def _read_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates, float64 [N, 3], and colours, uint8 [N, 3], of the vertices."""
+    vertices = _read_vertices(path, ("x", "y", "z", "red", "green", "blue"))
+    points = np.stack([vertices[axis] for axis in "xyz"], axis=1).astype(np.float64)
+    colors = np.stack([vertices[channel] for channel in ("red", "green", "blue")], axis=1)
+    if len(points) == 0:
+        raise OtocError(f"{path}: holds no vertices; leave this room out or copy the file again")
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if bad.size:
+        raise OtocError(
+            f"{path}: {bad.size} vertices have a NaN or infinite coordinate, the first is {bad[0]}; repair it"
+        )
+    if colors.dtype != np.uint8:
+        raise OtocError(f"{path}: red, green and blue are {colors.dtype}; write them as uchar 0..255")
+    return points, colors
+
+
+def _read_labels(path: Path, num_points: int) -> np.ndarray:
+    """Class indices, int16 [N], of the vertices."""
+    ids = _read_vertices(path, ("label",))["label"]
+    if len(ids) != num_points:
+        raise OtocError(f"{path}: {len(ids)} vertices, but the mesh beside it has {num_points}; copy both again")
+    bad = np.flatnonzero(~np.isin(ids, VALID_LABEL_IDS))
+    if bad.size:
+        raise OtocError(f"{path}: vertex {bad[0]} has label {ids[bad[0]]}, which is no NYU40 id 0..40")
+    labels = SCANNET20.from_file_ids(ids)
+    if (labels < 0).all():
+        raise OtocError(f"{path}: no point has one of the {len(SCANNET20)} benchmark classes; leave this room out")
+    return labels
+
+
+def _read_segments(path: Path) -> np.ndarray:
+    """Raw segment ids, int64 [N], not dense."""
+    return _whole_numbers(path, _member(path, _read_json(path), "segIndices", list))
+
+
+def _read_instances(path: Path, segments: np.ndarray, categories: dict[str, int]) -> np.ndarray:
+    """Object of every vertex, int32 [N]: dense ids of the objects of the benchmark classes, -1 elsewhere.
+
+    Args:
+        path: the aggregation file.
+        segments: int64 [N] raw segment ids of the vertices.
+        categories: raw category name -> NYU40 id.
+    """
+    raw_ids, supervoxels = np.unique(segments, return_inverse=True)
+    group_of = np.full(len(raw_ids), -1)  # [M]
+    instance_of_group = []
+    num_objects = 0
+    seen = set()
+    for number, group in enumerate(_member(path, _read_json(path), "segGroups", list)):
+        category = _member(path, group, "label", str)
+        if category not in categories:
+            raise OtocError(
+                f"{path}: segGroups[{number}] has the unknown category {category!r}; "
+                "add it to scannetv2-labels.combined.tsv or correct it"
+            )
+        is_object = categories[category] in SCANNET20.file_ids
+        instance_of_group.append(num_objects if is_object else -1)
+        members = np.unique(_whole_numbers(path, _member(path, group, "segments", list)))
+        if members.size == 0 or members.tobytes() in seen:  # scene0217_00 lists every group twice
+            continue
+        seen.add(members.tobytes())
+        rows = np.searchsorted(raw_ids, members).clip(max=len(raw_ids) - 1)  # [S] super-voxels of this object
+        if (raw_ids[rows] != members).any():
+            missing = members[raw_ids[rows] != members][0]
+            raise OtocError(f"{path}: segment {missing} of segGroups[{number}] is not in the segs.json beside it")
+        taken = rows[group_of[rows] >= 0]
+        if taken.size:
+            raise OtocError(
+                f"{path}: segment {raw_ids[taken[0]]} belongs to both segGroups[{group_of[taken[0]]}] and "
+                f"segGroups[{number}]; give it to one of them"
+            )
+        group_of[rows] = number
+        num_objects += is_object
+    return np.array([*instance_of_group, -1], dtype=np.int32)[group_of][supervoxels]  # group -1 picks the last, -1
+
+
+def _read_categories(path: Path) -> dict[str, int]:
+    """Raw category name -> NYU40 id."""
+    rows = csv.DictReader(_read_text(path).splitlines(), delimiter="\t")
+    missing = {"raw_category", "nyu40class", "nyu40id"} - set(rows.fieldnames or ())
+    if missing:
+        raise OtocError(f"{path}: has no column {', '.join(sorted(missing))}; copy the file of the release again")
+    try:
+        return {row["raw_category"]: int(row["nyu40id"]) for row in rows}
+    except (TypeError, ValueError, csv.Error) as error:
+        raise OtocError(f"{path}, line {rows.line_num}: no whole number in column nyu40id ({error})") from error
+
+
+def _root(root: Path) -> Path:
+    root = Path(root)
+    if not root.is_dir():
+        raise OtocError(f"data root {root}: no such folder; set it to the folder that holds scans/ and splits/")
+    return root
+
+
+def _read_vertices(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The named vertex properties, each [N]; others are left alone."""
+    _require(path)
+    try:
+        ply = PlyData.read(str(path), known_list_len=TRIANGLES)
+    except (PlyParseError, ValueError) as error:
+        raise OtocError(f"{path}: damaged or truncated PLY ({error}); copy it again") from error
+    data = ply["vertex"].data if "vertex" in ply else np.empty(0, dtype=[])
+    missing = [name for name in names if name not in (data.dtype.names or ()) or data.dtype[name].kind not in "fiu"]
+    if missing:
+        raise OtocError(f"{path}: the vertices have no numeric {', '.join(missing)}; the file needs {', '.join(names)}")
+    return {name: np.array(data[name]) for name in names}
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise OtocError(f"{path}: damaged or truncated JSON ({error}); copy it again") from error
+
+
+def _member(path: Path, value: Any, key: str, kind: type) -> Any:
+    if not isinstance(value, dict) or not isinstance(value.get(key), kind):
+        raise OtocError(f"{path}: lacks a {kind.__name__} {key!r} that the official layout has; copy it again")
+    return value[key]
+
+
+def _whole_numbers(path: Path, values: list) -> np.ndarray:
+    try:
+        numbers = np.array(values, dtype=None if values else np.int64)
+    except ValueError:  # ragged
+        numbers = np.empty(0, dtype=object)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise OtocError(f"{path}: holds something else than whole numbers among its segments; copy it again")
+    return numbers.astype(np.int64)
+
+
+def _read_text(path: Path) -> str:
+    _require(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise OtocError(f"{path}: not a text file ({error}); copy it again") from error
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise OtocError(f"{path}: no such file; check the data root, or copy the file there")

@@ -1,0 +1,123 @@
+"""Scene: the arrays of one room, checked on construction and never changed afterwards."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
+from otoc_lib.store import write_aside
+
+
+def densify(ids: np.ndarray) -> np.ndarray:
+    """Renumber arbitrary integer ids [N] as int32 0..M-1 [N], in the order of the sorted raw ids."""
+    return np.unique(ids, return_inverse=True)[1].astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One room: N points in the vertex order of their file, M super-voxels, and labels where they are known.
+
+    The arrays are copied and made read-only. An array that breaks its contract raises OtocError with the scene's name.
+    """
+
+    name: str
+    coords: np.ndarray  # float32 [N, 3] metres, z up, centred
+    colors: np.ndarray  # uint8 [N, 3] RGB
+    supervoxels: np.ndarray  # int32 [N], dense 0..M-1
+    labels: np.ndarray | None  # int16 [N], class index or IGNORE
+    instances: np.ndarray | None  # int32 [N], dense 0..K-1 objects, -1 none
+    origin: np.ndarray  # float64 [3] metres; coords + origin are the coordinates in the file
+    label_set: LabelSet
+
+    def __post_init__(self) -> None:
+        num_points = len(self.coords)
+        if num_points == 0:
+            raise self._error("has no points; leave this room out")
+        self._freeze("coords", np.float32, (num_points, 3))
+        self._freeze("colors", np.uint8, (num_points, 3))
+        self._freeze("supervoxels", np.int32, (num_points,))
+        self._freeze("origin", np.float64, (3,))
+        for field in ("coords", "origin"):
+            if not np.isfinite(getattr(self, field)).all():
+                raise self._error(f"{field} holds NaN or infinity; repair the file it comes from")
+        if not _is_dense(self.supervoxels):
+            raise self._error("supervoxels are not numbered 0..M-1 without gaps; renumber them with scene.densify")
+
+        if self.labels is not None:
+            self._freeze("labels", np.int16, (num_points,))
+            outside = (self.labels != IGNORE) & ((self.labels < 0) | (self.labels >= len(self.label_set)))
+            if outside.any():
+                raise self._error(
+                    f"labels hold {self.labels[outside][0]}; the classes of {self.label_set.name} are "
+                    f"0..{len(self.label_set) - 1}, and {IGNORE} marks points without one"
+                )
+        if self.instances is not None:
+            self._freeze("instances", np.int32, (num_points,))
+            if self.instances.min() < -1 or not _is_dense(self.instances[self.instances >= 0]):
+                raise self._error("instances are not numbered 0..K-1 without gaps (-1: none); renumber them")
+
+    @property
+    def num_points(self) -> int:
+        return len(self.coords)
+
+    @cached_property
+    def num_supervoxels(self) -> int:
+        return int(self.supervoxels.max()) + 1
+
+    @cached_property
+    def num_objects(self) -> int:
+        """Number of annotated objects, 0 where ``instances`` is None."""
+        return 0 if self.instances is None else int(self.instances.max()) + 1
+
+    def save(self, path: Path) -> None:
+        """Write the scene as safetensors; the metadata holds its name and the name of its label set."""
+        arrays = {
+            "coords": self.coords,
+            "colors": self.colors,
+            "supervoxels": self.supervoxels,
+            "labels": self.labels,
+            "instances": self.instances,
+            "origin": self.origin,
+        }
+        with write_aside(path) as aside:
+            save_file(
+                {field: array for field, array in arrays.items() if array is not None},
+                aside,
+                metadata={"name": self.name, "label_set": self.label_set.name},
+            )
+
+    @staticmethod
+    def load(path: Path) -> "Scene":
+        """Read a scene written by ``save``. Raises OtocError naming the file if it is missing or damaged."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                arrays = {field: file.get_tensor(field) for field in file.keys()}
+            label_set = LABEL_SETS[metadata["label_set"]]
+            return Scene(name=metadata["name"], label_set=label_set, **{"labels": None, "instances": None, **arrays})
+        except FileNotFoundError as error:
+            raise OtocError(f"{path}: no such file") from error
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            raise OtocError(f"{path}: not a scene saved by this kit, or damaged ({error}); make it again") from error
+
+    def _freeze(self, field: str, dtype: type, shape: tuple[int, ...]) -> None:
+        array = getattr(self, field)
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
+            found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise self._error(f"{field} must be {np.dtype(dtype)} {shape}, not {found}")
+        array = array.copy()
+        array.flags.writeable = False
+        object.__setattr__(self, field, array)
+
+    def _error(self, message: str) -> OtocError:
+        return OtocError(f"scene {self.name}: {message}")
+
+
+def _is_dense(ids: np.ndarray) -> bool:
+    """Whether the ids are 0..M-1, each used at least once."""
+    return ids.size == 0 or (ids.min() >= 0 and ids.max() < ids.size and bool(np.bincount(ids).all()))
