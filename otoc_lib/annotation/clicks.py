@@ -94,6 +94,7 @@ def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> 
             if scene.name not in clicks:
                 continue
             made = clicks[scene.name]
+            _check(scene, made)
             positions = scene.coords[made.points] + scene.origin  # [K, 3]
             for point, xyz, label, instance in zip(made.points, positions, made.classes, made.objects, strict=True):
                 position = (f"{value:.6f}" for value in xyz)
@@ -136,6 +137,7 @@ def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
     Where several classes are clicked in one super-voxel, the class with most clicks wins; on a tie the class of the
     click nearest to the super-voxel's centroid does, then the first class. Clicked points keep their own class.
     """
+    _check(scene, clicks)
     hit = scene.supervoxels[clicks.points]  # [K] clicked super-voxels
     sizes = np.bincount(scene.supervoxels)
     sums = [np.bincount(scene.supervoxels, weights=scene.coords[:, axis]) for axis in range(3)]
@@ -199,6 +201,15 @@ def expansion_statistics(scenes: list[Scene], clicks: dict[str, Clicks]) -> dict
         "clicks_per_scene": sum(len(clicks[scene.name]) for scene in scenes) / max(len(scenes), 1),
         **label_statistics(scenes, {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in scenes}),
     }
+
+
+def _check(scene: Scene, clicks: Clicks) -> None:
+    for field, values, count in (
+        ("point", clicks.points, scene.num_points),
+        ("class", clicks.classes, len(scene.label_set)),
+    ):
+        if values.size and not 0 <= values.min() <= values.max() < count:
+            raise OtocError(f"scene {scene.name}: a click has a {field} outside 0..{count - 1}; click it again")
 
 
 def _percent(part: int, whole: int) -> float | None:

@@ -1,0 +1,86 @@
+"""Confusion matrix, IoU per class and mIoU, by room and over all rooms."""
+
+import numpy as np
+
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE
+from otoc_lib.scene import Scene
+
+# Points counted at a time: the temporary arrays stay in the cache and out of memory.
+CHUNK = 1 << 18
+
+
+def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count points by true and predicted class.
+
+    Args:
+        truth: integers [N], 0..C-1 or IGNORE; ignored points are dropped.
+        prediction: integers [N], 0..C-1 everywhere.
+        num_classes: C.
+
+    Returns:
+        int64 [C, C], rows are true classes.
+
+    Raises:
+        OtocError: the lengths differ, or a value is out of range.
+    """
+    if truth.ndim != 1 or truth.shape != prediction.shape or not _are_integers(truth, prediction):
+        raise OtocError(
+            f"truth ({truth.dtype} {truth.shape}) and prediction ({prediction.dtype} {prediction.shape}) must be "
+            "integers, one a point each"
+        )
+    counts = np.zeros((num_classes + 1) * num_classes, dtype=np.int64)
+    for start in range(0, len(truth), CHUNK):
+        true, predicted = truth[start : start + CHUNK], prediction[start : start + CHUNK]
+        if predicted.min() < 0 or predicted.max() >= num_classes:
+            raise OtocError(f"prediction holds a class outside 0..{num_classes - 1}; predict a class for every point")
+        rows = np.where(true == IGNORE, num_classes, true).astype(np.int64)  # ignored points fill an extra, last row
+        if rows.min() < 0 or true.max() >= num_classes:
+            raise OtocError(f"truth holds a class outside 0..{num_classes - 1} that is not IGNORE ({IGNORE})")
+        counts += np.bincount(rows * num_classes + predicted.astype(np.int64), minlength=counts.size)
+    return counts.reshape(num_classes + 1, num_classes)[:num_classes]
+
+
+def iou(confusion: np.ndarray) -> np.ndarray:
+    """Intersection over union of every class, float64 [C], NaN for a class that no point truly has.
+
+    Args:
+        confusion: [C, C], rows are true classes.
+    """
+    hits, true, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    union = np.maximum(true + predicted - hits, 1)  # at least 1 wherever the class is present
+    return np.where(true > 0, hits / union, np.nan)
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """Mean IoU over the classes that some point truly has, 0..1."""
+    if not confusion.any():
+        raise OtocError("no point has a true class, so there is no mIoU; evaluate rooms that have labels")
+    return float(np.nanmean(iou(confusion)))
+
+
+def evaluate_rooms(scenes: list[Scene], predictions: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, float]]:
+    """Compare predictions with the true labels of rooms of one label set.
+
+    Args:
+        scenes: with labels.
+        predictions: scene name -> integers [N], a class for every point.
+
+    Returns:
+        The confusion matrix over all rooms, int64 [C, C], and the mIoU of each room by name.
+    """
+    confusions = {}
+    for scene in scenes:
+        if scene.labels is None:
+            raise OtocError(f"scene {scene.name}: has no labels to evaluate against; leave it out")
+        try:
+            confusions[scene.name] = confusion_matrix(scene.labels, predictions[scene.name], len(scene.label_set))
+        except OtocError as error:
+            raise OtocError(f"scene {scene.name}: {error}") from error
+    if not confusions:
+        raise OtocError("there is no room to evaluate; check the split")
+    return sum(confusions.values()), {name: mean_iou(confusion) for name, confusion in confusions.items()}
+
+
+def _are_integers(*arrays: np.ndarray) -> bool:
+    return all(array.dtype.kind in "iu" for array in arrays)

@@ -1,0 +1,118 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE, S3DIS13, SCANNET20
+from otoc_lib.scene import Scene, densify
+
+ARRAYS = ("coords", "colors", "supervoxels", "labels", "instances", "origin")
+
+
+def fields(**changes) -> dict:
+    good = {
+        "name": "scene0000_00",
+        "coords": np.array([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]], np.float32),
+        "colors": np.arange(12, dtype=np.uint8).reshape(4, 3),
+        "supervoxels": np.array([1, 0, 2, 1], np.int32),
+        "labels": np.array([0, 19, IGNORE, 0], np.int16),
+        "instances": np.array([0, 1, -1, 0], np.int32),
+        "origin": np.array([10.0, 20.0, 30.0]),
+        "label_set": SCANNET20,
+    }
+    return good | changes
+
+
+def assert_same(scene: Scene, other: Scene) -> None:
+    assert (scene.name, scene.label_set) == (other.name, other.label_set)
+    for field in ARRAYS:
+        one, two = getattr(scene, field), getattr(other, field)
+        if one is None:
+            assert two is None
+        else:
+            assert one.dtype == two.dtype
+            np.testing.assert_array_equal(one, two)
+
+
+def test_counts():
+    scene = Scene(**fields())
+    assert (scene.num_points, scene.num_supervoxels, scene.num_objects) == (4, 3, 2)
+    assert Scene(**fields(instances=None)).num_objects == 0
+
+
+def test_is_immutable_and_independent_of_the_arrays_it_was_made_from():
+    given_arrays = fields()
+    scene = Scene(**given_arrays)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        scene.labels = None
+    for field in ARRAYS:
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(scene, field)[...] = 0
+        given_arrays[field][...] = 0
+    assert_same(scene, Scene(**fields()))
+
+
+@pytest.mark.parametrize("label_set", [SCANNET20, S3DIS13])
+@pytest.mark.parametrize("missing", [{}, {"labels": None}, {"instances": None}, {"labels": None, "instances": None}])
+def test_save_and_load_round_trip(tmp_path, label_set, missing):
+    scene = Scene(**(fields(labels=np.array([0, 12, IGNORE, 0], np.int16), label_set=label_set) | missing))
+    path = tmp_path / "folder" / "room.safetensors"
+    scene.save(path)
+    assert_same(Scene.load(path), scene)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"coords": np.zeros((0, 3), np.float32)}, "no points"),
+        ({"coords": np.zeros((4, 3))}, "coords must be float32"),
+        ({"coords": np.zeros((4, 2), np.float32)}, r"coords must be float32 \(4, 3\)"),
+        ({"coords": np.full((4, 3), np.nan, np.float32)}, "coords holds NaN"),
+        ({"origin": np.array([0, np.inf, 0])}, "origin holds NaN"),
+        ({"origin": [0.0, 0.0, 0.0]}, "origin must be float64"),
+        ({"colors": np.zeros((3, 3), np.uint8)}, "colors must be"),
+        ({"colors": np.zeros((4, 3))}, "colors must be uint8"),
+        ({"supervoxels": np.array([0, 1, 3, 1], np.int32)}, "densify"),
+        ({"supervoxels": np.array([1, 2, 3, 1], np.int32)}, "densify"),
+        ({"supervoxels": np.array([0, 1, -1, 1], np.int32)}, "densify"),
+        ({"supervoxels": np.array([0, 1, 2**31 - 1, 1], np.int32)}, "densify"),
+        ({"labels": np.array([0, 20, 0, 0], np.int16)}, "labels hold 20"),
+        ({"labels": np.array([0, -1, 0, 0], np.int16)}, "labels hold -1"),
+        ({"labels": np.zeros(4, np.int64)}, "labels must be int16"),
+        ({"instances": np.array([0, 2, -1, 0], np.int32)}, "instances"),
+        ({"instances": np.array([0, 1, -2, 0], np.int32)}, "instances"),
+        ({"instances": np.zeros(3, np.int32)}, "instances must be"),
+    ],
+)
+def test_broken_arrays_are_refused_with_the_name_of_the_scene(changes, named):
+    with pytest.raises(OtocError, match=f"scene0000_00: .*{named}"):
+        Scene(**fields(**changes))
+
+
+def test_damaged_files_are_refused_by_name(tmp_path):
+    path = tmp_path / "room.safetensors"
+    with pytest.raises(OtocError, match="room.safetensors: no such file"):
+        Scene.load(path)
+    Scene(**fields()).save(path)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:5], whole[:-1], b"\xff" * 200, whole.replace(b"scannet20", b"scannet99")):
+        path.write_bytes(damaged)
+        with pytest.raises(OtocError, match="room.safetensors"):
+            Scene.load(path)
+    path.write_bytes(whole.replace(b"colors", b"colour"))
+    with pytest.raises(OtocError, match="room.safetensors"):
+        Scene.load(path)
+
+
+@given(arrays(np.int64, st.integers(1, 50), elements=st.integers(-(2**62), 2**62) | st.integers(0, 5)))
+def test_densify_keeps_the_partition_and_the_order_of_the_ids(raw):
+    dense = densify(raw)
+    ranks = {value: rank for rank, value in enumerate(sorted(set(raw.tolist())))}
+    assert dense.dtype == np.int32
+    assert dense.tolist() == [ranks[value] for value in raw.tolist()]
+    np.testing.assert_array_equal(densify(dense), dense)
