@@ -1,0 +1,79 @@
+"""The relation network and its bank of class prototypes (section 3.3 of the paper, eqs. 6 and 7)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from otoc_lib.models.unet import UNet
+from otoc_lib.sparse import SparseTensor
+
+
+class RelationNet(nn.Module):
+    """The U-Net's backbone with a linear layer to an embedding, and a memory bank of one unit prototype a class.
+
+    The bank is a buffer, so that it is saved, loaded and warm-started with the weights.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 6,
+        width: int = 32,
+        levels: int = 7,
+        blocks: int = 2,
+        num_classes: int = 20,
+        dim: int = 32,
+        temperature: float = 0.07,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        self.backbone = UNet(in_channels, width, levels, blocks, num_classes=None)
+        self.embed = nn.Linear(width, dim)
+        self.temperature = temperature
+        self.momentum = momentum
+        self.register_buffer("prototypes", functional.normalize(torch.randn(num_classes, dim), dim=1))  # [C, D]
+
+    def forward(self, voxels: SparseTensor) -> Tensor:
+        """Embedding of every voxel, [V, D], not yet normalised: it is pooled over super-voxels first."""
+        features, _ = self.backbone(voxels)
+        return self.embed(features)
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """f.k / tau for unit embeddings [S, D]: [S, C]. Its softmax is P_R."""
+        return embeddings @ self.prototypes.T / self.temperature
+
+    @torch.no_grad()
+    def update_prototypes(self, embeddings: Tensor, classes: Tensor) -> None:
+        """k_c <- normalise(m k_c + (1 - m) mean of the class's embeddings); an absent class keeps its row (eq. 7).
+
+        Args:
+            embeddings: unit rows [S, D] of this step's sampled super-voxels.
+            classes: their classes, int64 [S].
+        """
+        counts = torch.bincount(classes, minlength=len(self.prototypes))  # [C]
+        sums = torch.zeros_like(self.prototypes).index_add_(0, classes, embeddings.to(self.prototypes.dtype))
+        means = sums / counts.clamp(min=1)[:, None]
+        moved = functional.normalize(self.momentum * self.prototypes + (1 - self.momentum) * means, dim=1)
+        # A new tensor, not in place: the loss of this step still holds the old one for its gradient.
+        self.prototypes = torch.where(counts[:, None] > 0, moved, self.prototypes)
+
+
+def sample_supervoxels(classes: Tensor, per_class: int, generator: torch.Generator) -> Tensor:
+    """Draw super-voxels evenly over the classes present.
+
+    Args:
+        classes: class of each labelled super-voxel, int64 [L], on the CPU.
+        per_class: draws per class; with replacement where a class has fewer.
+        generator: source of randomness, on the CPU.
+
+    Returns:
+        Indices into ``classes``, int64 [(classes present) * per_class].
+    """
+    drawn = []
+    for label in torch.unique(classes):
+        members = torch.nonzero(classes == label).squeeze(1)
+        if len(members) >= per_class:
+            picks = torch.randperm(len(members), generator=generator)[:per_class]
+        else:
+            picks = torch.randint(len(members), (per_class,), generator=generator)
+        drawn.append(members[picks])
+    return torch.cat(drawn) if drawn else torch.zeros(0, dtype=torch.int64)

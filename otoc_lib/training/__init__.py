@@ -1,0 +1,1 @@
+"""Training and inference of the two networks: augmentation, voxel batches, the fit loop, prediction."""

@@ -1,0 +1,76 @@
+"""Random changes of a room before it is voxelised: the paper's released settings are the defaults of config.py."""
+
+import numpy as np
+from scipy.ndimage import map_coordinates, uniform_filter1d
+
+from otoc_lib.config import Config
+
+
+def random_matrix(config: Config, generator: np.random.Generator) -> np.ndarray:
+    """A training augmentation, float64 (3, 3) for row vectors: jitter, mirrored x, scale and rotation about z."""
+    matrix = np.eye(3) + config.jitter * generator.standard_normal((3, 3))
+    if config.flip:
+        matrix[0, 0] *= generator.choice([-1.0, 1.0])
+    matrix *= generator.uniform(*config.scale_range)
+    return matrix @ _rotation_about_z(generator.uniform(0, 2 * np.pi) if config.rotate else 0.0)
+
+
+def view_matrix(config: Config, generator: np.random.Generator) -> np.ndarray:
+    """A test-time view, float64 (3, 3): mirrored x and rotation about z only."""
+    matrix = np.diag([generator.choice([-1.0, 1.0]) if config.flip else 1.0, 1.0, 1.0])
+    return matrix @ _rotation_about_z(generator.uniform(0, 2 * np.pi) if config.rotate else 0.0)
+
+
+def _rotation_about_z(angle: float) -> np.ndarray:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+
+
+def elastic(coords: np.ndarray, granularity: float, magnitude: float, generator: np.random.Generator) -> np.ndarray:
+    """Bend space by smoothed Gaussian noise.
+
+    Args:
+        coords: float (N, 3) in voxels.
+        granularity: half the spacing of the noise grid, in voxels.
+        magnitude: factor on the noise, in voxels. Its six box filters leave a standard deviation of 0.11.
+
+    Returns:
+        Moved coordinates, float64 (N, 3).
+    """
+    low = coords.min(axis=0)
+    spacing = 2 * granularity
+    shape = np.ceil((coords.max(axis=0) - low) / spacing).astype(int) + 4  # one node of margin on either side
+    where = ((coords - low) / spacing + 1.0).T  # (3, N) in grid nodes
+    moved = np.empty(coords.shape)
+    for axis in range(3):
+        noise = generator.standard_normal(shape).astype(np.float32)
+        for _ in range(2):
+            for direction in range(3):
+                noise = uniform_filter1d(noise, size=3, axis=direction, mode="constant")
+        moved[:, axis] = coords[:, axis] + magnitude * map_coordinates(noise, where, order=1)
+    return moved
+
+
+def crop(coords: np.ndarray, max_points: int, generator: np.random.Generator) -> np.ndarray:
+    """Keep at most ``max_points`` points by a box that shrinks in x and y by 32 voxels a time, at a random place.
+
+    Args:
+        coords: float (N, 3) in voxels, not negative.
+
+    Returns:
+        bool (N,), True for the points to keep; never all False. Geometry inside the box stays whole.
+    """
+    keep = np.ones(len(coords), dtype=bool)
+    extent = coords.max(axis=0) + 1
+    size = extent.copy()
+    while keep.sum() > max_points:
+        size[:2] = np.maximum(size[:2] - 32, 1)
+        # A box around one of the points, so that no crop is empty.
+        anchor = coords[generator.integers(len(coords))]
+        start = np.clip(anchor - generator.uniform(size=3) * size, 0, np.maximum(extent - size, 0))
+        keep = ((coords >= start) & (coords < start + size)).all(axis=1)
+        if (size[:2] <= 1).all() and keep.sum() > max_points:
+            # A column of one voxel still holds too many points: nothing geometric is left to cut.
+            dropped = generator.permutation(np.flatnonzero(keep))[max_points:]
+            keep[dropped] = False
+    return keep
