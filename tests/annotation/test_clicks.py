@@ -1,0 +1,302 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from otoc_lib.annotation.clicks import (
+    Clicks,
+    expand_clicks,
+    expansion_statistics,
+    label_statistics,
+    read_clicks,
+    simulate_clicks,
+    write_clicks,
+)
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.scene import Scene, densify
+
+WALL, FLOOR, CHAIR, SOFA = (SCANNET20.index(name) for name in ("wall", "floor", "chair", "sofa"))
+
+
+def room(supervoxels, coords=None, labels=None, instances=None, name="scene0000_00") -> Scene:
+    count = len(supervoxels)
+    if coords is None:
+        coords = np.random.default_rng(0).normal(size=(count, 3))
+    return Scene(
+        name=name,
+        coords=np.asarray(coords, np.float32),
+        colors=np.zeros((count, 3), np.uint8),
+        supervoxels=densify(np.asarray(supervoxels)),
+        labels=None if labels is None else np.asarray(labels, np.int16),
+        instances=None if instances is None else np.asarray(instances, np.int32),
+        origin=np.array([100.0, -20.0, 3.0]),
+        label_set=SCANNET20,
+    )
+
+
+def annotated_room(name="scene0000_00") -> Scene:
+    """Three objects: 0 is a chair with one point labelled otherwise, 1 has no benchmark label, 2 is a wall."""
+    instances = [0] * 8 + [-1] * 3 + [1] * 2 + [2] * 5
+    labels = [CHAIR] * 7 + [FLOOR] + [FLOOR] * 3 + [IGNORE] * 2 + [WALL] * 5
+    return room(np.arange(18) // 3, labels=labels, instances=instances, name=name)
+
+
+@st.composite
+def clicked_rooms(draw):
+    count = draw(st.integers(1, 25))
+    supervoxels = draw(st.lists(st.integers(0, 4), min_size=count, max_size=count))
+    # Few distinct places, so that equal distances to the centroid happen.
+    coords = draw(st.lists(st.tuples(*[st.integers(-2, 2)] * 3), min_size=count, max_size=count))
+    points = draw(st.lists(st.integers(0, count - 1), unique=True))
+    classes = draw(st.lists(st.integers(0, 3), min_size=len(points), max_size=len(points)))
+    labels = draw(st.lists(st.sampled_from([IGNORE, 0, 1, 2, 3]), min_size=count, max_size=count))
+    return room(supervoxels, coords, labels), Clicks(points, classes, [-1] * len(points))
+
+
+def expand_by_loops(scene: Scene, clicks: Clicks) -> np.ndarray:
+    """The plain twin of expand_clicks: the rule of the design, one super-voxel and one point at a time."""
+    labels = np.full(scene.num_points, IGNORE)
+    for supervoxel in range(scene.num_supervoxels):
+        members = [i for i in range(scene.num_points) if scene.supervoxels[i] == supervoxel]
+        centroid = scene.coords[members].astype(np.float64).mean(axis=0)
+        inside = [(p, c) for p, c in zip(clicks.points, clicks.classes, strict=True) if p in members]
+        if not inside:
+            continue
+        votes = Counter(c for _, c in inside)
+        tied = [(p, c) for p, c in inside if votes[c] == max(votes.values())]
+        distance = {p: np.linalg.norm(scene.coords[p] - centroid) for p, _ in tied}
+        labels[members] = min(tied, key=lambda click: (distance[click[0]], click[1]))[1]
+    labels[clicks.points] = clicks.classes
+    return labels
+
+
+@given(clicked_rooms())
+@settings(deadline=None)
+def test_expansion_equals_its_plain_twin(case):
+    scene, clicks = case
+    labels = expand_clicks(scene, clicks)
+    assert labels.dtype == np.int16
+    np.testing.assert_array_equal(labels, expand_by_loops(scene, clicks))
+
+
+@given(clicked_rooms())
+@settings(deadline=None)
+def test_expansion_covers_exactly_the_clicked_supervoxels(case):
+    scene, clicks = case
+    labels = expand_clicks(scene, clicks)
+    np.testing.assert_array_equal(labels != IGNORE, np.isin(scene.supervoxels, scene.supervoxels[clicks.points]))
+    np.testing.assert_array_equal(labels[clicks.points], clicks.classes)
+
+
+def test_more_clicks_win_a_supervoxel_and_every_click_keeps_its_class():
+    scene = room([0] * 6 + [1] * 2, coords=np.outer(np.arange(8), [1, 0, 0]))
+    labels = expand_clicks(scene, Clicks([0, 5, 2], [CHAIR, CHAIR, WALL], [0, 0, 1]))
+    assert labels.tolist() == [CHAIR, CHAIR, WALL, CHAIR, CHAIR, CHAIR, IGNORE, IGNORE]
+
+
+def test_on_a_tie_the_click_nearest_to_the_centroid_wins_a_supervoxel():
+    scene = room([0] * 6, coords=np.outer(np.arange(6), [1, 0, 0]))  # the centroid lies at 2.5
+    assert expand_clicks(scene, Clicks([0, 4], [WALL, CHAIR], [0, 1])).tolist() == [WALL] + [CHAIR] * 5
+    assert expand_clicks(scene, Clicks([1, 5], [WALL, CHAIR], [0, 1])).tolist() == [WALL] * 5 + [CHAIR]
+
+
+def test_each_object_of_a_benchmark_class_is_clicked_in_its_class():
+    scene = annotated_room()
+    clicks = simulate_clicks(scene, per_object=1, seed=0)
+    assert clicks.objects.tolist() == [0, 2] and clicks.classes.tolist() == [CHAIR, WALL]
+    np.testing.assert_array_equal(scene.instances[clicks.points], clicks.objects)
+    assert (clicks.points.dtype, clicks.classes.dtype, clicks.objects.dtype) == (np.int64, np.int16, np.int32)
+
+
+def test_several_clicks_an_object_are_distinct_points():
+    for seed in range(20):
+        clicks = simulate_clicks(annotated_room(), per_object=6, seed=seed)
+        assert clicks.objects.tolist() == [0] * 6 + [2] * 5  # object 2 has five points only
+        assert len(set(clicks.points.tolist())) == 11
+
+
+@pytest.mark.parametrize("per_object", [1, 3])
+def test_every_point_of_an_object_is_clicked_equally_often(per_object):
+    scene = annotated_room()
+    counts = np.zeros(scene.num_points)
+    for seed in range(3000):
+        counts[simulate_clicks(scene, per_object, seed).points] += 1
+    for instance in (0, 2):
+        # Drawing without replacement spreads the counts a little less than the test assumes, which only helps.
+        assert chisquare(counts[scene.instances == instance]).pvalue > 0.001
+    assert counts[(scene.instances != 0) & (scene.instances != 2)].sum() == 0
+
+
+def test_clicks_depend_on_seed_and_scene_name_only():
+    def points(seed, name):
+        return simulate_clicks(annotated_room(name), 3, seed).points.tolist()
+
+    assert points(7, "scene0000_00") == points(7, "scene0000_00")
+    assert len({tuple(points(seed, name)) for seed in range(3) for name in ("a", "b", "scene0000_00")}) == 9
+
+
+@pytest.mark.parametrize(
+    ("scene", "per_object", "seed", "named"),
+    [
+        (annotated_room(), 0, 0, r"per_object \(0\)"),
+        (annotated_room(), 1, -1, r"seed \(-1\)"),
+        (room([0, 1], instances=[0, 0]), 1, 0, "scene0000_00.*no labels"),
+        (room([0, 1], labels=[0, 0]), 1, 0, "scene0000_00.*instances"),
+        (room([0, 1], labels=[0, 0], instances=[-1, -1]), 1, 0, "scene0000_00.*no object"),
+        (room([0, 1], labels=[IGNORE, 0], instances=[0, -1]), 1, 0, "scene0000_00.*no object"),
+    ],
+)
+def test_rooms_that_cannot_be_clicked_are_refused(scene, per_object, seed, named):
+    with pytest.raises(OtocError, match=named):
+        simulate_clicks(scene, per_object, seed)
+
+
+def test_clicks_are_checked_and_read_only():
+    with pytest.raises(OtocError, match="clicked twice"):
+        Clicks([1, 1], [0, 0], [0, 0])
+    with pytest.raises(OtocError, match="one length"):
+        Clicks([1, 2], [0], [0, 0])
+    with pytest.raises(ValueError, match="read-only"):
+        Clicks([1], [0], [0]).points[0] = 2
+    for clicks in (Clicks([18], [0], [0]), Clicks([-1], [0], [0]), Clicks([0], [20], [0]), Clicks([0], [IGNORE], [0])):
+        with pytest.raises(OtocError, match="scene0000_00: a click"):
+            expand_clicks(annotated_room(), clicks)
+
+
+@given(clicked_rooms())
+@settings(deadline=None)
+def test_write_and_read_round_trip(tmp_path_factory, case):
+    scene, clicks = case
+    other = room([0], name='a "room", with commas')
+    path = tmp_path_factory.mktemp("clicks") / "clicks.csv"
+    write_clicks(path, {scene.name: clicks}, [other, scene])
+    read = read_clicks(path, [scene, other])
+    assert list(read) == [scene.name, other.name] and len(read[other.name]) == 0
+    for field in ("points", "classes", "objects"):
+        np.testing.assert_array_equal(getattr(read[scene.name], field), getattr(clicks, field))
+
+
+def test_the_file_holds_file_coordinates_and_class_names(tmp_path):
+    scene = room([0, 0], coords=[[0, 0, 0], [0.5, -1, 2]])
+    write_clicks(tmp_path / "clicks.csv", {scene.name: Clicks([1], [CHAIR], [-1])}, [scene])
+    assert (tmp_path / "clicks.csv").read_text() == (
+        "scene,point,x,y,z,class,object\nscene0000_00,1,100.500000,-21.000000,5.000000,chair,-1\n"
+    )
+
+
+def test_a_refused_write_leaves_the_old_file(tmp_path):
+    scene, path = annotated_room(), tmp_path / "clicks.csv"
+    path.write_text("old")
+    with pytest.raises(OtocError, match="scene0000_00"):
+        write_clicks(path, {scene.name: Clicks([99], [0], [0])}, [scene])
+    with pytest.raises(OtocError, match="stranger"):
+        write_clicks(path, {"stranger": Clicks([], [], [])}, [scene])
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("scene0000_00,1,", "scene0009_00,1,", "line 3: unknown scene 'scene0009_00'"),
+        (",chair,", ",chiar,", "line 3: unknown class 'chiar'.*wall, floor"),
+        ("scene0000_00,1,", "scene0000_00,3,", "line 3: point 3 is outside 0..2"),
+        ("scene0000_00,1,", "scene0000_00,-1,", "line 3: point -1"),
+        ("scene0000_00,1,", "scene0000_00,one,", "line 3: point is 'one', not a whole number"),
+        ("scene0000_00,1,", "scene0000_00,1.5,", "line 3: point is '1.5'"),
+        ("scene0000_00,1,", "scene0000_00,2,", "line 3: point 2 of scene0000_00 lies 1.00 m from"),
+        ("101.000000", "east", "line 3: x is 'east', not a number"),
+        ("101.000000", "nan", "line 3: point 1 of scene0000_00 lies nan m"),
+        ("chair,0", "chair,", "line 3: object is ''"),
+        ("chair,0", "chair,-2", "line 3: object -2"),
+        ("chair,0", "chair,9", "line 3: object 9"),
+        ("chair,0", "chair", "line 3: needs 7 fields"),
+        ("chair,0", "chair,0,0", "line 3: needs 7 fields"),
+        ("scene0000_00,1,101", "scene0000_00,0,100", "line 3: point 0 of scene0000_00 is clicked a second time"),
+        ("scene,point", "scene,vertex", "line 1: no column point"),
+    ],
+)
+def test_defects_in_the_file_are_refused_with_file_and_line(tmp_path, old, new, message):
+    scene = room([0, 0, 1], coords=np.outer(np.arange(3), [1, 0, 0]), labels=[0] * 3, instances=[0, 0, 0])
+    path = tmp_path / "clicks.csv"
+    write_clicks(path, {scene.name: Clicks([0, 1], [WALL, CHAIR], [0, 0])}, [scene])
+    rewrite(path, old, new)
+    with pytest.raises(OtocError, match=f"clicks.csv, {message}"):
+        read_clicks(path, [scene])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00\x01", b"scene,point\n"])
+def test_files_that_are_no_table_of_clicks_are_refused_by_name(tmp_path, content):
+    path = tmp_path / "clicks.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(OtocError, match="clicks.csv"):
+        read_clicks(path, [annotated_room()])
+
+
+def test_statistics_by_hand():
+    truth = [WALL, WALL, WALL, CHAIR, CHAIR, SOFA, IGNORE, IGNORE]
+    given_labels = [WALL, WALL, CHAIR, CHAIR, IGNORE, CHAIR, CHAIR, IGNORE]
+    scene = room([0] * 8, labels=truth)
+    statistics = label_statistics([scene], {scene.name: np.array(given_labels, np.int16)})
+    per_class = statistics.pop("per_class_accuracy_percent")
+    assert statistics == {
+        "covered_percent": 100 * 6 / 8,
+        "accuracy_percent": 100 * 3 / 5,
+        "furniture_covered_percent": 100 * 2 / 3,
+        "furniture_accuracy_percent": 100 * 1 / 2,
+    }
+    assert len(per_class) == 20 and {c: value for c, value in enumerate(per_class) if value is not None} == {
+        WALL: 100 * 2 / 3,
+        CHAIR: 100.0,
+        SOFA: 0.0,
+    }
+
+
+@given(st.lists(clicked_rooms(), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_statistics_equal_a_count_point_by_point(cases, seed):
+    rng = np.random.default_rng(seed)
+    scenes = [room(s.supervoxels, labels=s.labels, name=f"room{i}") for i, (s, _) in enumerate(cases)]
+    labels = {s.name: rng.choice([IGNORE, 0, 1, 2, 3], s.num_points).astype(np.int16) for s in scenes}
+    pairs = [pair for s in scenes for pair in zip(s.labels.tolist(), labels[s.name].tolist(), strict=True)]
+
+    def percent(part, whole):
+        return 100 * len(part) / len(whole) if whole else None
+
+    def accuracy(chosen):
+        return percent([1 for true, made in chosen if true == made], chosen)
+
+    judged = [(true, made) for true, made in pairs if true != IGNORE and made != IGNORE]
+    furniture = [true for true, _ in pairs if true > FLOOR]
+    assert label_statistics(scenes, labels) == {
+        "covered_percent": percent([made for _, made in pairs if made != IGNORE], pairs),
+        "accuracy_percent": accuracy(judged),
+        "furniture_covered_percent": percent([true for true, _ in judged if true > FLOOR], furniture),
+        "furniture_accuracy_percent": accuracy([pair for pair in judged if pair[0] > FLOOR]),
+        "per_class_accuracy_percent": [accuracy([pair for pair in judged if pair[0] == c]) for c in range(20)],
+    }
+
+
+def test_expansion_statistics_count_the_clicks():
+    scenes = [annotated_room("a"), annotated_room("b")]
+    statistics = expansion_statistics(scenes, {s.name: simulate_clicks(s, 1, 0) for s in scenes})
+    assert (statistics["scenes"], statistics["clicks_per_scene"]) == (2, 2.0)
+    assert 0 < statistics["covered_percent"] < 100
+
+
+def test_statistics_need_true_labels():
+    blind = room([0, 0])
+    for scenes, labels in (([], {}), ([blind], {blind.name: np.zeros(2, np.int16)})):
+        with pytest.raises(OtocError):
+            label_statistics(scenes, labels)
