@@ -3,10 +3,10 @@
 from torch import Tensor
 
 from otoc_lib.errors import OtocError
-from otoc_lib.sparse import torch_conv
+from otoc_lib.sparse import cpu_conv, torch_conv
 from otoc_lib.sparse.maps import KernelMap
 
-BACKENDS = ("auto", "torch")
+BACKENDS = ("auto", "torch", "numba")
 _chosen = "auto"
 
 
@@ -34,4 +34,6 @@ def convolve(x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap |
     Returns:
         float [V_out, C_out].
     """
-    return torch_conv.convolve(x, weight, forward)
+    if _chosen == "torch":
+        return torch_conv.convolve(x, weight, forward)
+    return cpu_conv.convolve(x, weight, forward, reverse)

@@ -6,7 +6,10 @@ SparseTensor of the batch shares it; a training loop that meets the same grid ag
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +32,18 @@ class KernelMap:
     @property
     def num_offsets(self) -> int:
         return len(self.starts) - 1
+
+    @cached_property
+    def blocks(self) -> tuple[np.ndarray, int]:
+        """The pairs cut into blocks of output rows: (segments [K, blocks + 1], rows per block), for the CPU kernels.
+
+        Pairs segments[k, b] <= p < segments[k, b + 1] belong to offset k and output rows b * rows .. (b + 1) * rows.
+        """
+        rows = min(max(self.num_outputs // 16, 16), 128)
+        bounds = np.arange(-(-self.num_outputs // rows) + 1) * rows
+        outputs, starts = self.outputs.cpu().numpy(), self.starts
+        within = [start + np.searchsorted(outputs[start:stop], bounds) for start, stop in pairwise(starts)]
+        return np.stack(within), rows
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,229 @@
+"""Sparse convolution on the CPU: register-blocked kernels compiled by numba, for float32 and float64.
+
+The pairs of a kernel map are sorted by output row, so blocks of output rows are independent: no atomics, and the result
+does not depend on the number of threads. Within a block and one kernel offset, eight pairs at a time keep their part of
+the output in vector registers while the rows of the weight pass by, each used eight times. Scalar loops do not make LLVM
+find that form, so the innermost step is written as vector instructions, which LLVM lowers to what the machine has.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from llvmlite import ir
+from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from otoc_lib.sparse.jit import compiled
+from otoc_lib.sparse.maps import KernelMap
+
+VECTOR_BYTES = 32
+PAIRS_IN_CACHE = 64  # pairs whose rows stay in the first-level cache while the weight gradient is summed
+GRADIENT_CHUNKS = 8  # parts of the output rows whose weight gradients are summed apart, whatever the number of threads
+
+
+class _VectorCode:
+    """Generates loads, stores and multiply-adds on rows of C-contiguous numba arrays, VECTOR_BYTES at a time."""
+
+    def __init__(self, context, builder, dtype):
+        self.context, self.builder = context, builder
+        self.bytes = dtype.bitwidth // 8
+        self.type = ir.VectorType(context.get_value_type(dtype), VECTOR_BYTES // self.bytes)
+
+    def array(self, array_type, value):
+        """Address function of an array: at(i, j, ...) is a pointer to that element."""
+        array = self.context.make_array(array_type)(self.context, self.builder, value)
+        sizes = cgutils.unpack_tuple(self.builder, array.shape)
+
+        def at(*index):
+            flat = index[0]
+            for size, i in zip(sizes[1:], index[1:], strict=True):
+                flat = self.builder.add(self.builder.mul(flat, size), i)
+            return self.builder.gep(array.data, [flat])
+
+        return at, sizes
+
+    def row(self, at, position):
+        """The row number, stored as int32, at a position of a list of rows."""
+        return self.builder.zext(self.builder.load(at(position)), ir.IntType(64))
+
+    def load(self, pointer):
+        return self.builder.load(self.builder.bitcast(pointer, self.type.as_pointer()), align=self.bytes)
+
+    def store(self, vector, pointer):
+        self.builder.store(vector, self.builder.bitcast(pointer, self.type.as_pointer()), align=self.bytes)
+
+    def add_product(self, total, pointer_to_scalar, vector):
+        """total += scalar * vector, total being a variable that LLVM keeps in a register."""
+        undefined, zero = ir.Constant(self.type, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        first = self.builder.insert_element(undefined, self.builder.load(pointer_to_scalar), zero)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.type.count), None)
+        scalar = self.builder.shuffle_vector(first, undefined, lanes)
+        product = self.builder.fmul(scalar, vector, flags=("contract",))
+        self.builder.store(self.builder.fadd(self.builder.load(total), product, flags=("contract",)), total)
+
+    def variable(self, vector):
+        total = cgutils.alloca_once(self.builder, self.type)
+        self.builder.store(vector, total)
+        return total
+
+
+@intrinsic(prefer_literal=True)
+def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, column, count):
+    """y[outputs[p], c] += x[inputs[p]] @ weight[:, c] for ``count`` pairs from ``pair`` and one vector c from ``column``."""
+
+    def generate(context, builder, signature, arguments):
+        code = _VectorCode(context, builder, y.dtype)
+        arrays = [code.array(t, a) for t, a in zip(signature.args[:5], arguments[:5], strict=True)]
+        (y_at, _), (outputs_at, _), (x_at, _), (inputs_at, _), (weight_at, (in_channels, _)) = arrays
+        start, first = arguments[5:7]
+        pairs = [builder.add(start, ir.Constant(start.type, i)) for i in range(count.literal_value)]
+        targets = [y_at(code.row(outputs_at, p), first) for p in pairs]
+        sources = [x_at(code.row(inputs_at, p), ir.Constant(start.type, 0)) for p in pairs]
+        totals = [code.variable(code.load(target)) for target in targets]
+        with cgutils.for_range(builder, in_channels) as loop:
+            weights = code.load(weight_at(loop.index, first))
+            for source, total in zip(sources, totals, strict=True):
+                code.add_product(total, builder.gep(source, [loop.index]), weights)
+        for target, total in zip(targets, totals, strict=True):
+            code.store(builder.load(total), target)
+        return context.get_dummy_value()
+
+    return types.none(y, outputs, x, inputs, weight, types.intp, types.intp, count), generate
+
+
+@intrinsic(prefer_literal=True)
+def _add_outer(typing_context, gradient, x, inputs, dy, outputs, start, stop, row, column, count):
+    """gradient[row + r, c] += sum of x[inputs[p], row + r] * dy[outputs[p], c] over pairs, ``count`` rows, one vector c."""
+
+    def generate(context, builder, signature, arguments):
+        code = _VectorCode(context, builder, dy.dtype)
+        arrays = [code.array(t, a) for t, a in zip(signature.args[:5], arguments[:5], strict=True)]
+        (gradient_at, _), (x_at, _), (inputs_at, _), (dy_at, _), (outputs_at, _) = arrays
+        begin, end, first_row, first = arguments[5:9]
+        rows = [ir.Constant(begin.type, r) for r in range(count.literal_value)]
+        targets = [gradient_at(builder.add(first_row, r), first) for r in rows]
+        totals = [code.variable(code.load(target)) for target in targets]
+        with cgutils.for_range(builder, end, start=begin) as loop:
+            source = x_at(code.row(inputs_at, loop.index), first_row)
+            vector = code.load(dy_at(code.row(outputs_at, loop.index), first))
+            for r, total in zip(rows, totals, strict=True):
+                code.add_product(total, builder.gep(source, [r]), vector)
+        for target, total in zip(targets, totals, strict=True):
+            code.store(builder.load(total), target)
+        return context.get_dummy_value()
+
+    return types.none(gradient, x, inputs, dy, outputs, types.intp, types.intp, types.intp, types.intp, count), generate
+
+
+@compiled()
+def _convolve(x, weight, inputs, outputs, segments, block_rows, lanes, y):
+    """y = sum over pairs, one block of output rows per step; segments[k, b] is the first pair of offset k in block b."""
+    for block in prange(segments.shape[1] - 1):
+        y[block * block_rows : (block + 1) * block_rows] = 0
+        for k in range(len(weight)):
+            stop = segments[k, block + 1]
+            for column in range(0, y.shape[1], lanes):
+                p = segments[k, block]
+                while p + 8 <= stop:
+                    _add_rows(y, outputs, x, inputs, weight[k], p, column, 8)
+                    p += 8
+                if p + 4 <= stop:
+                    _add_rows(y, outputs, x, inputs, weight[k], p, column, 4)
+                    p += 4
+                if p + 2 <= stop:
+                    _add_rows(y, outputs, x, inputs, weight[k], p, column, 2)
+                    p += 2
+                if p < stop:
+                    _add_rows(y, outputs, x, inputs, weight[k], p, column, 1)
+
+
+@compiled()
+def _weight_gradient(x, dy, inputs, outputs, segments, lanes, partial):
+    """partial[chunk, k] = sum over the pairs of offset k in one chunk of the blocks of outer products."""
+    chunks, num_offsets, in_channels, out_channels = partial.shape
+    blocks = segments.shape[1] - 1
+    for task in prange(chunks * num_offsets):
+        chunk, k = task // num_offsets, task % num_offsets
+        gradient = partial[chunk, k]
+        gradient[:] = 0
+        last = segments[k, blocks * (chunk + 1) // chunks]
+        for start in range(segments[k, blocks * chunk // chunks], last, PAIRS_IN_CACHE):
+            stop = min(start + PAIRS_IN_CACHE, last)
+            for column in range(0, out_channels, lanes):
+                row = 0
+                while row + 8 <= in_channels:
+                    _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 8)
+                    row += 8
+                while row < in_channels:
+                    _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 1)
+                    row += 1
+
+
+def _lanes(dtype: torch.dtype) -> int:
+    return VECTOR_BYTES // dtype.itemsize
+
+
+def _padded(matrix: Tensor) -> Tensor:
+    """Contiguous, with zero columns up to a whole number of vectors."""
+    return F.pad(matrix, (0, -matrix.shape[-1] % _lanes(matrix.dtype))).contiguous()
+
+
+def _product(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+    columns = weight.shape[2]
+    weight = _padded(weight)
+    y = x.new_empty(pairs.num_outputs, weight.shape[2])
+    segments, block_rows = pairs.blocks
+    _convolve(
+        x.contiguous().numpy(),
+        weight.numpy(),
+        pairs.inputs.numpy(),
+        pairs.outputs.numpy(),
+        segments,
+        block_rows,
+        _lanes(x.dtype),
+        y.numpy(),
+    )
+    return y if columns == y.shape[1] else y[:, :columns].contiguous()
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.maps = forward, reverse
+        return _product(x, weight, forward)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor):
+        x, weight = ctx.saved_tensors
+        forward, reverse = ctx.maps
+        dx = dweight = None
+        if ctx.needs_input_grad[0]:
+            turned = weight.transpose(1, 2)
+            dx = _product(dy, turned.flip(0), forward) if reverse is None else _product(dy, turned, reverse)
+        if ctx.needs_input_grad[1]:
+            columns = dy.shape[1]
+            dy = _padded(dy)
+            segments, _ = forward.blocks
+            chunks = min(GRADIENT_CHUNKS, segments.shape[1] - 1)
+            partial = weight.new_empty(chunks, *weight.shape[:2], dy.shape[1])
+            _weight_gradient(
+                x.contiguous().numpy(),
+                dy.numpy(),
+                forward.inputs.numpy(),
+                forward.outputs.numpy(),
+                segments,
+                _lanes(dy.dtype),
+                partial.numpy(),
+            )
+            dweight = partial.sum(0)[:, :, :columns]
+        return dx, dweight, None, None
+
+
+def convolve(x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None) -> Tensor:
+    """Sparse convolution of CPU tensors in float32 or float64, with autograd; arguments as in backend.convolve."""
+    return _Convolution.apply(x, weight, forward, reverse)
