@@ -22,7 +22,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m otoc_lib", description="The One Thing One Click kit.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    rooms = commands.add_parser("rooms", help="the bundled simulated rooms").add_subparsers(required=True, metavar="ACTION")
+    rooms = commands.add_parser("rooms", help="the bundled simulated rooms").add_subparsers(
+        required=True, metavar="ACTION"
+    )
     unpack = rooms.add_parser("unpack", help="write them as an official ScanNet-v2 tree")
     unpack.add_argument("directory", type=Path, help="folder to write to; made if missing, left alone if complete")
     unpack.set_defaults(run=_unpack)

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from otoc_lib.annotation.clicks import (
     Clicks,
     expand_clicks,
+    expansion_statistics,
     label_statistics,
     read_clicks,
     simulate_clicks,
@@ -33,7 +34,7 @@ from otoc_lib.annotation.clicks import (
 )
 from otoc_lib.config import Config
 from otoc_lib.datasets import load_split
-from otoc_lib.evaluation import confusion_matrix, iou, mean_iou
+from otoc_lib.evaluation import evaluate_rooms, iou, mean_iou
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet
 from otoc_lib.models.unet import UNet
@@ -129,14 +130,12 @@ def annotate(config: Config, rooms: Rooms) -> Stage:
 
     def work(folder: Path) -> None:
         if config.source == "all":
-            labels: Labels = {scene.name: scene.labels for scene in rooms.train}
-            extra = {}
+            labels = {scene.name: scene.labels for scene in rooms.train}
+            statistics = {"scenes": len(rooms.train), **label_statistics(rooms.train, labels)}
         else:
             clicks = _clicks(config, rooms.train)
             write_clicks(folder / "clicks.csv", clicks, rooms.train)
-            labels = {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in rooms.train}
-            extra = {"clicks_per_scene": sum(len(c.points) for c in clicks.values()) / len(rooms.train)}
-        statistics = {"scenes": len(rooms.train), **extra, **label_statistics(rooms.train, labels)}
+            statistics = expansion_statistics(rooms.train, clicks)
         write_json(folder / "statistics.json", statistics)
 
     return run_stage(config, "clicks", _ANNOTATION, inputs, work)
@@ -317,7 +316,7 @@ def _evaluate_stage(
             for scene in _progress(scenes, f"evaluate {split}, iteration {number}"):
                 predictions[scene.name], confidence = _predict_labels(config, scene, predict(config, scene, *networks))
                 _save_arrays(folder / f"{scene.name}.safetensors", confidence=confidence, **predictions[scene.name])
-            splits[split] = metrics(scenes, predictions, len(classes))
+            splits[split] = metrics(scenes, predictions)
         write_json(folder / "metrics.json", {"classes": classes, "views": config.views, "splits": splits})
 
     inputs = {split: fingerprint(scenes) for split, scenes in rooms.evaluation.items()} | _network_keys(unet, relation)
@@ -341,16 +340,15 @@ def _predict_labels(config: Config, scene: Scene, prediction: Prediction) -> tup
     return labels, last.max(dim=1).values.numpy().astype(np.float16)
 
 
-def metrics(scenes: list[Scene], predictions: dict[str, dict[str, np.ndarray]], num_classes: int) -> dict:
+def metrics(scenes: list[Scene], predictions: dict[str, dict[str, np.ndarray]]) -> dict:
     """mIoU, per class IoU and confusion of each mode over all rooms, and the mIoU of each room, ready for JSON."""
     modes, per_room = {}, {scene.name: {} for scene in scenes}
     for mode in predictions[scenes[0].name]:
-        confusions = {s.name: confusion_matrix(s.labels, predictions[s.name][mode], num_classes) for s in scenes}
-        total = sum(confusions.values())
+        total, room_mious = evaluate_rooms(scenes, {name: modes_of[mode] for name, modes_of in predictions.items()})
         values = [None if np.isnan(value) else float(value) for value in iou(total)]
         modes[mode] = {"miou": float(mean_iou(total)), "iou": values, "confusion": total.tolist()}
-        for name, confusion in confusions.items():
-            per_room[name][mode] = float(mean_iou(confusion))
+        for name, value in room_mious.items():
+            per_room[name][mode] = float(value)
     return {"rooms": [scene.name for scene in scenes], "modes": modes, "per_room": per_room}
 
 

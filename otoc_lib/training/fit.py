@@ -1,6 +1,7 @@
 """The training loop of both networks: seeded by step, resumable, and the same story for U-Net and relation net."""
 
 import csv
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -279,7 +280,7 @@ def learning_rate(config: Config, schedule: Schedule, step: int) -> float:
     progress = step / max(schedule.steps - 1, 1)
     if progress < 0.2:
         return peak * (0.1 + 0.9 * progress / 0.2)
-    return peak * (0.001 + 0.999 * 0.5 * (1 + np.cos(np.pi * (progress - 0.2) / 0.8)))
+    return peak * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * (progress - 0.2) / 0.8)))
 
 
 def choose_device(config: Config) -> torch.device:

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from otoc_lib.config import config_from
+from otoc_lib.training import augmentation
+
+
+def config(**values):
+    return config_from({"profile": "p", "experiment": "e", **values})
+
+
+def test_a_view_is_a_rotation_about_z_with_or_without_a_mirrored_x():
+    determinants = set()
+    for seed in range(40):
+        matrix = augmentation.view_matrix(config(), np.random.default_rng(seed))
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(matrix[2], [0, 0, 1], atol=1e-12)
+        determinants.add(round(np.linalg.det(matrix)))
+    assert determinants == {-1, 1}
+
+
+def test_every_switch_is_obeyed():
+    still = config(jitter=0.0, flip=False, rotate=False)
+    np.testing.assert_array_equal(augmentation.random_matrix(still, np.random.default_rng(0)), np.eye(3))
+    np.testing.assert_array_equal(augmentation.view_matrix(still, np.random.default_rng(0)), np.eye(3))
+    larger = config(jitter=0.0, flip=False, rotate=False, scale_range=[2.0, 2.0])
+    np.testing.assert_array_equal(augmentation.random_matrix(larger, np.random.default_rng(0)), 2 * np.eye(3))
+
+
+def test_jitter_has_the_deviation_it_is_given():
+    jittered = config(flip=False, rotate=False, jitter=0.1)
+    draws = np.stack([augmentation.random_matrix(jittered, np.random.default_rng(i)) for i in range(400)]) - np.eye(3)
+    assert abs(draws.mean()) < 0.01
+    assert draws.std() == pytest.approx(0.1, rel=0.05)
+
+
+def test_elastic_distortion_is_smooth_and_as_strong_as_documented():
+    generator = np.random.default_rng(0)
+    axis = np.arange(0, 240, 6.0)
+    coords = np.stack([*map(np.ravel, np.meshgrid(axis, axis, axis, indexing="ij"))], axis=1)
+    moved = augmentation.elastic(coords, 6.0, 40.0, generator) - coords
+    inner = ((coords > 48) & (coords < 190)).all(axis=1)
+    # The noise is interpolated linearly between its nodes, which averages: below 0.114 * 40, above half of it.
+    assert 0.5 * 0.114 * 40 < moved[inner].std() < 0.114 * 40 * 1.1
+    neighbours = moved.reshape(40, 40, 40, 3)
+    assert np.abs(np.diff(neighbours, axis=0)).mean() < 0.5 * moved.std()
+
+
+def test_elastic_distortion_of_no_magnitude_moves_nothing():
+    coords = np.random.default_rng(1).uniform(0, 50, (100, 3))
+    np.testing.assert_array_equal(augmentation.elastic(coords, 6.0, 0.0, np.random.default_rng(0)), coords)
+
+
+@pytest.mark.parametrize("most", [1, 50, 400, 3000])
+def test_a_crop_keeps_a_box_with_no_more_points_than_allowed(most):
+    coords = np.random.default_rng(0).uniform(0, 200, (2000, 3))
+    for seed in range(5):
+        keep = augmentation.crop(coords, most, np.random.default_rng(seed))
+        assert 0 < keep.sum() <= most
+        if most >= len(coords):
+            assert keep.all()
+        elif keep.sum() > 20:
+            low, high = coords[keep].min(axis=0), coords[keep].max(axis=0)
+            inside = ((coords >= low) & (coords <= high)).all(axis=1)
+            np.testing.assert_array_equal(inside, keep)
+
+
+def test_a_crop_of_points_in_one_voxel_still_ends():
+    keep = augmentation.crop(np.full((100, 3), 0.5), 10, np.random.default_rng(0))
+    assert keep.sum() == 10

@@ -1,0 +1,151 @@
+"""The fit loop: it learns, resumes exactly, and its losses equal hand-computed ones."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from otoc_lib.config import config_from
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE
+from otoc_lib.training import fit
+from otoc_lib.training.fit import Schedule
+
+TINY = {
+    "profile": "p",
+    "experiment": "e",
+    "voxel_size": 0.1,
+    "unet_width": 8,
+    "unet_levels": 3,
+    "unet_blocks": 1,
+    "batch_size": 2,
+    "schedule": "one_cycle",
+    "elastic_granularity": [],
+    "elastic_magnitude": [],
+    "device": "cpu",
+}
+
+
+def config(**values):
+    return config_from({**TINY, **values})
+
+
+def true_labels(rooms):
+    return {room.name: room.labels for room in rooms}
+
+
+def losses(folder):
+    with (folder / "history.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_both_networks_learn(rooms, tmp_path):
+    labels = true_labels(rooms)
+    for train, name in ((fit.train_unet, "unet"), (fit.train_relation, "relation")):
+        train(config(), rooms, labels, Schedule(40, 0.01), tmp_path / name)
+        history = losses(tmp_path / name)
+        assert len(history) == 40 and np.mean(history[-5:]) < 0.6 * np.mean(history[:5])
+    prototypes = load_file(tmp_path / "relation" / "weights.safetensors")["prototypes"]
+    torch.testing.assert_close(prototypes.norm(dim=1), torch.ones(20))
+
+
+@pytest.mark.parametrize("train", [fit.train_unet, fit.train_relation])
+def test_a_resumed_run_equals_an_uninterrupted_one(rooms, tmp_path, monkeypatch, train):
+    labels, schedule = true_labels(rooms), Schedule(6, 0.01)
+    train(config(), rooms, labels, schedule, tmp_path / "whole")
+
+    original = fit.make_batch
+    calls = []
+
+    def interrupted(samples):
+        calls.append(samples)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return original(samples)
+
+    monkeypatch.setattr(fit, "make_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(checkpoint_seconds=0.0), rooms, labels, schedule, tmp_path / "parts")
+    assert (tmp_path / "parts" / "checkpoint.pt").is_file()
+    train(config(), rooms, labels, schedule, tmp_path / "parts")
+    assert len(calls) == 5 + 2  # four steps were done before the interruption, two after it
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    whole, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
+
+
+def test_a_warm_start_starts_from_the_given_weights(rooms, tmp_path):
+    labels = true_labels(rooms)
+    fit.train_unet(config(), rooms, labels, Schedule(30, 0.01), tmp_path / "first")
+    start = tmp_path / "first" / "weights.safetensors"
+    fit.train_unet(config(), rooms, labels, Schedule(3, 0.0001), tmp_path / "warm", 2, start)
+    fit.train_unet(config(), rooms, labels, Schedule(3, 0.0001), tmp_path / "cold", 2)
+    assert losses(tmp_path / "warm")[0] < losses(tmp_path / "cold")[0] - 0.3
+
+
+def test_worker_processes_change_nothing(rooms, tmp_path):
+    for workers in (0, 2):
+        fit.train_unet(config(workers=workers), rooms, true_labels(rooms), Schedule(3, 0.01), tmp_path / str(workers))
+    assert losses(tmp_path / "0") == losses(tmp_path / "2")
+
+
+def test_batches_differ_by_epoch_and_seed_and_cover_every_room(rooms):
+    def batch_sizes(seed):
+        batches = fit.Batches(config(), rooms, true_labels(rooms), seed)
+        return [batches[step] for step in range(4)]
+
+    first = batch_sizes([0, 1, 0])
+    assert sum(len(batch.labels) for batch in first[:2]) == sum(room.num_points for room in rooms)
+    other = batch_sizes([1, 1, 0])
+    assert not torch.equal(first[0].voxels.features[:50], first[2].voxels.features[:50])
+    assert not torch.equal(first[0].voxels.features[:50], other[0].voxels.features[:50])
+
+
+def test_cross_entropy_counts_labelled_points_only_and_a_batch_without_any_is_zero():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [5.0, -5.0]], requires_grad=True)
+    labels = torch.tensor([0, 0, IGNORE])
+    expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2
+    assert fit.point_cross_entropy(logits, labels, torch.ones(2)).item() == pytest.approx(expected)
+    empty = fit.point_cross_entropy(logits, torch.full((3,), IGNORE), torch.ones(2))
+    empty.backward()
+    assert empty.item() == 0 and torch.equal(logits.grad, torch.zeros(3, 2))
+
+
+def test_class_weights_are_the_inverse_roots_of_the_frequencies(rooms):
+    labels = {room.name: np.full(room.num_points, IGNORE, dtype=np.int16) for room in rooms}
+    labels[rooms[0].name][:100] = 0
+    labels[rooms[0].name][100:125] = 1
+    weights = fit.class_weights(config(class_weights="inverse_sqrt"), rooms, labels)
+    assert float(weights[1] / weights[0]) == pytest.approx(2.0)
+    assert float(weights[:2].mean()) == pytest.approx(1.0) and float(weights[2:].sum()) == 0
+    assert torch.equal(fit.class_weights(config(), rooms, labels), torch.ones(20))
+
+
+def test_majority_labels_ignore_what_is_not_labelled():
+    labels = torch.tensor([3, 3, 4, IGNORE, IGNORE, 5])
+    supervoxels = torch.tensor([0, 0, 0, 0, 1, 2])
+    assert fit.majority_labels(labels, supervoxels, 4, 20).tolist() == [3, IGNORE, 5, IGNORE]
+
+
+def test_the_schedules_are_the_documented_ones():
+    halving = config(schedule="halving", halve_every=10)
+    assert [fit.learning_rate(halving, Schedule(100, 0.01), s) for s in (0, 9, 10, 25)] == [0.01, 0.01, 0.005, 0.0025]
+    assert fit.learning_rate(halving, Schedule(1000, 0.01), 999) == 1e-6
+    rates = [fit.learning_rate(config(), Schedule(101, 0.01), s) for s in range(101)]
+    assert rates[0] == pytest.approx(0.001) and max(rates) == pytest.approx(0.01) and rates[-1] == pytest.approx(1e-5)
+    assert np.argmax(rates) == 20
+
+
+def test_training_without_a_label_or_with_an_unknown_device_is_refused(rooms, tmp_path):
+    nothing = {room.name: np.full(room.num_points, IGNORE) for room in rooms}
+    with pytest.raises(OtocError, match="not one labelled point"):
+        fit.train_unet(config(), rooms, nothing, Schedule(1, 0.01), tmp_path)
+    with pytest.raises(OtocError, match="device"):
+        fit.choose_device(config(device="tpu9"))
+    if not torch.cuda.is_available():
+        with pytest.raises(OtocError, match="CUDA"):
+            fit.choose_device(config(device="cuda"))
