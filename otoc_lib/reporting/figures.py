@@ -1,0 +1,432 @@
+"""Figures 1, 2, 4, 5 and 6, learning curves and pseudo-label statistics, drawn with matplotlib without a browser.
+
+Every figure is a matplotlib Figure that ``save`` writes as PNG and PDF. Pictures of rooms are reduced to 128 colours:
+both files stay small, and no eye sees it.
+"""
+
+import io
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from otoc_lib.annotation.clicks import Clicks, expand_clicks, label_statistics, read_clicks
+from otoc_lib.evaluation import confusion_matrix, mean_iou
+from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
+from otoc_lib.reporting import paper
+from otoc_lib.reporting.runs import (
+    Measurement,
+    read_arrays,
+    read_history,
+    read_json,
+    read_statistics,
+)
+from otoc_lib.reporting.splat import RoomView, view_room
+from otoc_lib.reporting.tables import BASELINE, METHOD_ROWS, VARIANT_NAMES, VARIANTS, table3_measurements
+from otoc_lib.scene import Scene
+from otoc_lib.store import find_stage, write_aside
+
+PANEL = (320, 280)  # pixels of one room in a figure of several
+PIXELS_PER_INCH = 100  # of figures made of panels: one pixel of a panel is one of the PNG
+CHART_DPI = 140
+WRONG, RIGHT, UNLABELLED = (214, 32, 39), (206, 210, 216), (238, 239, 242)
+INK, MUTED, RULE = "#1b2330", "#667085", "#d5d9e0"
+PAPER_COLOR, OURS_COLOR = "#a9b4c6", "#2f6fde"
+VARIANT_COLORS = {
+    "unet": "#8a94a6",
+    "unet_gp": "#e58a1f",
+    "unet_rel_gp": "#2f6fde",
+    "control": "#c0392b",
+    "sv": "#2a9d8f",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a room with what is written above and below it; clicks are drawn as dots."""
+
+    view: RoomView
+    colors: np.ndarray  # uint8 [N, 3]
+    title: str = ""
+    caption: str = ""
+    clicks: Clicks | None = None
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write ``<name>.png`` (256 colours) and ``<name>.pdf`` into a folder; returns both paths."""
+    pixels = io.BytesIO()
+    figure.savefig(pixels, format="png", dpi=figure.dpi)
+    with write_aside(folder / f"{name}.png") as aside:
+        _reduce_colors(Image.open(pixels).convert("RGB")).save(aside, format="png", optimize=True)
+    with write_aside(folder / f"{name}.pdf") as aside:
+        figure.savefig(aside, format="pdf", dpi=200, metadata={"CreationDate": None})
+    return [folder / f"{name}.png", folder / f"{name}.pdf"]
+
+
+def _reduce_colors(picture: Image.Image) -> Image.Image:
+    """At most 256 colours; the classes' own colours stay exact, so that the legend does not drift."""
+    exact = sorted({(255, 255, 255)} | {color for label_set in LABEL_SETS.values() for color in label_set.colors})
+    common = picture.quantize(256 - len(exact), dither=Image.Dither.NONE).getpalette()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*common, *np.ravel(exact).tolist()])
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
+def read_prediction(runs: Path, profile: str, experiment: str, stage_name: str, scene: Scene) -> dict[str, np.ndarray]:
+    """Mode -> predicted classes int16 [N] of one room; empty if it was not evaluated."""
+    stage = find_stage(runs, profile, experiment, stage_name)
+    path = stage / f"{scene.name}.safetensors" if stage else None
+    if path is None or not path.is_file():
+        return {}
+    return {name: array for name, array in read_arrays(path).items() if name in ("point", "sv", "full")}
+
+
+def best_mode(prediction: dict[str, np.ndarray]) -> np.ndarray:
+    """The most complete inference that was run: propagation, else the super-voxel mean, else the U-Net alone."""
+    return next(prediction[mode] for mode in ("full", "sv", "point") if mode in prediction)
+
+
+def read_pseudo_labels(runs: Path, profile: str, experiment: str, iteration: int, scene: Scene) -> np.ndarray | None:
+    """Pseudo labels int16 [N] made after an iteration, None where there are none."""
+    stage = find_stage(runs, profile, experiment, f"pseudo_{iteration}")
+    path = stage / f"{scene.name}.safetensors" if stage else None
+    return read_arrays(path)["labels"] if path is not None and path.is_file() else None
+
+
+def read_clicks_of(runs: Path, profile: str, experiment: str, scenes: list[Scene]) -> dict[str, Clicks]:
+    """Clicks of the training rooms by scene name; empty if the stage is missing."""
+    stage = find_stage(runs, profile, experiment, "clicks")
+    return read_clicks(stage / "clicks.csv", scenes) if stage else {}
+
+
+def error_colors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Red where the prediction is wrong, grey where it is right, pale where there is no truth; uint8 [N, 3]."""
+    colors = np.where((truth == prediction)[:, None], RIGHT, WRONG)
+    return np.where((truth == IGNORE)[:, None], UNLABELLED, colors).astype(np.uint8)
+
+
+def draw_panels(rows: list[list[Panel | None]], label_set: LabelSet, row_names: tuple[str, ...] = ()) -> Figure:
+    """Pictures of rooms in rows, over a legend of the classes.
+
+    rows: all of one length, None leaves a place empty. row_names: one per row, written upright at the left.
+    """
+    shown = [panel for row in rows for panel in row if panel]
+    width, height = shown[0].view.camera.width, shown[0].view.camera.height
+    columns, gap, left = len(rows[0]), 10, 28 if row_names else 6
+    total_width = left + columns * (width + gap)
+    per_line = max(1, min(10, total_width // 112))
+    # Pixels above and below every row of pictures, for as many lines of text as there are.
+    above = [8 + 15 * max((len(p.title.splitlines()) for p in row if p), default=0) for row in rows]
+    below = [6 + 14 * max((len(p.caption.splitlines()) for p in row if p), default=0) for row in rows]
+    legend = 20 * -(-len(label_set) // per_line) + 16
+    total_height = sum(above) + sum(below) + len(rows) * height + legend
+    size = (total_width / PIXELS_PER_INCH, total_height / PIXELS_PER_INCH)
+    figure = Figure(figsize=size, dpi=PIXELS_PER_INCH, facecolor="white")
+    upper = total_height
+    for i, row in enumerate(rows):
+        upper -= above[i] + height
+        for j, panel in enumerate(row):
+            if panel is not None:
+                box = (left + j * (width + gap), upper, width, height)
+                axes = figure.add_axes(tuple(np.divide(box, (total_width, total_height) * 2)))
+                _draw_panel(axes, panel, label_set)
+        if row_names:
+            middle = (upper + height / 2) / total_height
+            figure.text(10 / total_width, middle, row_names[i], rotation=90, va="center", size=9, color=MUTED)
+        upper -= below[i]
+    _draw_legend(figure, label_set, legend / total_height, per_line)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, label_set: LabelSet) -> None:
+    width, height = panel.view.camera.width, panel.view.camera.height
+    picture = Image.fromarray(panel.view.paint(panel.colors)).quantize(128, dither=Image.Dither.NONE).convert("RGB")
+    axes.imshow(picture, extent=(0, width, height, 0), interpolation="none")
+    axes.axis("off")
+    axes.set_title(panel.title, size=8.5, color=INK, pad=3, linespacing=1.3)
+    axes.text(width / 2, height + 3, panel.caption, size=8, color=MUTED, ha="center", va="top", linespacing=1.3)
+    if panel.clicks is not None:
+        shown = panel.clicks.classes[panel.view.kept[panel.clicks.points]]
+        u, v = panel.view.locate(panel.clicks.points).T
+        axes.scatter(u, v, s=62, c="white", linewidths=0, zorder=3)
+        axes.scatter(u, v, s=38, c=label_set.paint(shown) / 255, edgecolors=INK, linewidths=0.8, zorder=4)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+
+
+def _draw_legend(figure: Figure, label_set: LabelSet, height: float, columns: int) -> None:
+    handles = [
+        Line2D([], [], linestyle="", marker="s", markersize=7, color=np.divide(color, 255), label=name)
+        for name, color in zip(label_set.names, label_set.colors, strict=True)
+    ]
+    figure.legend(
+        handles=handles,
+        loc="center",
+        bbox_to_anchor=(0.5, height / 2),
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        handletextpad=0.2,
+        columnspacing=1.2,
+    )
+
+
+def _plain(axes: Axes, xlabel: str, ylabel: str) -> None:
+    axes.set_xlabel(xlabel, size=9, color=MUTED)
+    axes.set_ylabel(ylabel, size=9, color=MUTED)
+    axes.tick_params(labelsize=8, colors=MUTED, length=0)
+    axes.grid(axis="y", color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(RULE)
+
+
+@lru_cache(maxsize=64)
+def room_view(scene: Scene, width: int, height: int) -> RoomView:
+    """``view_room`` of a scene, computed once per picture size."""
+    return view_room(scene.coords, width, height)
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} %"
+
+
+def figure1(ours: dict[str, Measurement], data_name: str) -> Figure:
+    """Bars: the paper's Figure 1 on ScanNet and S3DIS, and ours with whatever rows of Table 2 were run.
+
+    ours: row of Table 2 -> result. data_name: what ours was measured on, for the title.
+    """
+    short = {
+        "otoc_baseline": "initial labels*",
+        "otoc_control": "control",
+        "otoc_sv": "super-voxel mean",
+        "otoc_dagger": "1T1C†",
+        "otoc_full": "1T1C",
+        "supervised": "fully supervised",
+    }
+    names = {"mprm_scene": "MPRM", "mprm_subcloud": "MPRM", "xu_02": "Xu et al.", "xu_10": "Xu et al."}
+    names |= {"otoc_full": "1T1C", "otoc3_full": "1T3C", "supervised": "fully supervised"}
+    panels = [
+        (
+            f"{title} (paper)",
+            [(f"{names[r.row]}\n{r.annotation.replace('-level', '')}", r.miou, 0.0, r.row) for r in rows],
+        )
+        for title, rows in paper.FIGURE1.items()
+    ]
+    measured = [(f"{short[row]}", m.mean, m.std or 0.0, row) for row in short if (m := ours.get(row))]
+    panels.append((f"{data_name} (ours)", measured))
+    figure = Figure(figsize=(13, 3.9), dpi=CHART_DPI, facecolor="white", layout="constrained")
+    widths = [max(4, len(bars)) for _, bars in panels]
+    for axes, (title, bars) in zip(figure.subplots(1, 3, width_ratios=widths), panels, strict=True):
+        own = title.endswith("(ours)")
+        for x, (_, value, deviation, row) in enumerate(bars):
+            strong = row.startswith(("otoc_full", "otoc3_full"))
+            color = OURS_COLOR if strong and own else "#5b7fb8" if strong else PAPER_COLOR
+            axes.bar(x, value, width=0.66, color=color, yerr=deviation or None, ecolor=INK, capsize=3)
+            axes.text(x, value + deviation + 1.5, f"{value:.1f}", ha="center", size=8.5, color=INK)
+        axes.set_xticks(range(len(bars)), [label.replace(" ", "\n", 1) if own else label for label, *_ in bars])
+        axes.set(ylim=(0, 88), xlim=(-0.6, max(4, len(bars)) - 0.4))
+        axes.set_title(title, size=10, color=INK, loc="left")
+        _plain(axes, "", "mIoU (%)")
+        if not bars:
+            axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color=MUTED)
+    return figure
+
+
+def figure2(
+    runs: Path, profile: str, iterations: int, train_room: Scene, clicks: Clicks, room: Scene, experiment: str = "otoc"
+) -> Figure:
+    """Above: a training room, its clicks, initial and last pseudo labels, truth. Below: a room nobody clicked in."""
+    width, height = 420, 370
+    seen, unseen = room_view(train_room, width, height), room_view(room, width, height)
+    paint = train_room.label_set.paint
+    grey = np.full((train_room.num_points, 3), 214, dtype=np.uint8)
+    initial = expand_clicks(train_room, clicks)
+    pseudo = read_pseudo_labels(runs, profile, experiment, iterations, train_room)
+    prediction = best_mode(read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room))
+    wrong = 100 * np.mean(prediction[room.labels != IGNORE] != room.labels[room.labels != IGNORE])
+    upper = [
+        Panel(seen, grey, "clicks, one per object", f"{train_room.name}: {len(clicks)} clicks", clicks),
+        Panel(seen, paint(initial), "initial labels", _covered(train_room, initial)),
+        Panel(seen, paint(pseudo), f"pseudo labels after iteration {iterations}", _covered(train_room, pseudo))
+        if pseudo is not None
+        else None,
+        Panel(seen, paint(train_room.labels), "ground truth", f"{train_room.num_points:,} points"),
+    ]
+    lower = [
+        Panel(unseen, room.colors, "room, never clicked", room.name),
+        Panel(unseen, paint(prediction), "prediction"),
+        Panel(unseen, error_colors(room.labels, prediction), "errors in red", f"{wrong:.1f} % of the points"),
+        Panel(unseen, paint(room.labels), "ground truth", f"{room.num_points:,} points"),
+    ]
+    return draw_panels([upper, lower], room.label_set, ("training room", "validation room"))
+
+
+def figure4(
+    runs: Path, profile: str, iterations: int, rooms: list[Scene], clicks: dict[str, Clicks], experiment: str = "otoc"
+) -> Figure:
+    """Pseudo labels from iteration to iteration, with coverage and accuracy of the room below and of all above."""
+    width, height = PANEL if iterations <= 3 else (260, 230)
+    names = ["clicks", *(f"pseudo_{k}" for k in range(1, iterations + 1))]
+    overall = [read_statistics(runs, profile, experiment, name) for name in names]
+    rows = []
+    for room in rooms:
+        view = room_view(room, width, height)
+        steps = [expand_clicks(room, clicks[room.name])]
+        steps += [read_pseudo_labels(runs, profile, experiment, k, room) for k in range(1, iterations + 1)]
+        row: list[Panel | None] = []
+        for k, (labels, statistics) in enumerate(zip(steps, overall, strict=True)):
+            title = "" if rows else ("initial labels" if k == 0 else f"after iteration {k}")
+            if title and statistics:
+                covered, right = percent(statistics["covered_percent"]), percent(statistics["accuracy_percent"])
+                title += f"\nall rooms: {covered} covered, {right} right"
+            colors = None if labels is None else room.label_set.paint(labels)
+            row.append(None if labels is None else Panel(view, colors, title, _covered(room, labels)))
+        row.append(Panel(view, room.label_set.paint(room.labels), "" if rows else "ground truth\n", room.name))
+        rows.append(row)
+    return draw_panels(rows, rooms[0].label_set)
+
+
+def figure5(runs: Path, profile: str, iterations: int, rooms: dict[str, Scene], experiment: str = "otoc") -> Figure:
+    """Rooms with truth, prediction and error map, beside the fully supervised network where that was run.
+
+    rooms: what to write beside the room ("best", "median", "worst") -> the room.
+    """
+    rows = []
+    for room in rooms.values():
+        view = room_view(room, *PANEL)
+        heads = iter(("room", "ground truth", "One Thing One Click", "errors", "fully supervised", "errors"))
+        row = [
+            Panel(view, room.colors, next(heads), room.name),
+            Panel(view, room.label_set.paint(room.labels), next(heads)),
+        ]
+        for name, stage_name in ((experiment, f"evaluate_{iterations}"), ("supervised", BASELINE)):
+            found = read_prediction(runs, profile, name, stage_name, room)
+            if not found:
+                continue
+            prediction = best_mode(found) if name == experiment else found["point"]
+            confusion = confusion_matrix(room.labels, prediction, len(room.label_set))
+            score = f"mIoU {100 * mean_iou(confusion):.1f}"
+            wrong = f"{100 * (1 - np.trace(confusion) / confusion.sum()):.1f} % wrong"
+            row.append(Panel(view, room.label_set.paint(prediction), next(heads), score))
+            row.append(Panel(view, error_colors(room.labels, prediction), next(heads), wrong))
+        rows.append([replace(panel, title="" if rows else panel.title) for panel in row])
+    return draw_panels(rows, next(iter(rooms.values())).label_set, tuple(rooms))
+
+
+def figure6(runs: Path, profile: str, label_set: LabelSet, experiment: str = "otoc") -> Figure | None:
+    """t-SNE of super-voxels by coordinates, colours and relation features; None if that stage is missing."""
+    stage = find_stage(runs, profile, experiment, "tsne")
+    if stage is None:
+        return None
+    points = read_arrays(stage / "tsne.safetensors")
+    silhouette = read_json(stage / "tsne.json")["silhouette"]
+    figure = Figure(figsize=(12.6, 4.9), dpi=CHART_DPI, facecolor="white")
+    titles = {"coordinates": "coordinates", "colors": "colours", "relation": "relation network"}
+    for i, (name, title) in enumerate(titles.items()):
+        axes = figure.add_axes((0.01 + 0.33 * i, 0.2, 0.318, 0.73))
+        for label in np.unique(points["class"]):
+            u, v = points[name][points["class"] == label].T
+            marker = ("o", "+")[label % 2]  # neighbouring classes differ in shape too, as in the paper
+            style = {"linewidths": 0.8} if marker == "+" else {"edgecolors": "none"}
+            color = np.divide(label_set.colors[label], 255) * 0.93
+            axes.scatter(u, v, s=(11, 18)[label % 2], color=color, marker=marker, rasterized=True, **style)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color(RULE)
+        axes.set_title(f"({'abc'[i]}) {title}", size=10, color=INK)
+        axes.set_xlabel(f"silhouette score {silhouette[name]:+.3f}", size=9, color=MUTED)
+    _draw_legend(figure, label_set, 0.15, 10)
+    return figure
+
+
+def learning_curves(runs: Path, profile: str, iterations: int, experiments: tuple[str, ...]) -> Figure:
+    """Left: the U-Net's training loss over all iterations. Right: validation mIoU after each of them."""
+    figure = Figure(figsize=(12.6, 3.9), dpi=CHART_DPI, facecolor="white", layout="constrained")
+    loss, miou = figure.subplots(1, 2)
+    columns = {experiment: column for column, (experiment, _) in reversed(VARIANTS.items())}
+    for experiment in experiments:
+        steps, values, start = [], [], 0.0
+        for k in range(1, iterations + 1):
+            history = read_history(runs, profile, experiment, f"unet_{k}")
+            if history is not None:
+                steps.append(history["step"] + start)
+                values.append(_smooth(history["loss"]))
+                start = steps[-1][-1]
+                if k < iterations:
+                    loss.axvline(start, color=RULE, linewidth=0.8, zorder=0)
+        if steps:
+            color = VARIANT_COLORS[columns[experiment]] if experiment in columns else INK
+            loss.plot(np.concatenate(steps), np.concatenate(values), color=color, linewidth=1.3, label=experiment)
+    loss.set_title("training loss of the U-Net (running mean)", size=10, color=INK, loc="left")
+    _plain(loss, "optimizer steps", "cross entropy")
+    for column, results in table3_measurements(runs, profile, iterations).items():
+        done = [(k, result) for k, result in enumerate(results, start=1) if result]
+        if done:
+            _line(miou, [k for k, _ in done], [r.mean for _, r in done], VARIANT_COLORS[column], VARIANT_NAMES[column])
+    supervised = METHOD_ROWS[0].measure(runs, profile, iterations)
+    if supervised:
+        miou.axhline(supervised.mean, color=INK, linewidth=1.1, linestyle="--", label="fully supervised")
+    miou.set_title("validation mIoU after each iteration", size=10, color=INK, loc="left")
+    _plain(miou, "iteration", "mIoU (%)")
+    miou.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (loss, miou):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return figure
+
+
+def pseudo_label_curves(runs: Path, profile: str, iterations: int) -> Figure:
+    """Coverage and accuracy of the labels trained on: initial labels at 0, pseudo labels after each iteration."""
+    figure = Figure(figsize=(12.6, 3.7), dpi=CHART_DPI, facecolor="white", layout="constrained")
+    panels = (("covered_percent", "points with a label (%)"), ("accuracy_percent", "of these, labelled right (%)"))
+    for axes, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
+        for column in paper.TABLE3:
+            experiment = VARIANTS[column][0]
+            names = ["clicks", *(f"pseudo_{k}" for k in range(1, iterations + 1))]
+            found = [(k, read_statistics(runs, profile, experiment, name)) for k, name in enumerate(names)]
+            found = [(k, statistics) for k, statistics in found if statistics]
+            if len(found) > 1:
+                steps, color = [k for k, _ in found], VARIANT_COLORS[column]
+                _line(axes, steps, [s[key] for _, s in found], color, VARIANT_NAMES[column])
+                furniture = [s[f"furniture_{key}"] for _, s in found]
+                _line(axes, steps, furniture, color, "the same, without wall and floor", "--")
+        axes.set_title(title, size=10, color=INK, loc="left")
+        _plain(axes, "iteration (0: the clicks' super-voxels)", "")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return figure
+
+
+def room_strip(runs: Path, profile: str, iterations: int, room: Scene, experiment: str = "otoc") -> Image.Image:
+    """One room for the gallery: colours, truth, prediction and errors side by side."""
+    view = room_view(room, *PANEL)
+    prediction = best_mode(read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room))
+    labels = (room.label_set.paint(room.labels), room.label_set.paint(prediction))
+    pictures = [view.paint(colors) for colors in (room.colors, *labels, error_colors(room.labels, prediction))]
+    strip = Image.fromarray(np.concatenate(pictures, axis=1))
+    return strip.resize((strip.width * 3 // 5, strip.height * 3 // 5), Image.Resampling.LANCZOS)
+
+
+def _covered(scene: Scene, labels: np.ndarray) -> str:
+    statistics = label_statistics([scene], {scene.name: labels})
+    return f"{percent(statistics['covered_percent'])} covered, {percent(statistics['accuracy_percent'])} right"
+
+
+def _smooth(values: np.ndarray, window: int = 9) -> np.ndarray:
+    """Centred running mean; the window shrinks at both ends."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    low = np.maximum(np.arange(len(values)) - window // 2, 0)
+    high = np.minimum(np.arange(len(values)) + window // 2 + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)
+
+
+def _line(axes: Axes, x: list, y: list, color: str, label: str, style: str = "-") -> None:
+    axes.plot(x, y, color=color, label=label, linestyle=style, linewidth=1.6, marker="o", markersize=4)

@@ -1,0 +1,125 @@
+"""Sentences that say what the numbers of a report show, and no more than that."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from otoc_lib.reporting.runs import read_metrics, read_statistics
+from otoc_lib.reporting.tables import METHOD_ROWS, NOVEL, MethodRow
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows of Table 2 measured on the same rooms; differences in percentage points of mIoU, first minus second.
+
+    seeds: number of seeds that both were run with. total: mean over those of the difference of the mIoU over all
+    rooms. deviation: its standard deviation over the seeds, None for one seed. room_mean, room_error: mean and
+    standard error, over rooms, of the difference of the rooms' own mIoU (first repeat). better: rooms where the first
+    is better.
+    """
+
+    total: float
+    seeds: int
+    deviation: float | None
+    room_mean: float
+    room_error: float
+    better: int
+    rooms: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether the difference is more than two standard errors over the rooms, and over the seeds if several."""
+        steady = self.deviation is None or abs(self.total) > 2 * self.deviation / np.sqrt(self.seeds)
+        return abs(self.room_mean) > 2 * self.room_error and self.room_mean * self.total > 0 and bool(steady)
+
+
+def compare(runs: Path, profile: str, iterations: int, first: str, second: str) -> Comparison | None:
+    """Compare two rows of Table 2 on ``val``; None where one of them was not run, or not on the same rooms."""
+    methods = {method.row: method for method in METHOD_ROWS}
+    a, b = methods[first], methods[second]
+    results = a.measure(runs, profile, iterations), b.measure(runs, profile, iterations)
+    rooms = _room_scores(runs, profile, iterations, a), _room_scores(runs, profile, iterations, b)
+    if None in results or set(rooms[0]) != set(rooms[1]):
+        return None
+    shared = sorted(set(results[0].by_seed) & set(results[1].by_seed))
+    if not shared:
+        return None
+    by_seed = np.array([results[0].by_seed[seed] - results[1].by_seed[seed] for seed in shared])
+    by_room = np.array([rooms[0][name] - rooms[1][name] for name in rooms[0]])
+    return Comparison(
+        total=float(by_seed.mean()),
+        seeds=len(shared),
+        deviation=float(by_seed.std(ddof=1)) if len(shared) > 1 else None,
+        room_mean=float(by_room.mean()),
+        room_error=float(by_room.std(ddof=1) / np.sqrt(len(by_room))) if len(by_room) > 1 else float("inf"),
+        better=int((by_room > 0).sum()),
+        rooms=len(by_room),
+    )
+
+
+def findings(runs: Path, profile: str, iterations: int) -> list[str]:
+    """What the rows that were run say about self-training, the graph, and labels; one sentence group each."""
+    return list(_findings(runs, profile, iterations))
+
+
+def _findings(runs: Path, profile: str, iterations: int) -> Iterator[str]:
+    methods = {method.row: method for method in METHOD_ROWS}
+    result = {row: method.measure(runs, profile, iterations) for row, method in methods.items()}
+    questions = (
+        (
+            "otoc_dagger",
+            "otoc_control",
+            "Self-training against training as long on the clicks alone, both the U-Net alone",
+        ),
+        ("otoc_full", "otoc_sv", "Graph and relation network against averaging the same U-Net in super-voxels"),
+        ("otoc_full", "otoc_baseline", "The whole method against the U-Net trained on the initial labels"),
+    )
+    for first, second, question in questions:
+        comparison = compare(runs, profile, iterations, first, second)
+        if comparison:
+            yield f"{question}: {_verdict(comparison)}"
+    full, supervised, baseline = result["otoc_full"], result["supervised"], result["otoc_baseline"]
+    if full and supervised:
+        share = 100 * full.mean / supervised.mean
+        yield f"With one click per object the method reaches {share:.0f} % of the mIoU of full supervision."
+        if baseline:
+            yield f"The initial labels alone end {supervised.mean - baseline.mean:.1f} points below full supervision."
+    novel = methods["otoc_full"].measure(runs, profile, iterations, NOVEL)
+    if full and novel:
+        yield (
+            f"In {novel.rooms} rooms with furniture models that no training room holds the method reaches "
+            f"{novel.mean:.1f}, against {full.mean:.1f} in the {full.rooms} validation rooms."
+        )
+    start, end = (read_statistics(runs, profile, "otoc", name) for name in ("clicks", f"pseudo_{iterations}"))
+    if start and end:
+        yield (
+            f"{start['clicks_per_scene']:.1f} clicks a room label {start['covered_percent']:.1f} % of the points "
+            f"({start['accuracy_percent']:.1f} % of them right); after {iterations} iterations "
+            f"{end['covered_percent']:.1f} % are labelled, {end['accuracy_percent']:.1f} % of them right."
+        )
+    missing = [method.setting for method in METHOD_ROWS if result[method.row] is None]
+    if missing:
+        yield f"Not run: {'; '.join(missing)}."
+
+
+def _verdict(c: Comparison) -> str:
+    seeds = "one seed" if c.seeds == 1 else f"mean of {c.seeds} seeds, standard deviation {c.deviation:.2f}"
+    text = (
+        f"{c.total:+.2f} points of mIoU ({seeds}); room by room {c.room_mean:+.2f} ± {c.room_error:.2f} "
+        f"(standard error), better in {c.better} of {c.rooms} rooms. "
+    )
+    if not c.clear:
+        return text + "That is within what rooms and chance alone can do: no difference is shown."
+    caution = " One training run each, so chance in training is not ruled out." if c.seeds == 1 else ""
+    return (
+        text + f"That is more than the rooms' own scatter explains: {'a gain' if c.total > 0 else 'a loss'}.{caution}"
+    )
+
+
+def _room_scores(runs: Path, profile: str, iterations: int, method: MethodRow) -> dict[str, float]:
+    """Room name -> mIoU in percent on ``val``, empty where it was not run."""
+    metrics = read_metrics(runs, profile, method.experiment, method.stage(iterations))
+    per_room = metrics["splits"].get("val", {}).get("per_room", {}) if metrics else {}
+    return {name: 100 * modes[method.mode] for name, modes in per_room.items() if method.mode in modes}

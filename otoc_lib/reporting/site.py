@@ -1,0 +1,318 @@
+"""reports/<profile>/index.html: tables, figures and their origin, on one page that needs no network."""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from otoc_lib.errors import OtocError
+from otoc_lib.reporting import figures
+from otoc_lib.reporting.findings import findings
+from otoc_lib.reporting.runs import Measurement, finished_stages, read_metrics, read_statistics
+from otoc_lib.reporting.tables import (
+    METHOD_ROWS,
+    VARIANT_NAMES,
+    VARIANTS,
+    Table,
+    make_tables,
+    with_deviation,
+    write_table,
+)
+from otoc_lib.scene import Scene
+from otoc_lib.store import write_aside
+
+SIMULATED = ("smoke", "rooms")  # profiles that run on the bundled rooms
+DATA_NAMES = {"scannet": "ScanNet-v2, validation", "s3dis": "S3DIS, Area 5", "own": "own scans, validation"}
+# Which notebook runs an experiment, in the order of the page.
+NOTEBOOK_OF = {
+    "supervised": "02_baseline",
+    "otoc": "03_self_train",
+    "control": "03_self_train",
+    "unet": "04_ablate",
+    "unet_gp": "04_ablate",
+}
+GALLERY = 24  # rooms shown at most, the worst first
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page: file name without suffix, title and caption."""
+
+    name: str
+    title: str
+    caption: str
+
+
+def build_report(
+    runs: Path,
+    reports: Path,
+    profile: str,
+    scenes_by_split: dict[str, list[Scene]],
+    iterations: int,
+    params: Path | None = None,
+) -> Path:
+    """Write tables, figures and index.html of a profile from its finished stages; whatever is missing is "not run".
+
+    Args:
+        runs, reports: the folders that hold one folder per profile.
+        scenes_by_split: the rooms that were trained on ("train") and evaluated ("val", "val_novel").
+        iterations: the last iteration of Algorithm 1.
+        params: the folder of params files that the page links to; no links if None.
+
+    Returns:
+        The path of index.html.
+    """
+    if not (runs / profile).is_dir():
+        raise OtocError(f"{runs / profile}: nothing has been run for this profile; run its notebooks first")
+    folder = reports / profile
+    tables = make_tables(runs, profile, iterations)
+    for table in tables:
+        write_table(table, folder / "tables")
+    pictures = draw_figures(runs, folder / "figures", profile, scenes_by_split, iterations)
+    gallery = draw_gallery(runs, folder / "figures" / "rooms", profile, scenes_by_split, iterations)
+    stages = list(finished_stages(runs, profile))
+    page = _template().render(
+        profile=profile,
+        simulated=profile in SIMULATED,
+        data_name=data_name(profile),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        cards=_cards(runs, profile, iterations),
+        findings=findings(runs, profile, iterations),
+        tables=[_table_context(table) for table in tables],
+        runs=_run_rows(folder, profile, params, stages),
+        pictures=pictures,
+        gallery=gallery,
+        rooms={split: len(scenes) for split, scenes in scenes_by_split.items()},
+        per_class=_per_class(runs, profile, iterations, scenes_by_split["train"][0].label_set.colors),
+        pseudo=_pseudo_rows(runs, profile, iterations),
+        stages=stages,
+        total_minutes=sum(stage["seconds"] for stage in stages) / 60,
+        versions=stages[-1]["versions"] if stages else {},
+    )
+    with write_aside(folder / "index.html") as aside:
+        aside.write_text(page, encoding="utf-8")
+    return folder / "index.html"
+
+
+def data_name(profile: str) -> str:
+    return "simulated rooms, validation" if profile in SIMULATED else DATA_NAMES.get(profile, f"{profile}, validation")
+
+
+def draw_figures(
+    runs: Path, folder: Path, profile: str, scenes_by_split: dict[str, list[Scene]], iterations: int
+) -> list[Picture]:
+    """Draw every figure whose stages are finished into ``folder``; returns what was drawn, in the page's order."""
+    train, evaluated = scenes_by_split["train"], rooms_by_score(runs, profile, scenes_by_split, iterations)
+    clicks = figures.read_clicks_of(runs, profile, "otoc", train)
+    ours = {m.row: result for m in METHOD_ROWS if (result := m.measure(runs, profile, iterations))}
+    # The training rooms with the widest choice of classes show most.
+    shown = sorted(train, key=lambda room: -len(np.unique(room.labels)))[:2]
+    pictures = []
+
+    def add(figure: Figure | None, name: str, title: str, caption: str) -> None:
+        if figure is not None:
+            figures.save(figure, folder, name)
+            pictures.append(Picture(name, title, caption))
+
+    add(
+        figures.figure1(ours, data_name(profile)),
+        "figure1",
+        "Figure 1. mIoU by annotation",
+        "The paper's bars on ScanNet and S3DIS; ours on other rooms, so heights compare only within a panel.",
+    )
+    if clicks and evaluated:
+        median = [room for room, _ in evaluated][len(evaluated) // 2]
+        add(
+            figures.figure2(runs, profile, iterations, shown[0], clicks[shown[0].name], median),
+            "figure2",
+            "Figure 2. From one click per object to labels",
+            "Above, a training room: the clicks, the super-voxels they fall into, the labels that self-training makes "
+            "of them. Below, the validation room of median mIoU, whose labels were never used.",
+        )
+    if clicks:
+        add(
+            figures.figure4(runs, profile, iterations, shown, clicks),
+            "figure4",
+            "Figure 4. Pseudo labels by iteration",
+            "Grey is unlabelled. Coverage is the share of points with a label, then the share of those that is right.",
+        )
+    if evaluated:
+        places = {"best": evaluated[-1], "median": evaluated[len(evaluated) // 2], "worst": evaluated[0]}
+        add(
+            figures.figure5(runs, profile, iterations, {place: room for place, (room, _) in places.items()}),
+            "figure5",
+            "Figure 5. Validation rooms",
+            "The best, median and worst room by mIoU. Wrong points are red.",
+        )
+    add(
+        figures.figure6(runs, profile, train[0].label_set),
+        "figure6",
+        "Figure 6. t-SNE of super-voxel features",
+        "Each mark is a super-voxel of a validation room. The silhouette score says how well its class keeps together "
+        "in the plane, from -1 to 1.",
+    )
+    add(
+        figures.learning_curves(runs, profile, iterations, tuple(NOTEBOOK_OF)),
+        "learning_curves",
+        "Learning curves",
+        "Vertical lines separate the iterations. The control trains on the clicks alone for as many steps, with the "
+        "same restarts.",
+    )
+    add(
+        figures.pseudo_label_curves(runs, profile, iterations),
+        "pseudo_labels",
+        "Pseudo labels",
+        "How many points carry a label, and how many of these labels are right.",
+    )
+    return pictures
+
+
+def rooms_by_score(
+    runs: Path, profile: str, scenes_by_split: dict[str, list[Scene]], iterations: int, split: str = "val"
+) -> list[tuple[Scene, float]]:
+    """Evaluated rooms of a split with their mIoU in percent after the last iteration, the worst first."""
+    metrics = read_metrics(runs, profile, "otoc", f"evaluate_{iterations}")
+    if metrics is None or split not in metrics["splits"]:
+        return []
+    per_room = metrics["splits"][split]["per_room"]
+    scored = [
+        (room, 100 * list(per_room[room.name].values())[-1])
+        for room in scenes_by_split.get(split, [])
+        if room.name in per_room
+    ]
+    return sorted(scored, key=lambda pair: pair[1])
+
+
+def draw_gallery(
+    runs: Path, folder: Path, profile: str, scenes_by_split: dict[str, list[Scene]], iterations: int
+) -> list[dict[str, Any]]:
+    """One strip per validation room, the worst first; returns file, name, split and mIoU of each."""
+    scored = [
+        (score, split, room)
+        for split in scenes_by_split
+        if split != "train"
+        for room, score in rooms_by_score(runs, profile, scenes_by_split, iterations, split)
+    ]
+    strips = []
+    chosen = sorted(scored, key=lambda item: item[0])[:GALLERY]
+    for score, split, room in tqdm(chosen, desc="room pictures", unit="room", mininterval=5.0):
+        with write_aside(folder / f"{room.name}.jpg") as aside:
+            figures.room_strip(runs, profile, iterations, room).save(aside, format="jpeg", quality=85, optimize=True)
+        strips.append({"name": room.name, "split": split, "score": score})
+    return strips
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("index.html")
+
+
+def _cards(runs: Path, profile: str, iterations: int) -> list[dict[str, str]]:
+    """The four numbers at the top of the page."""
+    names = {
+        "otoc_full": "One Thing One Click",
+        "otoc_control": "clicks only, as many steps",
+        "otoc_baseline": "initial labels, first iteration",
+        "supervised": "fully supervised",
+    }
+    rows = {m.row: m.measure(runs, profile, iterations) for m in METHOD_ROWS}
+    return [
+        {"label": label, "value": with_deviation(rows[row]), "seeds": _seeds(rows[row])} for row, label in names.items()
+    ]
+
+
+def _seeds(result: Measurement | None) -> str:
+    if result is None:
+        return ""
+    counts = {"seed": len(result.by_seed), "room": result.rooms, "view": result.views}
+    return ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
+
+
+def _table_context(table: Table) -> dict[str, Any]:
+    experiments = {m.row: m.experiment for m in METHOD_ROWS} if table.name == "table2" else {}
+    rows = [
+        {
+            "cells": cells,
+            "run": experiments.get(key.split("@")[0], ""),
+            "novel": "@" in key,
+            "strong": key.split("@")[0] == "otoc_full",
+        }
+        for key, cells in zip(table.keys, table.rows, strict=True)
+    ]
+    return {"name": table.name, "title": table.title, "note": table.note, "columns": table.columns, "rows": rows}
+
+
+def _run_rows(folder: Path, profile: str, params: Path | None, stages: list[dict]) -> list[dict[str, Any]]:
+    """For every experiment: its params file, executed notebooks, command, and what it cost."""
+    rows = []
+    repeated = sorted({stage["experiment"] for stage in stages} - set(NOTEBOOK_OF))
+    for experiment in (*NOTEBOOK_OF, *repeated):
+        notebook = NOTEBOOK_OF.get(experiment.split("_seed")[0], "03_self_train")
+        own = [stage for stage in stages if stage["experiment"] == experiment]
+        file = params / profile / f"{experiment}.yaml" if params else None
+        executed = sorted((folder / "notebooks").glob(f"*.{experiment}.ipynb"))
+        command = (
+            f"papermill notebooks/{notebook}.ipynb reports/{profile}/notebooks/{notebook}.{experiment}.ipynb "
+            f"-f params/{profile}/{experiment}.yaml"
+        )
+        rows.append(
+            {
+                "experiment": experiment,
+                "params": Path(os.path.relpath(file, folder)).as_posix() if file and file.is_file() else "",
+                "notebooks": [f"notebooks/{path.name}" for path in executed],
+                "command": command,
+                "minutes": sum(stage["seconds"] for stage in own) / 60,
+                "finished": max((stage["finished"] for stage in own), default=""),
+                "devices": sorted({stage["device"] for stage in own}),
+                "seeds": sorted({stage["seed"] for stage in own}),
+            }
+        )
+    return rows
+
+
+def _per_class(runs: Path, profile: str, iterations: int, colors: tuple) -> dict[str, Any] | None:
+    """IoU of every class on the validation rooms, one column for each row of Table 2 that was run."""
+    columns, share, names = {}, None, []
+    for method in METHOD_ROWS:
+        metrics = read_metrics(runs, profile, method.experiment, method.stage(iterations))
+        modes = metrics["splits"].get("val", {}).get("modes", {}) if metrics else {}
+        if method.mode in modes:
+            names = metrics["classes"]
+            confusion = np.array(modes[method.mode]["confusion"])
+            share = 100 * confusion.sum(axis=1) / confusion.sum()
+            columns[method.setting] = [None if v is None else 100 * v for v in modes[method.mode]["iou"]]
+    if not columns:
+        return None
+    rows = [
+        {
+            "name": name,
+            "color": colors[c],
+            "share": share[c],
+            "values": [column[c] for column in columns.values()],
+        }
+        for c, name in enumerate(names)
+    ]
+    return {"columns": list(columns), "rows": rows}
+
+
+def _pseudo_rows(runs: Path, profile: str, iterations: int) -> list[dict[str, Any]]:
+    """Label statistics of every variant: the expanded clicks, then after each iteration."""
+    rows = []
+    for column in ("unet", "unet_gp", "unet_rel_gp"):
+        for k in range(iterations + 1):
+            statistics = read_statistics(runs, profile, VARIANTS[column][0], f"pseudo_{k}" if k else "clicks")
+            if statistics:
+                rows.append({"variant": VARIANT_NAMES[column], "iteration": k, "statistics": statistics})
+    return rows

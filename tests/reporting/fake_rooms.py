@@ -1,0 +1,205 @@
+"""Small furnished boxes and made-up runs on them, for the tests of the report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from otoc_lib.annotation.clicks import (
+    expand_clicks,
+    expansion_statistics,
+    label_statistics,
+    simulate_clicks,
+    write_clicks,
+)
+from otoc_lib.evaluation import evaluate_rooms, iou, mean_iou
+from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.scene import Scene, densify
+
+PALETTE = np.random.default_rng(7).integers(70, 220, (20, 3))
+
+
+def _rectangle(corner: tuple, side_a: tuple, side_b: tuple, spacing: float, rng: np.random.Generator) -> np.ndarray:
+    """Jittered grid of points [K, 3] on the parallelogram corner + s * side_a + t * side_b."""
+    a, b = np.array(side_a, float), np.array(side_b, float)
+    s, t = np.meshgrid(
+        np.arange(0, 1, spacing / np.linalg.norm(a)), np.arange(0, 1, spacing / np.linalg.norm(b)), indexing="ij"
+    )
+    points = np.array(corner, float) + s.reshape(-1, 1) * a + t.reshape(-1, 1) * b
+    return points + rng.normal(0, spacing / 12, points.shape)
+
+
+def _box(x: float, y: float, w: float, d: float, h: float, spacing: float, rng: np.random.Generator) -> np.ndarray:
+    faces = [
+        ((x, y, h), (w, 0, 0), (0, d, 0)),
+        ((x, y, 0), (w, 0, 0), (0, 0, h)),
+        ((x, y + d, 0), (w, 0, 0), (0, 0, h)),
+        ((x, y, 0), (0, d, 0), (0, 0, h)),
+        ((x + w, y, 0), (0, d, 0), (0, 0, h)),
+    ]
+    return np.concatenate([_rectangle(*face, spacing, rng) for face in faces])
+
+
+def make_room(name: str, seed: int, spacing: float = 0.06, turn: float = 0.0) -> Scene:
+    """A 4 x 3.4 m room with two visible kinds of surface besides its furniture; super-voxels are 0.3 m cells."""
+    rng = np.random.default_rng(seed)
+    parts = [
+        (_rectangle((0, 0, 0), (4, 0, 0), (0, 3.4, 0), spacing, rng), 1),
+        (_rectangle((0, 0, 0), (4, 0, 0), (0, 0, 2.5), spacing, rng), 0),
+        (_rectangle((0, 3.4, 0), (4, 0, 0), (0, 0, 2.5), spacing, rng), 0),
+        (_rectangle((0, 0, 0), (0, 3.4, 0), (0, 0, 2.5), spacing, rng), 0),
+        (_rectangle((4, 0, 0), (0, 3.4, 0), (0, 0, 2.5), spacing, rng), 0),
+        (_rectangle((1.2, 3.37, 1.2), (1.1, 0, 0), (0, 0, 0.8), spacing, rng), 8),
+    ]
+    for x, y in ((0.2, 0.3), (1.6, 0.2), (3.0, 0.3), (0.2, 1.7), (1.7, 1.7), (3.0, 1.9)):
+        w, d, h = rng.uniform((0.4, 0.4, 0.4), (1.0, 1.1, 1.3))
+        parts.append((_box(x, y, w, d, h, spacing, rng), int(rng.choice([2, 3, 4, 5, 6, 9, 12, 14, 19]))))
+    coords = np.concatenate([points for points, _ in parts])
+    labels = np.concatenate([np.full(len(points), label) for points, label in parts])
+    instances = np.concatenate([np.full(len(points), i) for i, (points, _) in enumerate(parts)])
+    cells = densify(np.ravel_multi_index((np.floor(coords / 0.3).astype(int) + 1).T, (40, 40, 40)) * 50 + instances)
+    colors = np.clip(PALETTE[labels] + rng.normal(0, 9, coords.shape), 0, 255)
+    coords = coords - coords.mean(axis=0)
+    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    return Scene(
+        name=name,
+        coords=(coords @ rotation.T).astype(np.float32),
+        colors=colors.astype(np.uint8),
+        supervoxels=cells,
+        labels=labels.astype(np.int16),
+        instances=instances.astype(np.int32),
+        origin=np.zeros(3),
+        label_set=SCANNET20,
+    )
+
+
+ITERATIONS = 3
+SPLITS = {"train": 3, "val": 4, "val_novel": 2}
+
+
+def make_scenes(spacing: float = 0.08) -> dict[str, list[Scene]]:
+    return {
+        split: [make_room(f"scene{1000 * s}_{i:02d}", 10 * s + i, spacing, turn=0.2 * i) for i in range(count)]
+        for s, (split, count) in enumerate(SPLITS.items())
+    }
+
+
+def predict(scene: Scene, right: float, seed: int, per_supervoxel: bool) -> np.ndarray:
+    """Labels, int16 [N], that are right in about a fraction ``right`` of the points or super-voxels."""
+    rng = np.random.default_rng(seed)
+    guess = rng.integers(0, len(scene.label_set), scene.num_points).astype(np.int16)
+    if per_supervoxel:
+        ids = scene.supervoxels
+        return np.where(rng.random(ids.max() + 1)[ids] < right, scene.labels, guess[ids]).astype(np.int16)
+    return np.where(rng.random(scene.num_points) < right, scene.labels, guess).astype(np.int16)
+
+
+def _write_manifest(folder: Path, experiment: str, seed: int, seconds: float) -> None:
+    manifest = {
+        "stage": folder.name,
+        "key": f"{experiment}-{folder.name}",
+        "parameters": {"seed": seed},
+        "inputs": {},
+        "versions": {"otoc_lib": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
+        "seed": seed,
+        "seconds": seconds,
+        "device": "cpu",
+        "finished": "2026-11-22T23:00:00+00:00",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _write_evaluation(folder: Path, scenes: dict[str, list[Scene]], right: dict[str, float], seed: int) -> None:
+    splits = {}
+    for split in ("val", "val_novel"):
+        modes, per_room = {}, {scene.name: {} for scene in scenes[split]}
+        arrays = {scene.name: {"confidence": np.ones(scene.num_points, np.float16)} for scene in scenes[split]}
+        for mode, share in right.items():
+            for i, scene in enumerate(scenes[split]):
+                arrays[scene.name][mode] = predict(scene, share - 0.06 * i, seed + i, mode != "point")
+            chosen = {name: saved[mode] for name, saved in arrays.items()}
+            confusion, by_room = evaluate_rooms(scenes[split], chosen)
+            per_class = [None if np.isnan(value) else float(value) for value in iou(confusion)]
+            modes[mode] = {"miou": mean_iou(confusion), "iou": per_class, "confusion": confusion.tolist()}
+            for name, value in by_room.items():
+                per_room[name][mode] = value
+        splits[split] = {"rooms": list(per_room), "modes": modes, "per_room": per_room}
+        for name, saved in arrays.items():
+            save_file(saved, folder / f"{name}.safetensors")
+    metrics = {"classes": list(SCANNET20.names), "views": 1, "splits": splits}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def make_experiment(
+    runs: Path,
+    experiment: str,
+    scenes: dict[str, list[Scene]],
+    start: float,
+    modes: tuple,
+    seed: int = 0,
+    last: int = 3,
+) -> None:
+    """Every stage of one experiment, made up but consistent: statistics and metrics are those of the arrays."""
+    folder = runs / "rooms" / experiment
+    rng = np.random.default_rng(seed)
+
+    def stage(name: str, seconds: float) -> Path:
+        (folder / name).mkdir(parents=True)
+        _write_manifest(folder / name, experiment, seed, seconds)
+        return folder / name
+
+    clicks = {scene.name: simulate_clicks(scene, 1, seed) for scene in scenes["train"]}
+    made = stage("clicks", 0.5)
+    write_clicks(made / "clicks.csv", clicks, scenes["train"])
+    (made / "statistics.json").write_text(json.dumps(expansion_statistics(scenes["train"], clicks)))
+    for k in range(1, last + 1):
+        for network in ("unet", *(("relation",) if "full" in modes and experiment.startswith("otoc") else ())):
+            steps = np.arange(0, 200, 5)
+            loss = 2.5 * np.exp(-steps / 60) / k + 0.3 + rng.normal(0, 0.03, len(steps))
+            lines = [f"{s},{v:.4f},0.01,{s * 0.2:.2f}" for s, v in zip(steps, loss, strict=True)]
+            (stage(f"{network}_{k}", 40.0) / "history.csv").write_text("\n".join(["step,loss,lr,seconds", *lines]))
+        share = start + 0.07 * k
+        bonus = {"point": 0.0, "sv": 0.05, "full": 0.08}
+        if k == 1:
+            _write_evaluation(stage("evaluate_baseline", 8.0), scenes, {"point": share, "sv": share + 0.05}, seed + 31)
+        evaluation = stage(f"evaluate_{k}", 8.0)
+        _write_evaluation(evaluation, scenes, {mode: share + bonus[mode] for mode in modes}, seed + 31 * k)
+        if "full" not in modes:
+            continue
+        made, labels = stage(f"pseudo_{k}", 3.0), {}
+        for i, scene in enumerate(scenes["train"]):
+            pseudo = predict(scene, share + 0.2, seed + i, per_supervoxel=True)
+            unsure = rng.random(scene.num_supervoxels)[scene.supervoxels] > 0.4 + 0.15 * k
+            pseudo = np.where(unsure, IGNORE, pseudo).astype(np.int16)
+            start_labels = expand_clicks(scene, clicks[scene.name])
+            labels[scene.name] = np.where(start_labels != IGNORE, start_labels, pseudo).astype(np.int16)
+            confidence = np.full(scene.num_points, 0.9, np.float16)
+            save_file({"labels": labels[scene.name], "confidence": confidence}, made / f"{scene.name}.safetensors")
+        statistics = {**label_statistics(scenes["train"], labels), "mean_confidence": 0.8 + 0.03 * k}
+        (made / "statistics.json").write_text(json.dumps(statistics))
+
+
+def make_tsne(runs: Path, experiment: str) -> None:
+    folder = runs / "rooms" / experiment / "tsne"
+    folder.mkdir(parents=True)
+    _write_manifest(folder, experiment, 0, 12.0)
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.arange(20), 40).astype(np.int16)
+    arrays = {"class": classes, "room": np.zeros(800, np.int32), "supervoxel": np.arange(800, dtype=np.int32)}
+    for name, spread in (("coordinates", 2.0), ("colors", 1.0), ("relation", 0.25)):
+        centers = rng.normal(0, 1, (20, 2))
+        arrays[name] = (centers[classes] + rng.normal(0, spread, (800, 2))).astype(np.float32)
+    save_file(arrays, folder / "tsne.safetensors")
+    scores = {"coordinates": -0.21, "colors": -0.08, "relation": 0.34}
+    (folder / "tsne.json").write_text(json.dumps({"silhouette": scores, "rooms": ["scene0_00"]}))
+
+
+def make_runs(runs: Path, scenes: dict[str, list[Scene]]) -> None:
+    """Runs of the profile ``rooms``: everything but ``unet_gp``, which stays "not run"."""
+    make_experiment(runs, "supervised", scenes, 0.7, ("point", "sv"), last=1)
+    make_experiment(runs, "otoc", scenes, 0.5, ("point", "sv", "full"))
+    make_experiment(runs, "otoc_seed1", scenes, 0.48, ("point", "sv", "full"), seed=1)
+    make_experiment(runs, "unet", scenes, 0.45, ("point", "sv", "full"))
+    make_experiment(runs, "control", scenes, 0.47, ("point", "sv"))
+    make_tsne(runs, "otoc")

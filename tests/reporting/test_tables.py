@@ -1,0 +1,151 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from otoc_lib.errors import OtocError
+from otoc_lib.reporting import paper
+from otoc_lib.reporting.findings import compare, findings
+from otoc_lib.reporting.runs import measure, read_history
+from otoc_lib.reporting.tables import make_tables, table2, write_table
+
+COLUMNS = ["row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms"]
+
+
+def read_rows(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def written(runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    for table in make_tables(runs, "rooms", 3):
+        write_table(table, folder)
+    return folder
+
+
+def miou(runs, experiment, stage, mode, split="val"):
+    metrics = json.loads((runs / "rooms" / experiment / stage / "metrics.json").read_text())
+    return 100 * metrics["splits"][split]["modes"][mode]["miou"]
+
+
+def test_table2_holds_the_measured_values(runs, written):
+    rows = {row["row"]: row for row in read_rows(written / "table2.csv")}
+    names = ["supervised", "otoc_baseline", "otoc_control", "otoc_sv", "otoc_dagger", "otoc_full"]
+    assert list(rows) == names + [f"{name}@val_novel" for name in names]
+    assert list(rows["supervised"]) == COLUMNS
+
+    assert float(rows["supervised"]["ours"]) == pytest.approx(
+        miou(runs, "supervised", "evaluate_baseline", "point"), abs=0.006
+    )
+    assert float(rows["otoc_control"]["ours"]) == pytest.approx(miou(runs, "control", "evaluate_3", "point"), abs=0.006)
+    novel = miou(runs, "control", "evaluate_3", "point", "val_novel")
+    assert float(rows["otoc_control@val_novel"]["ours"]) == pytest.approx(novel, abs=0.006)
+    assert rows["otoc_control"]["paper"] == "" and rows["otoc_full"]["paper"] == "70.45"
+    assert rows["otoc_full"]["rooms"] == "4" and rows["otoc_full@val_novel"]["rooms"] == "2"
+
+
+def test_repeats_give_mean_and_deviation(runs, written):
+    rows = {row["row"]: row for row in read_rows(written / "table2.csv")}
+    for row, stage, mode in (
+        ("otoc_baseline", "evaluate_baseline", "point"),
+        ("otoc_sv", "evaluate_3", "sv"),
+        ("otoc_full", "evaluate_3", "full"),
+    ):
+        values = [miou(runs, name, stage, mode) for name in ("otoc", "otoc_seed1")]
+        assert float(rows[row]["ours"]) == pytest.approx(np.mean(values), abs=0.006)
+        assert float(rows[row]["ours_std"]) == pytest.approx(np.std(values, ddof=1), abs=0.006)
+        assert rows[row]["seeds"] == "2"
+    assert rows["supervised"]["seeds"] == "1" and rows["supervised"]["ours_std"] == ""
+
+
+def test_table3_has_a_column_for_each_variant(runs, written):
+    rows = read_rows(written / "table3.csv")
+    assert list(rows[0])[:7] == [
+        *("iteration", "unet", "unet_gp", "unet_rel_gp"),
+        *("unet_paper", "unet_gp_paper", "unet_rel_gp_paper"),
+    ]
+    assert [row["iteration"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [float(row["unet_rel_gp_paper"]) for row in rows] == [63.92, 66.97, 68.40, 70.01, 70.45]
+    assert {row["unet_gp"] for row in rows} == {"not run"}
+    assert [row["unet"] == "not run" for row in rows] == [False, False, False, True, True]
+    assert float(rows[1]["unet"]) == pytest.approx(miou(runs, "unet", "evaluate_2", "point"), abs=0.006)
+    assert float(rows[2]["sv"]) == pytest.approx(
+        np.mean([miou(runs, name, "evaluate_3", "sv") for name in ("otoc", "otoc_seed1")]), abs=0.006
+    )
+
+
+def test_tables_of_other_data_say_not_run(written):
+    for name, rows in (("table1", paper.TABLE1), ("table4", paper.TABLE4)):
+        read = read_rows(written / f"{name}.csv")
+        assert [float(row["paper"]) for row in read] == [row.miou for row in rows]
+        assert {row["ours"] for row in read} == {"not run"}
+
+
+def test_the_profile_s3dis_fills_table4(runs, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "s3dis").symlink_to(runs / "rooms")
+    tables = {table.name: table for table in make_tables(tmp_path / "runs", "s3dis", 3)}
+    rows = {row[0]: row for row in tables["table4"].csv_rows}
+    assert float(rows["otoc_dagger"][4]) > 0 and rows["otoc3_full"][4] == "not run"
+    assert {row[4] for row in tables["table2"].csv_rows} == {"not run"}
+
+
+def test_markdown_and_latex_show_the_same_numbers(written):
+    for suffix in ("md", "tex"):
+        text = (written / f"table2.{suffix}").read_text(encoding="utf-8")
+        for row in read_rows(written / "table2.csv"):
+            assert row["ours"] in text and row["paper"] in text
+    latex = (written / "table2.tex").read_text(encoding="utf-8")
+    body = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") for line in body} == {7}
+    assert r"\%" in latex and "_" not in latex.replace("tab:", "").replace(r"\_", "")
+
+
+def test_a_profile_without_runs_has_only_the_papers_numbers(tmp_path):
+    table = table2(tmp_path, "rooms", 3)
+    assert len(table.rows) == 6 and {row[3] for row in table.rows} == {"not run"}
+
+
+def test_paper_rows_agree_with_each_other():
+    table2_rows = {row.row: row.miou for row in paper.TABLE2}
+    assert table2_rows["otoc_full"] == paper.TABLE3["unet_rel_gp"][-1]
+    assert all(len(values) == 5 for values in paper.TABLE3.values())
+    for rows in (paper.TABLE1, paper.TABLE2, paper.TABLE4):
+        assert len({row.row for row in rows}) == len(rows)
+    assert [row.miou for row in paper.FIGURE1["S3DIS Area 5"]] == [44.5, 48.0, 50.1, 55.3, 63.7]
+
+
+def test_damaged_metrics_are_named(runs, tmp_path):
+    folder = tmp_path / "rooms" / "otoc" / "evaluate_1"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"key": "k", "seed": 0}')
+    (folder / "metrics.json").write_text('{"splits"')
+    with pytest.raises(OtocError, match=r"metrics\.json.*run that stage again"):
+        measure(tmp_path, "rooms", "otoc", "evaluate_1", "point")
+
+
+def test_history_is_read_by_column(runs):
+    history = read_history(runs, "rooms", "otoc", "unet_2")
+    assert history["step"][1] == 5 and len(history["loss"]) == 40
+    assert read_history(runs, "rooms", "unet_gp", "unet_2") is None
+
+
+def test_comparison_counts_rooms_and_seeds(runs):
+    comparison = compare(runs, "rooms", 3, "otoc_full", "otoc_baseline")
+    expected = [
+        miou(runs, name, "evaluate_3", "full") - miou(runs, name, "evaluate_baseline", "point")
+        for name in ("otoc", "otoc_seed1")
+    ]
+    assert comparison.total == pytest.approx(np.mean(expected))
+    assert comparison.seeds == 2 and comparison.rooms == 4 and comparison.better == 4 and comparison.clear
+    same = compare(runs, "rooms", 3, "otoc_full", "otoc_full")
+    assert same.total == 0 and not same.clear
+
+
+def test_findings_do_not_claim_what_was_not_run(runs, tmp_path):
+    text = "\n".join(findings(runs, "rooms", 3))
+    assert "Self-training" in text and "seed" in text and "standard error" in text
+    assert findings(tmp_path, "rooms", 3)[-1].startswith("Not run: Fully supervised")
