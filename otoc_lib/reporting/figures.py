@@ -28,7 +28,7 @@ from otoc_lib.reporting.runs import (
     read_statistics,
 )
 from otoc_lib.reporting.splat import RoomView, view_room
-from otoc_lib.reporting.tables import BASELINE, METHOD_ROWS, VARIANT_NAMES, VARIANTS, table3_measurements
+from otoc_lib.reporting.tables import METHOD_ROWS, VARIANT_NAMES, VARIANTS, table3_measurements
 from otoc_lib.scene import Scene
 from otoc_lib.store import find_stage, write_aside
 
@@ -58,12 +58,18 @@ class Panel:
     clicks: Clicks | None = None
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write ``<name>.png`` (256 colours) and ``<name>.pdf`` into a folder; returns both paths."""
-    pixels = io.BytesIO()
+def to_png(figure: Figure) -> bytes:
+    """The figure as a PNG file of 256 colours."""
+    pixels, reduced = io.BytesIO(), io.BytesIO()
     figure.savefig(pixels, format="png", dpi=figure.dpi)
+    _reduce_colors(Image.open(pixels).convert("RGB")).save(reduced, format="png", optimize=True)
+    return reduced.getvalue()
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write ``<name>.png`` and ``<name>.pdf`` into a folder; returns both paths."""
     with write_aside(folder / f"{name}.png") as aside:
-        _reduce_colors(Image.open(pixels).convert("RGB")).save(aside, format="png", optimize=True)
+        aside.write_bytes(to_png(figure))
     with write_aside(folder / f"{name}.pdf") as aside:
         figure.savefig(aside, format="pdf", dpi=200, metadata={"CreationDate": None})
     return [folder / f"{name}.png", folder / f"{name}.pdf"]
@@ -294,31 +300,47 @@ def figure4(
     return draw_panels(rows, rooms[0].label_set)
 
 
-def figure5(runs: Path, profile: str, iterations: int, rooms: dict[str, Scene], experiment: str = "otoc") -> Figure:
-    """Rooms with truth, prediction and error map, beside the fully supervised network where that was run.
+def figure5(runs: Path, profile: str, rooms: dict[str, Scene], methods: dict[str, tuple[str, str, str]]) -> Figure:
+    """Rooms with truth, then the prediction and the error map of each method that was run.
 
-    rooms: what to write beside the room ("best", "median", "worst") -> the room.
+    rooms: what to write beside the room ("best", "median", "worst") -> the room. methods: title -> experiment, stage
+    and mode.
     """
     rows = []
     for room in rooms.values():
         view = room_view(room, *PANEL)
-        heads = iter(("room", "ground truth", "One Thing One Click", "errors", "fully supervised", "errors"))
         row = [
-            Panel(view, room.colors, next(heads), room.name),
-            Panel(view, room.label_set.paint(room.labels), next(heads)),
+            Panel(view, room.colors, "room", room.name),
+            Panel(view, room.label_set.paint(room.labels), "ground truth"),
         ]
-        for name, stage_name in ((experiment, f"evaluate_{iterations}"), ("supervised", BASELINE)):
-            found = read_prediction(runs, profile, name, stage_name, room)
-            if not found:
+        for title, (experiment, stage_name, mode) in methods.items():
+            found = read_prediction(runs, profile, experiment, stage_name, room)
+            if mode not in found:
                 continue
-            prediction = best_mode(found) if name == experiment else found["point"]
-            confusion = confusion_matrix(room.labels, prediction, len(room.label_set))
+            confusion = confusion_matrix(room.labels, found[mode], len(room.label_set))
             score = f"mIoU {100 * mean_iou(confusion):.1f}"
             wrong = f"{100 * (1 - np.trace(confusion) / confusion.sum()):.1f} % wrong"
-            row.append(Panel(view, room.label_set.paint(prediction), next(heads), score))
-            row.append(Panel(view, error_colors(room.labels, prediction), next(heads), wrong))
+            row.append(Panel(view, room.label_set.paint(found[mode]), title, score))
+            row.append(Panel(view, error_colors(room.labels, found[mode]), "errors", wrong))
         rows.append([replace(panel, title="" if rows else panel.title) for panel in row])
     return draw_panels(rows, next(iter(rooms.values())).label_set, tuple(rooms))
+
+
+def annotation_figure(rooms: list[Scene], clicks: dict[str, Clicks]) -> Figure:
+    """Rooms, where they were clicked, the labels that the clicks expand to, and the truth."""
+    rows = []
+    for room in rooms:
+        view, paint = room_view(room, *PANEL), room.label_set.paint
+        initial = expand_clicks(room, clicks[room.name])
+        grey = np.full((room.num_points, 3), 214, dtype=np.uint8)
+        row = [
+            Panel(view, room.colors, "room", room.name),
+            Panel(view, grey, "clicks", f"{len(clicks[room.name])} clicks", clicks[room.name]),
+            Panel(view, paint(initial), "initial labels", _covered(room, initial)),
+            Panel(view, paint(room.labels), "ground truth", f"{room.num_supervoxels} super-voxels"),
+        ]
+        rows.append([replace(panel, title="" if rows else panel.title) for panel in row])
+    return draw_panels(rows, rooms[0].label_set)
 
 
 def figure6(runs: Path, profile: str, label_set: LabelSet, experiment: str = "otoc") -> Figure | None:

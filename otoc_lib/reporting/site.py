@@ -16,6 +16,7 @@ from otoc_lib.reporting import figures
 from otoc_lib.reporting.findings import findings
 from otoc_lib.reporting.runs import Measurement, finished_stages, read_metrics, read_statistics
 from otoc_lib.reporting.tables import (
+    BASELINE,
     METHOD_ROWS,
     VARIANT_NAMES,
     VARIANTS,
@@ -29,14 +30,7 @@ from otoc_lib.store import write_aside
 
 SIMULATED = ("smoke", "rooms")  # profiles that run on the bundled rooms
 DATA_NAMES = {"scannet": "ScanNet-v2, validation", "s3dis": "S3DIS, Area 5", "own": "own scans, validation"}
-# Which notebook runs an experiment, in the order of the page.
-NOTEBOOK_OF = {
-    "supervised": "02_baseline",
-    "otoc": "03_self_train",
-    "control": "03_self_train",
-    "unet": "04_ablate",
-    "unet_gp": "04_ablate",
-}
+EXPERIMENTS = ("supervised", "otoc", "control", "unet", "unet_gp")  # in the page's order; repeats come after
 GALLERY = 24  # rooms shown at most, the worst first
 
 
@@ -145,7 +139,15 @@ def draw_figures(
     if evaluated:
         places = {"best": evaluated[-1], "median": evaluated[len(evaluated) // 2], "worst": evaluated[0]}
         add(
-            figures.figure5(runs, profile, iterations, {place: room for place, (room, _) in places.items()}),
+            figures.figure5(
+                runs,
+                profile,
+                {place: room for place, (room, _) in places.items()},
+                {
+                    "One Thing One Click": ("otoc", f"evaluate_{iterations}", "full"),
+                    "fully supervised": ("supervised", BASELINE, "point"),
+                },
+            ),
             "figure5",
             "Figure 5. Validation rooms",
             "The best, median and worst room by mIoU. Wrong points are red.",
@@ -158,7 +160,7 @@ def draw_figures(
         "in the plane, from -1 to 1.",
     )
     add(
-        figures.learning_curves(runs, profile, iterations, tuple(NOTEBOOK_OF)),
+        figures.learning_curves(runs, profile, iterations, EXPERIMENTS),
         "learning_curves",
         "Learning curves",
         "Vertical lines separate the iterations. The control trains on the clicks alone for as many steps, with the "
@@ -255,24 +257,20 @@ def _table_context(table: Table) -> dict[str, Any]:
 
 
 def _run_rows(folder: Path, profile: str, params: Path | None, stages: list[dict]) -> list[dict[str, Any]]:
-    """For every experiment: its params file, executed notebooks, command, and what it cost."""
+    """For every experiment: its params file, the command that file opens with, executed notebooks, and the cost."""
     rows = []
-    repeated = sorted({stage["experiment"] for stage in stages} - set(NOTEBOOK_OF))
-    for experiment in (*NOTEBOOK_OF, *repeated):
-        notebook = NOTEBOOK_OF.get(experiment.split("_seed")[0], "03_self_train")
+    repeated = sorted({stage["experiment"] for stage in stages} - set(EXPERIMENTS))
+    for experiment in (*EXPERIMENTS, *repeated):
         own = [stage for stage in stages if stage["experiment"] == experiment]
         file = params / profile / f"{experiment}.yaml" if params else None
         executed = sorted((folder / "notebooks").glob(f"*.{experiment}.ipynb"))
-        command = (
-            f"papermill notebooks/{notebook}.ipynb reports/{profile}/notebooks/{notebook}.{experiment}.ipynb "
-            f"-f params/{profile}/{experiment}.yaml"
-        )
+        first = file.read_text(encoding="utf-8").split("\n", 1)[0] if file and file.is_file() else ""
         rows.append(
             {
                 "experiment": experiment,
                 "params": Path(os.path.relpath(file, folder)).as_posix() if file and file.is_file() else "",
                 "notebooks": [f"notebooks/{path.name}" for path in executed],
-                "command": command,
+                "command": first.removeprefix("#").strip() if first.startswith("#") else "",
                 "minutes": sum(stage["seconds"] for stage in own) / 60,
                 "finished": max((stage["finished"] for stage in own), default=""),
                 "devices": sorted({stage["device"] for stage in own}),

@@ -11,6 +11,7 @@ from otoc_lib.labels import IGNORE
 from otoc_lib.reporting.figures import RIGHT, UNLABELLED, WRONG, error_colors
 from otoc_lib.reporting.site import build_report
 
+COMMAND = "papermill notebooks/03_self_train.ipynb OUT.ipynb -f params/rooms/otoc.yaml"
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 
@@ -41,7 +42,7 @@ class Page(HTMLParser):
 def report(runs, scenes):
     root = runs.parent
     (root / "params" / "rooms").mkdir(parents=True)
-    (root / "params" / "rooms" / "otoc.yaml").write_text("profile: rooms\n")
+    (root / "params" / "rooms" / "otoc.yaml").write_text(f"# {COMMAND}\nprofile: rooms\n")
     notebooks = root / "reports" / "rooms" / "notebooks"
     notebooks.mkdir(parents=True)
     (notebooks / "03_self_train.otoc.ipynb").write_text("{}")
@@ -66,7 +67,7 @@ def test_the_page_says_what_it_is(report):
     assert "These rooms are simulated." in text and "not ScanNet mIoU" in text
     assert "http" not in text and "url(" not in text and "@import" not in text
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
-    assert "papermill notebooks/04_ablate.ipynb" in text and "-f params/rooms/unet_gp.yaml" in text
+    assert COMMAND in text
     assert "not run" in text and "torch 2.13.0" in text
     assert str(report.parent.parent.parent) not in text
 

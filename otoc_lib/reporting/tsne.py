@@ -1,0 +1,90 @@
+"""Figure 6: super-voxels of the evaluation rooms laid out in the plane by t-SNE of three kinds of features."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from torch import Tensor
+from tqdm import tqdm
+
+from otoc_lib.config import Config
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE
+from otoc_lib.propagation import pool_mean
+from otoc_lib.scene import Scene
+from otoc_lib.self_training import Rooms, fingerprint, load_networks
+from otoc_lib.store import Stage, run_stage, write_aside, write_json
+from otoc_lib.training.fit import majority_labels
+from otoc_lib.training.predict import predict
+
+PERPLEXITY = 30.0
+FEATURES = ("coordinates", "colors", "relation")
+
+
+def tsne_stage(config: Config, rooms: Rooms, unet: Stage, relation: Stage | None) -> Stage:
+    """Stage ``tsne``: embed up to ``tsne_supervoxels`` super-voxels of each class, from the first evaluation split.
+
+    Writes tsne.safetensors (coordinates, colors, relation: float32 [S, 2]; class int16 [S]; room, supervoxel int32
+    [S]) and tsne.json (silhouette: score of each embedding by true class, -1..1; supervoxels: how many of each class;
+    rooms: names).
+    """
+    if relation is None:
+        raise OtocError(f"variant: {config.variant!r} trains no relation network to look at; use 'unet_rel_gp'")
+    split = config.eval_splits[0]
+    scenes = rooms.evaluation[split]
+
+    def work(folder: Path) -> None:
+        networks = load_networks(config, scenes[0], unet, relation)
+        found = []
+        for scene in tqdm(scenes, desc="super-voxel features", unit="room", mininterval=5.0):
+            found.append(_describe(scene, predict(config, scene, *networks).relation_features))
+        sizes = [len(features["class"]) for features in found]
+        joined = {name: np.concatenate([features[name] for features in found]) for name in found[0]}
+        joined["room"] = np.repeat(np.arange(len(scenes), dtype=np.int32), sizes)
+        joined["supervoxel"] = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
+        chosen = draw_per_class(joined["class"], config.tsne_supervoxels, config.seed)
+        points = {name: array[chosen] for name, array in joined.items()}
+        for name in tqdm(FEATURES, desc="t-SNE", unit="feature set"):
+            points[name] = embed(points[name], config.seed)
+        with write_aside(folder / "tsne.safetensors") as aside:
+            save_file(points, aside)
+        counts = np.bincount(points["class"], minlength=len(scenes[0].label_set))
+        scores = {name: float(silhouette_score(points[name], points["class"])) for name in FEATURES}
+        summary = {"silhouette": scores, "supervoxels": counts.tolist(), "rooms": [scene.name for scene in scenes]}
+        write_json(folder / "tsne.json", summary)
+
+    inputs = {"unet": unet.key, "relation": relation.key, split: fingerprint(scenes)}
+    return run_stage(config, "tsne", ("seed", "views", "flip", "rotate", "tsne_supervoxels"), inputs, work)
+
+
+def draw_per_class(classes: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Sorted indices, int64 [S], of at most ``count`` members of each class drawn at random; IGNORE is left out."""
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(classes != IGNORE))
+    order = order[np.argsort(classes[order], kind="stable")]
+    ordered = classes[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)  # place within its class
+    return np.sort(order[rank < count])
+
+
+def embed(features: np.ndarray, seed: int) -> np.ndarray:
+    """t-SNE of features [S, D] into the plane, float32 [S, 2], started from their principal components."""
+    if len(features) < 4:
+        raise OtocError(f"t-SNE needs at least 4 super-voxels with a true class, not {len(features)}; use more rooms")
+    perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(features).astype(np.float32)
+
+
+def _describe(scene: Scene, relation_features: Tensor) -> dict[str, np.ndarray]:
+    """Features of the super-voxels of one room, float32 [M, D] each, and their majority class, int16 [M]."""
+    size = scene.num_supervoxels
+    supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64))
+    labels = torch.from_numpy(scene.labels.astype(np.int64))
+    return {
+        "coordinates": pool_mean(torch.from_numpy(scene.coords.copy()), supervoxels, size).numpy(),
+        "colors": pool_mean(torch.from_numpy(scene.colors / np.float32(255)), supervoxels, size).numpy(),
+        "relation": relation_features.cpu().numpy(),
+        "class": majority_labels(labels, supervoxels, size, len(scene.label_set)).numpy().astype(np.int16),
+    }
