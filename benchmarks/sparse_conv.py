@@ -1,7 +1,7 @@
 """Speed of the CPU sparse convolution: one U-Net training step, forward and backward, kernel maps included.
 
-Three sides in one process, in turn, on the same voxels and weights: our numba kernel, spconv's CPU build (its two faults
-patched) and plain PyTorch. Read ratios within a row; times move with whatever else the machine does.
+Three sides in one process, in turn, on the same voxels: our numba kernel, spconv's CPU build (its two faults patched)
+and plain PyTorch. Read ratios within a row; times move with whatever else the machine does.
 
     python benchmarks/sparse_conv.py            the table
     python benchmarks/sparse_conv.py --quick    the smallest row, a few seconds
@@ -43,7 +43,7 @@ def room_voxels(target: int, seed: int = 0) -> np.ndarray:
 
 
 def patched_spconv():
-    """spconv with what CPU training needs: no CUDA stream lookup, and a serial scatter (the parallel one has a race)."""
+    """spconv as CPU training needs it: no look-up of a CUDA stream, a serial scatter (the parallel one has a race)."""
     import spconv.pytorch as spconv
     import spconv.pytorch.ops as ops
 

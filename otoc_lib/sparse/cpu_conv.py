@@ -1,12 +1,12 @@
 """Sparse convolution on the CPU: register-blocked kernels compiled by numba, for float32 and float64.
 
-The pairs of a kernel map are sorted by output row, so blocks of output rows are independent: no atomics, and the result
-does not depend on the number of threads. Within a block and one kernel offset, eight pairs at a time keep their part of
-the output in vector registers while the rows of the weight pass by, each used eight times. Scalar loops do not make LLVM
-find that form, so the innermost step is written as vector instructions, which LLVM lowers to what the machine has.
+The pairs of a kernel map are sorted by output row, so blocks of output rows are independent: no atomics, and the
+result does not depend on the number of threads. Within a block and one kernel offset, eight pairs at a time keep their
+part of the output in vector registers while the rows of the weight pass by, each used eight times. LLVM does not find
+that form in scalar loops, so the innermost step is written as vector instructions, which it lowers to what the machine
+has.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from llvmlite import ir
@@ -72,7 +72,7 @@ class _VectorCode:
 
 @intrinsic(prefer_literal=True)
 def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, column, count):
-    """y[outputs[p], c] += x[inputs[p]] @ weight[:, c] for ``count`` pairs from ``pair`` and one vector c from ``column``."""
+    """y[outputs[p], c] += x[inputs[p]] @ weight[:, c]: ``count`` pairs from ``pair``, one vector c from ``column``."""
 
     def generate(context, builder, signature, arguments):
         code = _VectorCode(context, builder, y.dtype)
@@ -96,7 +96,7 @@ def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, column, count
 
 @intrinsic(prefer_literal=True)
 def _add_outer(typing_context, gradient, x, inputs, dy, outputs, start, stop, row, column, count):
-    """gradient[row + r, c] += sum of x[inputs[p], row + r] * dy[outputs[p], c] over pairs, ``count`` rows, one vector c."""
+    """gradient[row + r, c] += sum over pairs of x[inputs[p], row + r] * dy[outputs[p], c]: ``count`` rows, one vector."""
 
     def generate(context, builder, signature, arguments):
         code = _VectorCode(context, builder, dy.dtype)
@@ -120,7 +120,7 @@ def _add_outer(typing_context, gradient, x, inputs, dy, outputs, start, stop, ro
 
 @compiled()
 def _convolve(x, weight, inputs, outputs, segments, block_rows, lanes, y):
-    """y = sum over pairs, one block of output rows per step; segments[k, b] is the first pair of offset k in block b."""
+    """y = sum over pairs, one block of output rows a step; segments[k, b] is the first pair of offset k in block b."""
     for block in prange(segments.shape[1] - 1):
         y[block * block_rows : (block + 1) * block_rows] = 0
         for k in range(len(weight)):

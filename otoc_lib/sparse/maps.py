@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from otoc_lib.errors import OtocError
+from otoc_lib.sparse import cpu_maps
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,22 @@ class KernelMap:
         Pairs segments[k, b] <= p < segments[k, b + 1] belong to offset k and output rows b * rows .. (b + 1) * rows.
         """
         rows = min(max(self.num_outputs // 16, 16), 128)
-        bounds = np.arange(-(-self.num_outputs // rows) + 1) * rows
-        outputs, starts = self.outputs.cpu().numpy(), self.starts
-        within = [start + np.searchsorted(outputs[start:stop], bounds) for start, stop in pairwise(starts)]
+        bounds = np.arange(-(-self.num_outputs // rows) + 1, dtype=np.int32) * rows
+        outputs = self.outputs.numpy()
+        within = [start + np.searchsorted(outputs[start:stop], bounds) for start, stop in pairwise(self.starts)]
         return np.stack(within), rows
+
+    @cached_property
+    def padded_pairs(self) -> tuple[Tensor, Tensor]:
+        """The pairs as spconv wants them: rows int32 [2, K, longest list], -1 after the end, and counts int32 [K]."""
+        starts = torch.tensor(self.starts, device=self.inputs.device)
+        counts = starts.diff()
+        offsets = torch.repeat_interleave(counts)
+        padded = self.inputs.new_full((2, len(counts), max(int(counts.max()), 1)), -1)
+        padded[:, offsets, torch.arange(len(self.inputs), device=starts.device) - starts[offsets]] = torch.stack(
+            [self.inputs, self.outputs]
+        )
+        return padded, counts.int()
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class Level:
 
     coords: Tensor  # int32 [V, 4] (batch, x, y, z)
     spatial_shape: tuple[int, int, int]
+    order: Tensor  # int64 [V] rows in lexicographic order of their coordinates
 
 
 class Pyramid:
@@ -70,11 +84,14 @@ class Pyramid:
     def __init__(self, coords: Tensor, spatial_shape: tuple[int, int, int], batch_size: int):
         spatial_shape = tuple(int(s) for s in spatial_shape)
         _check_voxels(coords, spatial_shape, batch_size)
+        keys, order = torch.sort(_cells(coords, spatial_shape, margin=0))
+        if bool((keys[1:] == keys[:-1]).any()):
+            row = int(order[1:][keys[1:] == keys[:-1]][0])
+            raise OtocError(f"coords: two voxels in the same cell {coords[row].tolist()}; merge them before")
         self.batch_size = batch_size
-        self._levels = [Level(coords.int().contiguous(), spatial_shape)]
+        self._levels = [Level(coords.int().contiguous(), spatial_shape, order)]
         self._submanifold: dict[tuple[int, int], KernelMap] = {}
         self._strided: list[tuple[KernelMap, KernelMap]] = []
-        _sorted_keys(self._levels[0], margin=0)  # refuses duplicates
 
     def level(self, index: int) -> Level:
         """Voxels after ``index`` halvings of the grid."""
@@ -107,9 +124,7 @@ def _check_voxels(coords: Tensor, spatial_shape: tuple[int, ...], batch_size: in
     if len(coords) == 0:
         raise OtocError("coords: the batch has no voxel; leave empty rooms out")
     if len(spatial_shape) != 3 or min(spatial_shape) < 1 or batch_size < 1:
-        raise OtocError(
-            f"spatial_shape {spatial_shape}, batch_size {batch_size}: expected 3 positive sizes and a positive number"
-        )
+        raise OtocError(f"spatial_shape {spatial_shape} (3 sizes) and batch_size {batch_size} must be positive")
     low, high = coords.amin(0).tolist(), coords.amax(0).tolist()
     if min(low) < 0 or any(h >= s for h, s in zip(high, (batch_size, *spatial_shape), strict=True)):
         raise OtocError(
@@ -118,54 +133,83 @@ def _check_voxels(coords: Tensor, spatial_shape: tuple[int, ...], batch_size: in
         )
 
 
-def _sorted_keys(level: Level, margin: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """Cell numbers in a grid with ``margin`` empty cells all around, sorted: (keys [V], order [V], strides of x and y).
+def _cells(coords: Tensor, spatial_shape: tuple[int, ...], margin: int) -> Tensor:
+    """Cell number, int64 [V], of (batch, x, y, z) in a grid with ``margin`` empty cells all around every room.
 
-    Adding an offset of at most ``margin`` cells to a key never wraps into another row, layer or room.
+    An offset of at most ``margin`` cells added to a number never wraps into another occupied row, layer or room.
     """
-    _, ny, nz = (size + 2 * margin for size in level.spatial_shape)
-    nx = level.spatial_shape[0] + 2 * margin
-    b, x, y, z = level.coords.long().unbind(1)
-    keys, order = torch.sort(((b * nx + x + margin) * ny + y + margin) * nz + z + margin)
-    if bool((keys[1:] == keys[:-1]).any()):
-        row = int(order[1:][keys[1:] == keys[:-1]][0])
-        raise OtocError(f"coords: two voxels in the same cell {level.coords[row].tolist()}; merge them before")
-    return keys, order, (ny * nz, nz)
+    nx, ny, nz = (size + 2 * margin for size in spatial_shape)
+    b, x, y, z = coords.long().unbind(1)
+    return ((b * nx + x + margin) * ny + y + margin) * nz + z + margin
 
 
 def _neighbours(level: Level, kernel_size: int) -> KernelMap:
     radius = kernel_size // 2
-    keys, order, (stride_x, stride_y) = _sorted_keys(level, radius)
+    keys = _cells(level.coords, level.spatial_shape, radius)[level.order]
+    _, ny, nz = (size + 2 * radius for size in level.spatial_shape)
     step = torch.arange(-radius, radius + 1, device=keys.device)
-    shifts = (step[:, None, None] * stride_x + step[:, None] * stride_y + step).flatten()  # [K]
+    shifts = (step[:, None, None] * ny * nz + step[:, None] * nz + step).flatten()  # [K] ascending
+    find = _compiled_neighbour_table if keys.is_cpu else _neighbour_table
+    return _map_of_table(find(keys, level.order, shifts), len(keys))
+
+
+def _compiled_neighbour_table(keys: Tensor, order: Tensor, shifts: Tensor) -> Tensor:
+    return torch.from_numpy(cpu_maps.neighbours(keys.numpy(), order.numpy(), shifts.numpy()))
+
+
+def _neighbour_table(keys: Tensor, order: Tensor, shifts: Tensor) -> Tensor:
+    """Plain twin of cpu_maps.neighbours."""
     wanted = keys + shifts[:, None]  # [K, V]
     position = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
-    table = torch.full_like(wanted, -1)
-    table[:, order] = torch.where(keys[position] == wanted, order[position], -1)
-    return _map_of_table(table, len(keys))
+    table = torch.empty_like(wanted, dtype=torch.int32)
+    table[:, order] = torch.where(keys[position] == wanted, order[position], -1).int()
+    return table
 
 
 def _halve(level: Level) -> tuple[Level, KernelMap, KernelMap]:
     """Next coarser level, its voxels sorted, and the maps down to it and up from it."""
     shape = tuple((size + 1) // 2 for size in level.spatial_shape)
-    coords = level.coords.long()
-    b, x, y, z = coords.unbind(1)
-    keys = ((b * shape[0] + x // 2) * shape[1] + y // 2) * shape[2] + z // 2
-    keys, parent = torch.unique(keys, return_inverse=True)  # sorted
-    slot = (x % 2) * 4 + (y % 2) * 2 + z % 2
-    z, rest = keys % shape[2], keys // shape[2]
-    y, rest = rest % shape[1], rest // shape[1]
-    coarse = Level(torch.stack([rest // shape[0], rest % shape[0], y, z], 1).int(), shape)
-    rows = torch.arange(len(coords), device=keys.device)
-    down = keys.new_full((8, len(keys)), -1)
-    down[slot, parent] = rows
-    up = keys.new_full((8, len(coords)), -1)
-    up[slot, rows] = parent
-    return coarse, _map_of_table(down, len(coords)), _map_of_table(up, len(keys))
+    scale = torch.tensor([1, 2, 2, 2], device=level.coords.device)
+    cells = _cells(level.coords // scale, shape, margin=0)
+    slots = ((level.coords % 2)[:, 1:] * scale.new_tensor([4, 2, 1])).sum(1)
+    down, up, keys = (_compiled_halves if cells.is_cpu else _halves)(cells, slots)
+    x, z = keys // shape[2], keys % shape[2]
+    x, y = x // shape[1], x % shape[1]
+    b, x = x // shape[0], x % shape[0]
+    coarse = Level(torch.stack([b, x, y, z], 1).int(), shape, torch.arange(len(keys), device=keys.device))
+    return coarse, _map_of_table(down, len(cells)), _map_of_table(up, len(keys))
+
+
+def _compiled_halves(cells: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    keys, order = torch.sort(cells)
+    down, up, keys = cpu_maps.halve(keys.numpy(), order.numpy(), slots.numpy())
+    return torch.from_numpy(down), torch.from_numpy(up), torch.from_numpy(keys)
+
+
+def _halves(cells: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Plain twin of cpu_maps.halve: tables of children [8, V_coarse] and parents [8, V], coarse cells [V_coarse]."""
+    keys, parents = torch.unique(cells, return_inverse=True)  # sorted
+    rows = torch.arange(len(cells), device=cells.device)
+    down = torch.full((8, len(keys)), -1, dtype=torch.int32, device=cells.device)
+    up = torch.full((8, len(cells)), -1, dtype=torch.int32, device=cells.device)
+    down[slots, parents] = rows.int()
+    up[slots, rows] = parents.int()
+    return down, up, keys
 
 
 def _map_of_table(table: Tensor, num_inputs: int) -> KernelMap:
-    """Pairs of a table [K, V_out] that names the input row of every offset and output row, -1 where there is none."""
-    offset, outputs = torch.nonzero(table >= 0, as_tuple=True)
-    starts = torch.searchsorted(offset, torch.arange(len(table) + 1, device=table.device))
-    return KernelMap(table[offset, outputs].int(), outputs.int(), tuple(starts.tolist()), num_inputs, table.shape[1])
+    """Map of a table [K, V_out] that names the input row of every offset and output row, -1 where there is none."""
+    inputs, outputs, starts = (_compiled_pairs if table.is_cpu else _pairs)(table)
+    return KernelMap(inputs, outputs, tuple(starts.tolist()), num_inputs, table.shape[1])
+
+
+def _compiled_pairs(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    inputs, outputs, starts = cpu_maps.pairs(table.numpy())
+    return torch.from_numpy(inputs), torch.from_numpy(outputs), torch.from_numpy(starts)
+
+
+def _pairs(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Plain twin of cpu_maps.pairs."""
+    offsets, outputs = torch.nonzero(table >= 0, as_tuple=True)
+    starts = torch.searchsorted(offsets, torch.arange(len(table) + 1, device=table.device))
+    return table[offsets, outputs], outputs.int(), starts
