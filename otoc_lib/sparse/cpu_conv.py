@@ -96,7 +96,7 @@ def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, column, count
 
 @intrinsic(prefer_literal=True)
 def _add_outer(typing_context, gradient, x, inputs, dy, outputs, start, stop, row, column, count):
-    """gradient[row + r, c] += sum over pairs of x[inputs[p], row + r] * dy[outputs[p], c]: ``count`` rows, one vector."""
+    """gradient[row + r, c] += sum over pairs of x[inputs[p], row + r] * dy[outputs[p], c]: ``count`` rows, a vector."""
 
     def generate(context, builder, signature, arguments):
         code = _VectorCode(context, builder, dy.dtype)

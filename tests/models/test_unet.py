@@ -1,0 +1,112 @@
+import copy
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from otoc_lib.models.unet import UNet, count_parameters
+from otoc_lib.sparse import SparseTensor, set_backend
+
+
+@pytest.fixture(autouse=True)
+def restore_backend():
+    yield
+    set_backend("auto")
+
+
+def draw_room(seed: int, count: int = 150, shape=(13, 11, 7)):
+    """Distinct voxels [V, 3] and their features [V, 6]."""
+    generator = torch.Generator().manual_seed(seed)
+    cells = torch.unique((torch.rand(count, 3, generator=generator) * torch.tensor(shape)).int(), dim=0)
+    return cells, torch.randn(len(cells), 6, dtype=torch.float64, generator=generator)
+
+
+def batch(*rooms, shape=(13, 11, 7)):
+    coords = torch.cat([torch.nn.functional.pad(cells, (1, 0), value=b) for b, (cells, _) in enumerate(rooms)])
+    return SparseTensor(torch.cat([features for _, features in rooms]), coords, shape, len(rooms))
+
+
+def test_paper_size_has_30_million_parameters():
+    assert count_parameters(UNet(width=32, levels=7, num_classes=20)) == 30_106_964
+
+
+def test_shapes_with_and_without_classifier():
+    x = batch(draw_room(0), draw_room(1))
+    features, logits = UNet(width=8, levels=3, num_classes=5).double()(x)
+    assert features.shape == (len(x.features), 8) and logits.shape == (len(x.features), 5)
+    assert (features >= 0).all()
+    features, logits = UNet(width=8, levels=3, num_classes=None).double()(x)
+    assert features.shape == (len(x.features), 8) and logits is None
+
+
+def step(net, x, backend):
+    """Logits and gradients of one training step from the network's present weights, which stay as they are."""
+    set_backend(backend)
+    net = copy.deepcopy(net).train()
+    logits = net(x)[1]
+    logits.square().mean().backward()
+    return [logits.detach(), *(p.grad for p in net.parameters()), *(b for b in net.buffers() if b.is_floating_point())]
+
+
+@pytest.mark.parametrize("levels", [3, 7])
+def test_backends_agree_on_a_whole_training_step(levels):
+    """7 levels on a 13-cell grid: the coarsest levels hold one voxel a room."""
+    net, x = UNet(width=5, levels=levels, num_classes=4).double(), batch(draw_room(0), draw_room(1, count=40))
+    expected = step(net, x, "torch")
+    others = {"numba": step(net, x, "numba")}
+    if find_spec("spconv"):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # spconv's CPU scatter is only right on one thread
+        others["spconv"] = step(net, x, "spconv")
+        torch.set_num_threads(threads)
+    for name, values in others.items():
+        for value, wanted in zip(values, expected, strict=True):
+            # normalising two voxels divides by their small spread, which magnifies rounding at the coarsest levels
+            torch.testing.assert_close(value, wanted, rtol=1e-6, atol=1e-7, msg=lambda text, name=name: name + text)
+
+
+def test_checkpoints_move_between_backends(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    x = batch(draw_room(0))
+    set_backend("torch")
+    net = UNet(width=6, levels=3, num_classes=4).double()
+    net(x)  # running statistics
+    save_file(net.state_dict(), tmp_path / "weights.safetensors")
+    expected = net.eval()(x)[1]
+    set_backend("numba")
+    other = UNet(width=6, levels=3, num_classes=4).double()
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    torch.testing.assert_close(other.eval()(x)[1], expected, rtol=0, atol=1e-12)
+
+
+def test_rooms_of_a_batch_do_not_meet():
+    """In evaluation mode (training shares batch statistics) a room's outputs are the same alone and in company."""
+    net = UNet(width=6, levels=4, num_classes=4).double().eval()
+    first, second = draw_room(0), draw_room(1)
+    together = net(batch(first, second))[1]
+    apart = [net(batch(room))[1] for room in (first, second)]
+    torch.testing.assert_close(together, torch.cat(apart), rtol=0, atol=1e-12)
+
+
+def test_one_voxel_in_training_uses_running_statistics():
+    room = torch.zeros(1, 3, dtype=torch.int32), torch.ones(1, 6, dtype=torch.float64)
+    net = UNet(width=4, levels=3, num_classes=3).double().train()
+    before = net.norm.running_mean.clone()
+    logits = net(batch(room))[1]
+    logits.sum().backward()
+    assert logits.isfinite().all() and torch.equal(net.norm.running_mean, before)
+
+
+def test_it_learns_two_colours():
+    torch.manual_seed(0)
+    cells, features = draw_room(3, count=400)
+    truth = (features[:, 0] > 0).long()
+    net = UNet(width=8, levels=3, num_classes=2)
+    x = batch((cells, features.float()))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    for _ in range(25):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x)[1], truth).backward()
+        optimizer.step()
+    assert (net(x)[1].argmax(1) == truth).float().mean() > 0.95
