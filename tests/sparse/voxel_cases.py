@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-# spatial shape, rooms, voxels drawn (with repetition): odd sizes, a line, lone voxels (offsets without any pair), a full grid
+# spatial shape, rooms, voxels drawn with repetition; most offsets of lone voxels have no pair
 CASES = {
     "odd": ((7, 9, 5), 3, 200),
     "line": ((31, 1, 1), 1, 20),
