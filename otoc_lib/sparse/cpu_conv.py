@@ -10,6 +10,7 @@ has.
 import torch
 import torch.nn.functional as F
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -19,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from otoc_lib.sparse.jit import compiled
 from otoc_lib.sparse.maps import KernelMap
 
-VECTOR_BYTES = 32
+VECTOR_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32
 PAIRS_IN_CACHE = 64  # pairs whose rows stay in the first-level cache while the weight gradient is summed
 GRADIENT_CHUNKS = 8  # parts of the output rows whose weight gradients are summed apart, whatever the number of threads
 
@@ -168,7 +169,8 @@ def _lanes(dtype: torch.dtype) -> int:
 
 def _padded(matrix: Tensor) -> Tensor:
     """Contiguous, with zero columns up to a whole number of vectors."""
-    return F.pad(matrix, (0, -matrix.shape[-1] % _lanes(matrix.dtype))).contiguous()
+    missing = -matrix.shape[-1] % _lanes(matrix.dtype)
+    return F.pad(matrix, (0, missing)) if missing else matrix.contiguous()
 
 
 def _product(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
