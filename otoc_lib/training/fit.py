@@ -79,7 +79,7 @@ def train_unet(
 
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         _, logits = model(batch.voxels)
-        return point_cross_entropy(logits[batch.point_to_voxel], batch.labels, weights.to(logits.device))
+        return point_cross_entropy(batch.at_points(logits), batch.labels, weights.to(logits.device))
 
     fit(config, new_unet(config, scenes[0]), loss, scenes, labels, schedule, folder, [config.seed, iteration, 0], start)
 
@@ -127,7 +127,7 @@ def relation_loss(model: RelationNet, batch: Batch, per_class: int, generator: t
 
     Returns 0, and leaves the prototypes alone, where a batch has no label.
     """
-    embeddings = model(batch.voxels)[batch.point_to_voxel]  # [P, D]
+    embeddings = batch.at_points(model(batch.voxels))  # [P, D]
     pooled = functional.normalize(pool_mean(embeddings.float(), batch.supervoxels, batch.num_supervoxels), dim=1)
     classes = majority_labels(batch.labels, batch.supervoxels, batch.num_supervoxels, len(model.prototypes)).cpu()
     labelled = torch.nonzero(classes != IGNORE).squeeze(1)

@@ -34,11 +34,11 @@ def predict(config: Config, scene: Scene, unet: UNet, relation: RelationNet | No
     probabilities, features, relation_probabilities, relation_features = [], [], [], []
     for view in range(config.views):
         batch = view_batch(config, scene, view).to(device)
-        point_features, logits = unet(batch.voxels)
-        probabilities.append(functional.softmax(logits.float(), dim=1)[batch.point_to_voxel])
-        features.append(pool_mean(point_features.float()[batch.point_to_voxel], supervoxels, size))
+        voxel_features, logits = unet(batch.voxels)
+        probabilities.append(batch.at_points(functional.softmax(logits.float(), dim=1)))
+        features.append(pool_mean(batch.at_points(voxel_features.float()), supervoxels, size))
         if relation is not None:
-            embeddings = pool_mean(relation(batch.voxels).float()[batch.point_to_voxel], supervoxels, size)
+            embeddings = pool_mean(batch.at_points(relation(batch.voxels).float()), supervoxels, size)
             relation_features.append(functional.normalize(embeddings, dim=1))
             relation_probabilities.append(functional.softmax(relation.logits(relation_features[-1]), dim=1))
     return Prediction(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from otoc_lib.config import Config
 from otoc_lib.labels import IGNORE
@@ -32,6 +33,13 @@ class Batch:
     labels: Tensor  # int64 [P]
     supervoxels: Tensor  # int64 [P], 0..S-1
     num_supervoxels: int  # S
+
+    def at_points(self, values: Tensor) -> Tensor:
+        """Values of the voxels [V, D] at the points, [P, D].
+
+        As an embedding: on the CPU its gradient is summed in a fixed order, that of plain indexing is not.
+        """
+        return functional.embedding(self.point_to_voxel, values)
 
     def to(self, device: torch.device | str) -> "Batch":
         if torch.device(device).type == "cpu":
