@@ -1,0 +1,277 @@
+"""The bundled simulated rooms: a compact file a room in ``data/rooms``, unpacked into an official ScanNet-v2 tree.
+
+A packed room is an xz-compressed safetensors file of small integers (differences of neighbouring values, in
+byte planes, which compress well). Packing keeps every vertex, triangle and id in its order; coordinates come in
+steps of 2 mm and colours in steps of 4, so a room survives packing and unpacking bit by bit.
+"""
+
+import json
+import lzma
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from tqdm import tqdm
+
+from ..errors import OtocError
+from ..store import write_aside
+
+SOURCE = Path(__file__).parents[2] / "data" / "rooms"
+SPLITS = ("train", "val", "val_novel", "test")
+FORMAT = "otoc-room-1"
+STEP = 0.002  # metres; the lattice of packed coordinates
+DONE = "rooms.json"  # the manifest of an unpacked tree, written last
+
+# raw category -> (NYU40 id, NYU40 class); the annotator's word on the left, as in ScanNet's label table
+CATEGORIES: dict[str, tuple[int, str]] = {
+    "wall": (1, "wall"),
+    "floor": (2, "floor"),
+    "cabinet": (3, "cabinet"),
+    "wardrobe": (3, "cabinet"),
+    "file cabinet": (3, "cabinet"),
+    "kitchen cabinet": (3, "cabinet"),
+    "bed": (4, "bed"),
+    "chair": (5, "chair"),
+    "office chair": (5, "chair"),
+    "armchair": (5, "chair"),
+    "couch": (6, "sofa"),
+    "dining table": (7, "table"),
+    "coffee table": (7, "table"),
+    "door": (8, "door"),
+    "window": (9, "window"),
+    "bookshelf": (10, "bookshelf"),
+    "picture": (11, "picture"),
+    "counter": (12, "counter"),
+    "kitchen counter": (12, "counter"),
+    "desk": (14, "desk"),
+    "curtain": (16, "curtain"),
+    "pillow": (18, "pillow"),
+    "refrigerator": (24, "refridgerator"),  # NYU40's own spelling
+    "tv": (25, "television"),
+    "towel": (27, "towel"),
+    "shower curtain": (28, "shower curtain"),
+    "box": (29, "box"),
+    "nightstand": (32, "night stand"),
+    "toilet": (33, "toilet"),
+    "sink": (34, "sink"),
+    "lamp": (35, "lamp"),
+    "bathtub": (36, "bathtub"),
+    "backpack": (37, "bag"),
+    "trash can": (39, "otherfurniture"),
+    "washing machine": (39, "otherfurniture"),
+    "stove": (39, "otherfurniture"),
+    "radiator": (39, "otherfurniture"),
+    "plant": (40, "otherprop"),
+    "laptop": (40, "otherprop"),
+    "microwave": (40, "otherprop"),
+    "coffee maker": (40, "otherprop"),
+}
+TSV_COLUMNS = (
+    "id raw_category category count nyu40id eigen13id nyuClass nyu40class eigen13class ModelNet40 ModelNet10 "
+    "ShapeNetCore55 synsetoffset wnsynsetid wnsynsetkey mpcat40 mpcat40index"
+).split()
+
+
+@dataclass(frozen=True)
+class Room:
+    """One scanned room of N vertices and F triangles, as ScanNet's files hold it."""
+
+    name: str
+    vertices: np.ndarray  # float32 [N, 3] metres, in steps of 2 mm, z up
+    faces: np.ndarray  # int32 [F, 3]
+    colors: np.ndarray  # uint8 [N, 3], in steps of 4
+    segments: np.ndarray  # int32 [N], raw super-voxel ids, not dense
+    objects: tuple[tuple[str, tuple[int, ...]], ...]  # (raw category, its segment ids) of object 0, 1, ...
+
+    def nyu40(self) -> np.ndarray:
+        """NYU40 id of every vertex, uint16 [N]; 0 where no object was annotated."""
+        labels = np.zeros(len(self.vertices), np.uint16)
+        for category, ids in self.objects:
+            labels[np.isin(self.segments, ids)] = CATEGORIES[category][0]
+        return labels
+
+
+# --- packing
+
+
+def pack(room: Room, path: Path) -> None:
+    """Write a room to a compact file."""
+    steps = np.round(room.vertices.astype(np.float64) / STEP).astype(np.int64)
+    if not np.array_equal((steps * STEP).astype(np.float32), room.vertices) or (room.colors % 4).any():
+        raise OtocError(
+            f"{room.name}: only coordinates in steps of 2 mm and colours in steps of 4 can be packed; round them"
+        )
+    shades = room.colors.astype(np.int64) // 4
+    shades[:, [0, 2]] -= shades[:, [1]]  # red and blue follow green
+    ids, dense = np.unique(room.segments, return_inverse=True)
+    owner = {segment: number for number, (_, owned) in enumerate(room.objects) for segment in owned}
+    arrays = {
+        "vertices": _planes(np.diff(steps, axis=0, prepend=0)),
+        "colors": _planes(np.diff(shades, axis=0, prepend=0)),
+        "face_starts": _planes(np.diff(room.faces[:, 0].astype(np.int64), prepend=0)),
+        "face_offsets": _planes(room.faces[:, 1:].astype(np.int64) - room.faces[:, :1]),
+        "segment_ids": ids.astype(np.int32),
+        "segments": dense.reshape(-1).astype(np.uint16),
+        "owners": np.array([owner.get(int(segment), -1) for segment in ids], np.int16),
+    }
+    objects = json.dumps([category for category, _ in room.objects])
+    data = safetensors.numpy.save(arrays, metadata={"format": FORMAT, "name": room.name, "objects": objects})
+    with write_aside(path) as aside:
+        aside.write_bytes(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+
+
+def read(path: Path) -> Room:
+    """Read a packed room; OtocError naming the file if it is missing, truncated or something else."""
+    path = Path(path)
+    try:
+        data = lzma.decompress(path.read_bytes())
+        arrays = safetensors.numpy.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}")
+        vertices = (np.cumsum(_whole(arrays["vertices"]), axis=0) * STEP).astype(np.float32)
+        starts = np.cumsum(_whole(arrays["face_starts"]))[:, None]
+        faces = np.concatenate([starts, starts + _whole(arrays["face_offsets"])], axis=1).astype(np.int32)
+        ids, owners = arrays["segment_ids"], arrays["owners"]
+        objects = tuple(
+            (category, tuple(ids[owners == number].tolist()))
+            for number, category in enumerate(json.loads(header["objects"]))
+        )
+        shades = np.cumsum(_whole(arrays["colors"]), axis=0)
+        shades[:, [0, 2]] += shades[:, [1]]
+        return Room(header["name"], vertices, faces, (shades * 4).astype(np.uint8), ids[arrays["segments"]], objects)
+    except FileNotFoundError as error:
+        raise OtocError(f"{path}: no such file; is data/rooms complete?") from error
+    except (lzma.LZMAError, EOFError, safetensors.SafetensorError, KeyError, ValueError, IndexError) as error:
+        raise OtocError(f"{path}: not a packed room or damaged ({error}); restore it from the repository") from error
+
+
+def _planes(values: np.ndarray) -> np.ndarray:
+    """Integers [N] or [N, C] as bytes [C, B, N], least significant plane first; signs folded into the lowest bit."""
+    columns = np.atleast_2d(values.T).astype(np.int64)
+    folded = np.where(columns < 0, -2 * columns - 1, 2 * columns).astype("<u4")
+    count = max(1, (int(folded.max(initial=0)).bit_length() + 7) // 8)
+    return np.ascontiguousarray(folded[:, :, None].view(np.uint8).transpose(0, 2, 1)[:, :count])
+
+
+def _whole(planes: np.ndarray) -> np.ndarray:
+    """The inverse of ``_planes``: int64 [N] for one column, [N, C] for more."""
+    scale = (256 ** np.arange(planes.shape[1], dtype=np.int64))[None, :, None]
+    folded = (planes.astype(np.int64) * scale).sum(axis=1)
+    values = np.where(folded % 2, -(folded + 1) // 2, folded // 2)
+    return values[0] if len(values) == 1 else values.T
+
+
+# --- the official tree
+
+
+def write_scan(room: Room, scans: Path) -> None:
+    """Write one room as ScanNet's files into ``scans/<name>/``."""
+    folder = scans / room.name
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = room.nyu40()
+    with write_aside(folder / f"{room.name}_vh_clean_2.ply") as aside:
+        _write_ply(aside, room, None)
+    with write_aside(folder / f"{room.name}_vh_clean_2.labels.ply") as aside:
+        _write_ply(aside, room, labels)
+    segments = {
+        "params": {"kThresh": "0.0100000", "segMinVerts": "20", "minPoints": "750", "maxPoints": "30000"},
+        "sceneId": room.name,
+        "segIndices": room.segments.tolist(),
+    }
+    groups = [
+        {"id": number, "objectId": number, "segments": list(ids), "label": category}
+        for number, (category, ids) in enumerate(room.objects)
+    ]
+    aggregation = {
+        "sceneId": f"scannet.{room.name}",
+        "appId": "Aggregator.v2",
+        "segGroups": groups,
+        "segmentsFile": f"scannet.{room.name}_vh_clean_2.0.010000.segs.json",
+    }
+    for suffix, value in (("_vh_clean_2.0.010000.segs.json", segments), (".aggregation.json", aggregation)):
+        with write_aside(folder / f"{room.name}{suffix}") as aside:
+            aside.write_text(json.dumps(value, separators=(",", ":")), encoding="utf-8")
+
+
+def _write_ply(path: Path, room: Room, labels: np.ndarray | None) -> None:
+    fields = [("xyz", "<f4", (3,)), ("rgb", "u1", (3,)), ("alpha", "u1")]
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        "comment simulated room",
+        f"element vertex {len(room.vertices)}",
+    ]
+    header += [f"property float {axis}" for axis in "xyz"]
+    header += [f"property uchar {channel}" for channel in ("red", "green", "blue", "alpha")]
+    if labels is not None:
+        fields.append(("label", "<u2"))
+        header.append("property ushort label")
+    header += [f"element face {len(room.faces)}", "property list uchar int vertex_indices", "end_header"]
+    vertices = np.zeros(len(room.vertices), fields)
+    vertices["xyz"], vertices["rgb"], vertices["alpha"] = room.vertices, room.colors, 255
+    if labels is not None:
+        vertices["label"] = labels
+    faces = np.zeros(len(room.faces), [("count", "u1"), ("indices", "<i4", (3,))])
+    faces["count"], faces["indices"] = 3, room.faces
+    path.write_bytes("\n".join([*header, ""]).encode("ascii") + vertices.tobytes() + faces.tobytes())
+
+
+def label_table() -> str:
+    """scannetv2-labels.combined.tsv for the categories of the rooms, with the official columns."""
+    lines = ["\t".join(TSV_COLUMNS)]
+    for number, (raw, (nyu40, name)) in enumerate(CATEGORIES.items(), start=1):
+        row = {"id": number, "raw_category": raw, "category": raw, "count": 1, "nyu40id": nyu40, "nyu40class": name}
+        lines.append("\t".join(str(row.get(column, "")) for column in TSV_COLUMNS))
+    return "\n".join(lines) + "\n"
+
+
+def read_index(source: Path = SOURCE) -> dict:
+    """The list of the packed rooms: {"seed", "rooms": {name: {"split", counts...}}}."""
+    path = Path(source) / "index.json"
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if not all(room["split"] in SPLITS for room in index["rooms"].values()):
+            raise ValueError("unknown split")
+        return index
+    except FileNotFoundError as error:
+        raise OtocError(
+            f"{path}: no such file; give the folder of the packed rooms, data/rooms of a checkout"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OtocError(f"{path}: not a list of rooms ({error}); restore it from the repository") from error
+
+
+def unpack(destination: Path, source: Path = SOURCE) -> None:
+    """Write the packed rooms of ``source`` as a ScanNet-v2 tree: scans/, splits/, scannetv2-labels.combined.tsv, CREDITS.
+
+    Does nothing if ``destination`` already holds exactly these rooms; replaces an older set of rooms; refuses a folder that
+    holds anything else. The tree is written beside ``destination`` and renamed.
+    """
+    destination, index = Path(destination), read_index(source)
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        if not (destination / DONE).is_file():
+            raise OtocError(f"{destination}: holds something other than unpacked rooms; give a new or empty folder")
+        if (destination / DONE).read_text(encoding="utf-8") == json.dumps(index):
+            return
+    aside = destination.with_name(f".{destination.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        for name in tqdm(index["rooms"], desc="unpacking rooms", unit="room", file=sys.stderr):
+            write_scan(read(Path(source) / f"{name}.room.xz"), aside / "scans")
+        (aside / "splits").mkdir()
+        for split in SPLITS:
+            names = [name for name, room in index["rooms"].items() if room["split"] == split]
+            (aside / "splits" / f"scannetv2_{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        (aside / "scannetv2-labels.combined.tsv").write_text(label_table(), encoding="utf-8")
+        shutil.copyfile(Path(source) / "CREDITS", aside / "CREDITS")
+        (aside / DONE).write_text(json.dumps(index), encoding="utf-8")
+        if destination.exists():
+            shutil.rmtree(destination)
+        aside.rename(destination)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Over-segmentation of rooms into super-voxels."""
