@@ -72,13 +72,13 @@ def _kind(stage: str) -> str:
     return stage.split("_")[0]
 
 
-def line(title: str, left: int, total: int, seconds: float | None) -> str:
-    """``[3/9] 03_self_train otoc · about 12 min left``"""
+def line(title: str, left: int, seconds: float | None) -> str:
+    """``03_self_train otoc · 5 notebooks left · about 12 min``"""
     if seconds is None:
         time = "time left is known once the first network is trained"
     else:
-        time = f"about {max(1, round(seconds / 60))} min of training left" if seconds else "nothing left to train"
-    return f"[{total - left + 1}/{total}] {title} · {time}"
+        time = f"about {max(1, round(seconds / 60))} min of training and evaluation" if seconds else "nothing to train"
+    return f"{title} · {left} notebook{'' if left == 1 else 's'} left · {time}"
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     left = sum(not path.exists() for path in options.done)
     seconds = seconds_left(options.runs, [load_config(path) for path in options.params])
-    print(line(options.title, left, len(options.done), seconds), flush=True)
+    print(line(options.title, left, seconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,22 @@
 """What the notebooks show after each step: figures as small PNGs, tables as Markdown."""
 
+from pathlib import Path
+
+import numpy as np
 from IPython.display import Image, Markdown
 from matplotlib.figure import Figure
 
+from otoc_lib.annotation.clicks import Clicks
+from otoc_lib.config import project_root
+from otoc_lib.labels import LabelSet
 from otoc_lib.reporting.figures import percent, to_png
 from otoc_lib.reporting.runs import read_json
 from otoc_lib.reporting.tables import Table, to_markdown
+from otoc_lib.scene import Scene
 from otoc_lib.self_training import Iteration
 from otoc_lib.store import Stage
+
+ROOM_COUNTS = ("num_points", "num_supervoxels", "num_objects")
 
 
 def show(figure: Figure) -> Image:
@@ -17,6 +26,24 @@ def show(figure: Figure) -> Image:
 
 def show_table(table: Table) -> Markdown:
     return Markdown(to_markdown(table))
+
+
+def room_table(scenes_by_split: dict[str, list[Scene]]) -> Markdown:
+    """How many rooms, points, super-voxels and objects each split holds."""
+    rows = []
+    for split, scenes in scenes_by_split.items():
+        means = [np.mean([getattr(scene, name) for scene in scenes]) for name in ROOM_COUNTS]
+        rows.append([split, str(len(scenes)), *(f"{mean:,.1f}" for mean in means)])
+    return _markdown(("split", "rooms", "points a room", "super-voxels a room", "objects a room"), rows)
+
+
+def click_table(scenes: list[Scene], clicks: dict[str, Clicks]) -> Markdown:
+    """Clicks a room, their share of the points, and beside them the paper's numbers on ScanNet-v2."""
+    total, points = sum(len(clicks[scene.name]) for scene in scenes), sum(scene.num_points for scene in scenes)
+    ours = [f"{total / len(scenes):.2f}", f"{100 * total / points:.3f} %"]
+    return _markdown(
+        ("", "clicks a room", "share of the points"), [["here", *ours], ["paper", "19.74", "under 0.02 %"]]
+    )
 
 
 def label_table(stages: dict[str, Stage]) -> Markdown:
@@ -53,6 +80,37 @@ def class_table(evaluation: Stage, mode: str, split: str = "val") -> Markdown:
 def iteration_table(iterations: list[Iteration]) -> Markdown:
     """mIoU after every iteration of Algorithm 1, by split and mode."""
     return miou_table({f"iteration {done.number}": done.evaluation for done in iterations})
+
+
+def tsne_table(tsne: Stage, label_set: LabelSet) -> Markdown:
+    """How many super-voxels of each class Figure 6 shows."""
+    counts = read_json(tsne.path / "tsne.json")["supervoxels"]
+    rows = [[name, str(count)] for name, count in zip(label_set.names, counts, strict=True)]
+    return _markdown(("class", "super-voxels"), [*rows, ["all", str(sum(counts))]])
+
+
+def bullets(sentences: list[str]) -> Markdown:
+    return Markdown("\n".join(f"- {sentence}" for sentence in sentences))
+
+
+def file_list(*stages: Stage | None) -> Markdown:
+    """The folders of some stages with the number and size of their files, and whether this call made them."""
+    rows = []
+    for stage in stages:
+        if stage is not None:
+            rows.append([stage.name, *_folder(stage.path), "reused" if stage.reused else "made now"])
+    return _markdown(("stage", "folder", "files", "size", ""), rows)
+
+
+def written_files(folder: Path, *names: str) -> Markdown:
+    """Sub-folders of a report with the number and size of their files."""
+    return _markdown(("", "folder", "files", "size"), [[name, *_folder(folder / name)] for name in names])
+
+
+def _folder(path: Path) -> list[str]:
+    files = [file for file in path.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    return [f"`{path.relative_to(project_root())}`", str(len(files)), f"{size:.2f} MB"]
 
 
 def _markdown(columns: tuple[str, ...], rows: list[list[str]]) -> Markdown:

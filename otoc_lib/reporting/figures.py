@@ -93,9 +93,10 @@ def read_prediction(runs: Path, profile: str, experiment: str, stage_name: str, 
     return {name: array for name, array in read_arrays(path).items() if name in ("point", "sv", "full")}
 
 
-def best_mode(prediction: dict[str, np.ndarray]) -> np.ndarray:
-    """The most complete inference that was run: propagation, else the super-voxel mean, else the U-Net alone."""
-    return next(prediction[mode] for mode in ("full", "sv", "point") if mode in prediction)
+def last_mode(evaluation: Path) -> str:
+    """The mode of inference that stands for an evaluation stage: propagation where it has one, else the U-Net alone."""
+    splits = read_json(evaluation / "metrics.json")["splits"].values()
+    return "full" if any("full" in split["modes"] for split in splits) else "point"
 
 
 def read_pseudo_labels(runs: Path, profile: str, experiment: str, iteration: int, scene: Scene) -> np.ndarray | None:
@@ -256,7 +257,7 @@ def figure2(
     grey = np.full((train_room.num_points, 3), 214, dtype=np.uint8)
     initial = expand_clicks(train_room, clicks)
     pseudo = read_pseudo_labels(runs, profile, experiment, iterations, train_room)
-    prediction = best_mode(read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room))
+    prediction = read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room)["full"]
     wrong = 100 * np.mean(prediction[room.labels != IGNORE] != room.labels[room.labels != IGNORE])
     upper = [
         Panel(seen, grey, "clicks, one per object", f"{train_room.name}: {len(clicks)} clicks", clicks),
@@ -368,6 +369,18 @@ def figure6(runs: Path, profile: str, label_set: LabelSet, experiment: str = "ot
     return figure
 
 
+def loss_figure(runs: Path, profile: str, experiment: str, stage_name: str) -> Figure:
+    """Training loss of one network against its steps."""
+    figure = Figure(figsize=(7, 3), dpi=100, facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    history = read_history(runs, profile, experiment, stage_name)
+    axes.plot(history["step"], history["loss"], color=RULE, linewidth=1)
+    axes.plot(history["step"], _smooth(history["loss"]), color=OURS_COLOR, linewidth=1.6)
+    axes.set_title(f"{experiment}, {stage_name}: training loss and its running mean", size=10, color=INK, loc="left")
+    _plain(axes, "optimizer steps", "cross entropy")
+    return figure
+
+
 def learning_curves(runs: Path, profile: str, iterations: int, experiments: tuple[str, ...]) -> Figure:
     """Left: the U-Net's training loss over all iterations. Right: validation mIoU after each of them."""
     figure = Figure(figsize=(12.6, 3.9), dpi=CHART_DPI, facecolor="white", layout="constrained")
@@ -430,7 +443,7 @@ def pseudo_label_curves(runs: Path, profile: str, iterations: int) -> Figure:
 def room_strip(runs: Path, profile: str, iterations: int, room: Scene, experiment: str = "otoc") -> Image.Image:
     """One room for the gallery: colours, truth, prediction and errors side by side."""
     view = room_view(room, *PANEL)
-    prediction = best_mode(read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room))
+    prediction = read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room)["full"]
     labels = (room.label_set.paint(room.labels), room.label_set.paint(prediction))
     pictures = [view.paint(colors) for colors in (room.colors, *labels, error_colors(room.labels, prediction))]
     strip = Image.fromarray(np.concatenate(pictures, axis=1))
@@ -442,8 +455,9 @@ def _covered(scene: Scene, labels: np.ndarray) -> str:
     return f"{percent(statistics['covered_percent'])} covered, {percent(statistics['accuracy_percent'])} right"
 
 
-def _smooth(values: np.ndarray, window: int = 9) -> np.ndarray:
-    """Centred running mean; the window shrinks at both ends."""
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Centred running mean over about a thirtieth of the values; the window shrinks at both ends."""
+    window = max(5, len(values) // 30)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     low = np.maximum(np.arange(len(values)) - window // 2, 0)
     high = np.minimum(np.arange(len(values)) + window // 2 + 1, len(values))

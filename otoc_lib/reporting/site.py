@@ -102,7 +102,8 @@ def draw_figures(
     runs: Path, folder: Path, profile: str, scenes_by_split: dict[str, list[Scene]], iterations: int
 ) -> list[Picture]:
     """Draw every figure whose stages are finished into ``folder``; returns what was drawn, in the page's order."""
-    train, evaluated = scenes_by_split["train"], rooms_by_score(runs, profile, scenes_by_split, iterations)
+    train, last = scenes_by_split["train"], f"evaluate_{iterations}"
+    places = best_median_worst(runs, profile, "otoc", last, scenes_by_split.get("val", []))
     clicks = figures.read_clicks_of(runs, profile, "otoc", train)
     ours = {m.row: result for m in METHOD_ROWS if (result := m.measure(runs, profile, iterations))}
     # The training rooms with the widest choice of classes show most.
@@ -120,10 +121,9 @@ def draw_figures(
         "Figure 1. mIoU by annotation",
         "The paper's bars on ScanNet and S3DIS; ours on other rooms, so heights compare only within a panel.",
     )
-    if clicks and evaluated:
-        median = [room for room, _ in evaluated][len(evaluated) // 2]
+    if clicks and places:
         add(
-            figures.figure2(runs, profile, iterations, shown[0], clicks[shown[0].name], median),
+            figures.figure2(runs, profile, iterations, shown[0], clicks[shown[0].name], places["median"]),
             "figure2",
             "Figure 2. From one click per object to labels",
             "Above, a training room: the clicks, the super-voxels they fall into, the labels that self-training makes "
@@ -136,18 +136,13 @@ def draw_figures(
             "Figure 4. Pseudo labels by iteration",
             "Grey is unlabelled. Coverage is the share of points with a label, then the share of those that is right.",
         )
-    if evaluated:
-        places = {"best": evaluated[-1], "median": evaluated[len(evaluated) // 2], "worst": evaluated[0]}
+    if places:
+        methods = {
+            "One Thing One Click": ("otoc", last, "full"),
+            "fully supervised": ("supervised", BASELINE, "point"),
+        }
         add(
-            figures.figure5(
-                runs,
-                profile,
-                {place: room for place, (room, _) in places.items()},
-                {
-                    "One Thing One Click": ("otoc", f"evaluate_{iterations}", "full"),
-                    "fully supervised": ("supervised", BASELINE, "point"),
-                },
-            ),
+            figures.figure5(runs, profile, places, methods),
             "figure5",
             "Figure 5. Validation rooms",
             "The best, median and worst room by mIoU. Wrong points are red.",
@@ -176,19 +171,25 @@ def draw_figures(
 
 
 def rooms_by_score(
-    runs: Path, profile: str, scenes_by_split: dict[str, list[Scene]], iterations: int, split: str = "val"
+    runs: Path, profile: str, experiment: str, stage_name: str, split: str, scenes: list[Scene]
 ) -> list[tuple[Scene, float]]:
-    """Evaluated rooms of a split with their mIoU in percent after the last iteration, the worst first."""
-    metrics = read_metrics(runs, profile, "otoc", f"evaluate_{iterations}")
-    if metrics is None or split not in metrics["splits"]:
-        return []
-    per_room = metrics["splits"][split]["per_room"]
-    scored = [
-        (room, 100 * list(per_room[room.name].values())[-1])
-        for room in scenes_by_split.get(split, [])
-        if room.name in per_room
-    ]
+    """Rooms of a split that an evaluation stage holds, with their mIoU in percent by its last mode, the worst first."""
+    metrics = read_metrics(runs, profile, experiment, stage_name)
+    per_room = metrics["splits"].get(split, {}).get("per_room", {}) if metrics else {}
+    scored = []
+    for scene in scenes:
+        if scene.name in per_room:
+            modes = per_room[scene.name]
+            scored.append((scene, 100 * modes.get("full", modes["point"])))
     return sorted(scored, key=lambda pair: pair[1])
+
+
+def best_median_worst(
+    runs: Path, profile: str, experiment: str, stage_name: str, scenes: list[Scene], split: str = "val"
+) -> dict[str, Scene]:
+    """Three rooms that stand for an evaluation; empty if it was not run."""
+    scored = [scene for scene, _ in rooms_by_score(runs, profile, experiment, stage_name, split, scenes)]
+    return {"best": scored[-1], "median": scored[len(scored) // 2], "worst": scored[0]} if scored else {}
 
 
 def draw_gallery(
@@ -197,9 +198,8 @@ def draw_gallery(
     """One strip per validation room, the worst first; returns file, name, split and mIoU of each."""
     scored = [
         (score, split, room)
-        for split in scenes_by_split
-        if split != "train"
-        for room, score in rooms_by_score(runs, profile, scenes_by_split, iterations, split)
+        for split, scenes in scenes_by_split.items()
+        for room, score in rooms_by_score(runs, profile, "otoc", f"evaluate_{iterations}", split, scenes)
     ]
     strips = []
     chosen = sorted(scored, key=lambda item: item[0])[:GALLERY]

@@ -1,0 +1,135 @@
+# Every table and figure of one profile: snakemake --cores 1 --config profile=rooms
+#
+# One rule per notebook, one job per params file. This is the only place that knows the order. A notebook that fails is
+# kept, traceback and all, where the executed one would be; whatever it finished is reused when it runs again.
+# One job at a time on a laptop, since each training uses every core. On Slurm:
+#   snakemake --config profile=scannet --executor slurm --jobs 4 --default-resources slurm_partition=gpu mem_mb=32000
+
+PROFILE = config.get("profile", "rooms")
+RUNS, REPORTS = f"runs/{PROFILE}", f"reports/{PROFILE}"
+PARAMS = sorted(glob_wildcards(f"params/{PROFILE}/{{experiment}}.yaml").experiment)
+
+if "otoc" not in PARAMS:
+    raise WorkflowError(f"profile={PROFILE}: params/{PROFILE}/otoc.yaml does not exist; see params/ for the profiles")
+
+
+def repeats(*experiments):
+    """Those of the experiments that have a params file, and their repetitions with other seeds."""
+    return [name for name in PARAMS if name.split("_seed")[0] in experiments]
+
+
+# A fully supervised or control run starts from the same stages, so the order within a line is free.
+JOBS = {
+    "01_annotate": ["otoc"],
+    "02_baseline": repeats("supervised", "otoc"),
+    "03_self_train": repeats("otoc", "control"),
+    "04_ablate": [name for name in PARAMS if name not in repeats("supervised", "otoc", "control")],
+    "05_tsne": ["otoc"],
+}
+DONE = [f"{RUNS}/{name}/{notebook}.done" for notebook, names in JOBS.items() for name in names]
+REPORT = f"{RUNS}/otoc/06_report.done"
+ALL = [*DONE, REPORT]
+FILES = [f"params/{PROFILE}/{name}.yaml" for name in PARAMS]
+
+# The kernel's progress bars go to the terminal as they come; everything else is in the executed notebook.
+RUN = (
+    "python -m otoc_lib.progress '{rule} {wildcards.experiment}' --runs runs --params {FILES} --done {ALL} && "
+    "mkdir -p $(dirname {log}) && "
+    "papermill {input.notebook} {log} -f {input.params} --log-level ERROR --no-progress-bar --stderr-file - "
+    "2> >(grep --line-buffered -v 'without encryption' >&2)"
+)
+
+
+wildcard_constraints:
+    experiment="[A-Za-z0-9_-]+",
+
+
+rule all:
+    input:
+        REPORT,
+    default_target: True
+
+
+rule annotate:
+    name: "01_annotate"
+    input:
+        notebook="notebooks/01_annotate.ipynb",
+        params=f"params/{PROFILE}/{{experiment}}.yaml",
+    output:
+        touch(f"{RUNS}/{{experiment}}/01_annotate.done"),
+    log:
+        f"{REPORTS}/notebooks/01_annotate.{{experiment}}.ipynb",
+    shell:
+        RUN
+
+
+rule baseline:
+    name: "02_baseline"
+    input:
+        f"{RUNS}/otoc/01_annotate.done",
+        notebook="notebooks/02_baseline.ipynb",
+        params=f"params/{PROFILE}/{{experiment}}.yaml",
+    output:
+        touch(f"{RUNS}/{{experiment}}/02_baseline.done"),
+    log:
+        f"{REPORTS}/notebooks/02_baseline.{{experiment}}.ipynb",
+    shell:
+        RUN
+
+
+# The first U-Net of all that starts from the clicks is the one of 02_baseline.
+rule self_train:
+    name: "03_self_train"
+    input:
+        f"{RUNS}/otoc/02_baseline.done",
+        notebook="notebooks/03_self_train.ipynb",
+        params=f"params/{PROFILE}/{{experiment}}.yaml",
+    output:
+        touch(f"{RUNS}/{{experiment}}/03_self_train.done"),
+    log:
+        f"{REPORTS}/notebooks/03_self_train.{{experiment}}.ipynb",
+    shell:
+        RUN
+
+
+# After 03_self_train, so that the tables these notebooks show are complete.
+rule ablate:
+    name: "04_ablate"
+    input:
+        [f"{RUNS}/{name}/03_self_train.done" for name in JOBS["03_self_train"]],
+        notebook="notebooks/04_ablate.ipynb",
+        params=f"params/{PROFILE}/{{experiment}}.yaml",
+    output:
+        touch(f"{RUNS}/{{experiment}}/04_ablate.done"),
+    log:
+        f"{REPORTS}/notebooks/04_ablate.{{experiment}}.ipynb",
+    shell:
+        RUN
+
+
+rule tsne:
+    name: "05_tsne"
+    input:
+        f"{RUNS}/otoc/03_self_train.done",
+        notebook="notebooks/05_tsne.ipynb",
+        params=f"params/{PROFILE}/{{experiment}}.yaml",
+    output:
+        touch(f"{RUNS}/{{experiment}}/05_tsne.done"),
+    log:
+        f"{REPORTS}/notebooks/05_tsne.{{experiment}}.ipynb",
+    shell:
+        RUN
+
+
+rule report:
+    name: "06_report"
+    input:
+        DONE,
+        notebook="notebooks/06_report.ipynb",
+        params=f"params/{PROFILE}/{{experiment}}.yaml",
+    output:
+        touch(f"{RUNS}/{{experiment}}/06_report.done"),
+    log:
+        f"{REPORTS}/notebooks/06_report.{{experiment}}.ipynb",
+    shell:
+        RUN

@@ -1,0 +1,142 @@
+import ast
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import papermill
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = ("01_annotate", "02_baseline", "03_self_train", "04_ablate", "05_tsne", "06_report")
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code(path):
+    return ["".join(cell["source"]) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+
+
+def environment():
+    """The commands of this interpreter come first on PATH, as in an activated environment."""
+    folder = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": folder + os.pathsep + os.environ["PATH"], "OMP_NUM_THREADS": "2"}
+
+
+def snakemake(project, *arguments):
+    command = ["snakemake", "--cores", "1", "--config", "profile=tiny", "--nolock", *arguments]
+    return subprocess.run(
+        command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_the_six_notebooks_are_there():
+    assert tuple(path.stem for path in NOTEBOOKS) == NAMES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_form(path):
+    notebook = read(path)
+    cells = notebook["cells"]
+    assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith(f"# {int(path.stem[:2])}. ")
+    assert "Reproduces" in "".join(cells[0]["source"]) or path.stem == "06_report"
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells if "outputs" in cell)
+    assert len({cell["id"] for cell in cells}) == len(cells)
+
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    assert ["".join(cell["source"]) for cell in tagged] == ['profile = "smoke"\nexperiment = "otoc"']
+    sources = code(path)
+    assert "config = load_notebook_config(globals())" in sources[1] and "versions()" in sources[1]
+    assert statistics.median(source.count("\n") + 1 for source in sources) <= 8
+    for source in sources:
+        assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.FunctionDef, ast.Lambda))]
+
+
+@pytest.fixture(scope="module")
+def finished(project):
+    """The project after ``snakemake`` has run every notebook."""
+    run = snakemake(project, "--quiet", "all")
+    assert run.returncode == 0, run.stdout
+    return project, run.stdout
+
+
+@pytest.mark.slow
+def test_the_snakefile_runs_every_notebook(finished):
+    project, output = finished
+    executed = sorted((project / "reports/tiny/notebooks").glob("*.ipynb"))
+    assert [path.stem for path in executed] == [
+        *("01_annotate.otoc", "02_baseline.otoc", "02_baseline.supervised", "03_self_train.otoc"),
+        *("04_ablate.unet", "05_tsne.otoc", "06_report.otoc"),
+    ]
+    for path in executed:
+        outputs = [output for cell in read(path)["cells"] for output in cell.get("outputs", [])]
+        assert outputs and all(output["output_type"] != "error" for output in outputs)
+        assert path.stat().st_size < 1_500_000
+    # Every job says what is left, and the kernel's bars reach the terminal.
+    assert "01_annotate otoc · 7 notebooks left" in output and "06_report otoc · 1 notebook left" in output
+    assert "100%" in output and "without encryption" not in output
+
+
+@pytest.mark.slow
+def test_the_report_holds_what_was_run(finished):
+    report = finished[0] / "reports" / "tiny"
+    with open(report / "tables" / "table2.csv", newline="", encoding="utf-8") as file:
+        ours = {row["row"]: row["ours"] for row in csv.DictReader(file)}
+    assert ours["otoc_control"] == "not run"
+    assert all(0 <= float(ours[row]) <= 100 for row in ("supervised", "otoc_baseline", "otoc_dagger", "otoc_full"))
+    with open(report / "tables" / "table3.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["unet"] == "not run" for row in rows] == [False, False, True, True, True]
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert 'href="notebooks/04_ablate.unet.ipynb"' in page and "../../params/tiny/otoc.yaml" in page
+    assert {f"figure{i}.png" for i in (1, 2, 4, 5, 6)} <= {path.name for path in (report / "figures").iterdir()}
+
+
+@pytest.mark.slow
+def test_a_second_call_does_nothing_and_says_so(finished):
+    run = snakemake(finished[0], "--quiet", "host")
+    assert run.returncode == 0 and "Nothing to be done" in run.stdout
+
+
+@pytest.mark.slow
+def test_a_changed_params_file_runs_its_own_notebooks_again(finished):
+    project = finished[0]
+    path = project / "params/tiny/unet.yaml"
+    path.write_text(path.read_text() + "views: 1\n")
+    run = snakemake(project, "--dry-run", "--quiet", "host", "reason")
+    jobs = {line.split()[0]: int(line.split()[1]) for line in run.stdout.splitlines() if line[:2] in ("04", "05", "06")}
+    assert jobs == {"04_ablate": 1, "06_report": 1}
+
+
+@pytest.mark.slow
+def test_by_hand_from_the_folder_of_the_notebooks(project, tmp_path):
+    """Papermill alone, in the working directory that JupyterLab gives a notebook."""
+    output = tmp_path / "out.ipynb"
+    papermill.execute_notebook(
+        project / "notebooks/01_annotate.ipynb",
+        output,
+        parameters={"profile": "tiny", "experiment": "otoc", "clicks_per_object": 3},
+        cwd=project / "notebooks",
+        progress_bar=False,
+    )
+    assert "| here | " in json.dumps(read(output))
+
+
+@pytest.mark.slow
+def test_a_misspelt_parameter_stops_the_notebook_at_once(project, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'unet_width'"):
+        papermill.execute_notebook(
+            project / "notebooks/02_baseline.ipynb",
+            tmp_path / "out.ipynb",
+            parameters={"profile": "tiny", "experiment": "misspelt", "unet_widht": 8},
+            cwd=project,
+            progress_bar=False,
+        )
+    assert (tmp_path / "out.ipynb").is_file()  # with the traceback
+    assert not (project / "runs/tiny/misspelt").exists()
