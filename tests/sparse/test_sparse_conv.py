@@ -46,7 +46,8 @@ def run(backend, forward, reverse, in_channels, out_channels, dtype, seed=0):
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return drawn.to(forward.inputs.device, dtype).requires_grad_()
 
     x, weight = draw(forward.num_inputs, in_channels), draw(forward.num_offsets, in_channels, out_channels)
     set_backend(backend)
@@ -83,6 +84,18 @@ def test_spconv_agrees_with_plain_torch(case, kind, one_thread):
     for widths in [(6, 16), (7, 5)]:
         expected = run("torch", forward, reverse, *widths, torch.float64)
         assert_near(run("spconv", forward, reverse, *widths, torch.float64), expected, 1e-14)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", ["submanifold", "strided", "inverse"])
+def test_cuda_agrees_with_the_cpu(kind):
+    coords, shape, rooms = draw_voxels("odd")
+    forward, reverse = maps_of(kind, Pyramid(coords, shape, rooms))
+    forward_cuda, reverse_cuda = maps_of(kind, Pyramid(coords.cuda(), shape, rooms))
+    expected = run("torch", forward, reverse, 6, 16, torch.float64)
+    for backend in ["torch", "auto"]:
+        values = run(backend, forward_cuda, reverse_cuda, 6, 16, torch.float32)
+        assert_near([value.cpu() for value in values], expected, 2e-6)
 
 
 def test_numba_kernel_agrees_over_many_blocks_and_chunks():
