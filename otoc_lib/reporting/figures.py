@@ -198,7 +198,7 @@ def _plain(axes: Axes, xlabel: str, ylabel: str) -> None:
 @lru_cache(maxsize=64)
 def room_view(scene: Scene, width: int, height: int) -> RoomView:
     """``view_room`` of a scene, computed once per picture size."""
-    return view_room(scene.coords, width, height)
+    return view_room(scene.coords, scene.supervoxels, width, height)
 
 
 def percent(value: float | None) -> str:

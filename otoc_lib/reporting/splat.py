@@ -110,6 +110,16 @@ def look_into(coords: np.ndarray, towards: np.ndarray, elevation: float, width: 
     return Camera(eye, axes, focal, size / 2 - focal * (low + high) / 2, width, height)
 
 
+def _wall_depth(distance: np.ndarray, reach: float = 0.5, step: float = 0.02) -> np.ndarray:
+    """Metres from the edge of the scan to the wall, float64 [2], for distances [N, 2] from two edges.
+
+    What stands out behind a wall (a window, a door frame) makes the edge; the wall is where most points lie.
+    """
+    edges = np.arange(0, reach + step, step)
+    counts = [np.histogram(column, edges)[0] for column in distance.T]
+    return step * np.argmax(counts, axis=1)
+
+
 @dataclass(frozen=True)
 class RoomView:
     """One room seen by one camera, ready to be painted with any colours per point.
@@ -155,19 +165,21 @@ def _shade(index: np.ndarray, depth: np.ndarray, facing: np.ndarray, reach: int)
 
 def view_room(
     coords: np.ndarray,
+    supervoxels: np.ndarray,
     width: int,
     height: int,
     corner: int | None = None,
     elevation: float = 48.0,
-    cut: float = 0.12,
+    cut: float = 0.2,
     ceiling: float = 2.35,
     supersample: int = 2,
 ) -> RoomView:
     """Look into a room from above one of its four corners.
 
-    coords: float32 [N, 3] metres, z up. corner: 0..3, or None for the corner from which most points are seen. cut:
-    points within so many metres of the two near sides are left out, as are those more than ``ceiling`` metres above
-    the floor. supersample: each pixel is the mean of so many squared.
+    coords: float32 [N, 3] metres, z up. supervoxels: int [N], dense. corner: 0..3, or None for the corner from which
+    most points are seen. cut: super-voxels that lie mostly within so many metres of the two near walls (the walls, and
+    what hangs on them) are left out, as are points more than ``ceiling`` metres above the floor. supersample: each
+    pixel is the mean of so many squared.
     """
     coords = np.asarray(coords)
     axes = room_axes(coords)
@@ -178,8 +190,10 @@ def view_room(
     def look(which: int, factor: float) -> tuple[Camera, np.ndarray]:
         sign = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)][which])
         # The nearer side is the low end of an axis that the view runs along, the high end of one that it runs against.
-        near = np.where(sign > 0, plan - plan.min(axis=0), plan.max(axis=0) - plan).min(axis=1)
-        kept = (near > cut) & (coords[:, 2] < floor + ceiling)
+        near = np.where(sign > 0, plan - plan.min(axis=0), plan.max(axis=0) - plan)  # [N, 2] metres from both sides
+        behind = (near - _wall_depth(near)).min(axis=1)  # metres from the nearer of the two walls into the room
+        hanging = np.bincount(supervoxels, weights=behind < cut) / np.bincount(supervoxels)  # [M] share at the wall
+        kept = (behind > 0.05) & (hanging[supervoxels] < 0.5) & (coords[:, 2] < floor + ceiling)
         kept |= coords[:, 2] < floor + 0.1  # the floor reaches to the room's edge
         # A little off the diagonal, so that the two far walls are not mirror images.
         towards = (sign * (1.0, 0.8)) @ axes

@@ -72,7 +72,7 @@ def test_normals_of_a_plane():
 
 def test_a_room_is_seen_from_inside(scenes):
     room = scenes["train"][0]
-    view = view_room(room.coords, 160, 130)
+    view = view_room(room.coords, room.supervoxels, 160, 130)
     seen = np.unique(view.index[view.index >= 0])
     assert view.kept[seen].all()
     # The floor and most objects, not the backs of walls, fill the picture.
@@ -82,12 +82,14 @@ def test_a_room_is_seen_from_inside(scenes):
     picture = view.paint(room.colors)
     assert picture.shape == (130, 160, 3) and picture.dtype == np.uint8
     assert (picture[0, 0] == 255).all()
-    assert np.array_equal(picture, view_room(room.coords, 160, 130).paint(room.colors))  # the same pixels each time
+    assert np.array_equal(
+        picture, view_room(room.coords, room.supervoxels, 160, 130).paint(room.colors)
+    )  # the same pixels each time
 
 
 def test_dots_land_on_their_points(scenes):
     room = scenes["train"][0]
-    view = view_room(room.coords, 160, 130)
+    view = view_room(room.coords, room.supervoxels, 160, 130)
     visible = np.unique(view.index[view.index >= 0])[::50]
     u, v = np.floor(view.locate(visible) * 2).astype(int).T  # super-sampled twice
     shown = view.index[v, u]
