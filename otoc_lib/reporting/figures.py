@@ -184,6 +184,12 @@ def _draw_legend(figure: Figure, label_set: LabelSet, height: float, columns: in
     )
 
 
+def _legend_beside(axes: Axes) -> None:
+    """A legend at the right, where it covers no line; none for axes without one."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, labelcolor=INK)
+
+
 def _plain(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set_xlabel(xlabel, size=9, color=MUTED)
     axes.set_ylabel(ylabel, size=9, color=MUTED)
@@ -412,8 +418,7 @@ def learning_curves(runs: Path, profile: str, iterations: int, experiments: tupl
     _plain(miou, "iteration", "mIoU (%)")
     miou.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (loss, miou):
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+        _legend_beside(axes)
     return figure
 
 
@@ -431,12 +436,11 @@ def pseudo_label_curves(runs: Path, profile: str, iterations: int) -> Figure:
                 steps, color = [k for k, _ in found], VARIANT_COLORS[column]
                 _line(axes, steps, [s[key] for _, s in found], color, VARIANT_NAMES[column])
                 furniture = [s[f"furniture_{key}"] for _, s in found]
-                _line(axes, steps, furniture, color, "the same, without wall and floor", "--")
+                _line(axes, steps, furniture, color, "_unnamed", "--")
         axes.set_title(title, size=10, color=INK, loc="left")
         _plain(axes, "iteration (0: the clicks' super-voxels)", "")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    _legend_beside(axes)
     return figure
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from otoc_lib.reporting.runs import read_metrics, read_statistics
+from otoc_lib.reporting.runs import read_history, read_metrics, read_statistics
 from otoc_lib.reporting.tables import METHOD_ROWS, NOVEL, MethodRow
+
+ENOUGH_ROOMS = 6  # the standard error of fewer says little
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class Comparison:
 
     @property
     def clear(self) -> bool:
-        """Whether the difference is more than two standard errors over the rooms, and over the seeds if several."""
+        """Whether the difference is more than two standard errors over enough rooms, and over the seeds if several."""
         steady = self.deviation is None or abs(self.total) > 2 * self.deviation / np.sqrt(self.seeds)
-        return abs(self.room_mean) > 2 * self.room_error and self.room_mean * self.total > 0 and bool(steady)
+        beyond_rooms = abs(self.room_mean) > 2 * self.room_error and self.room_mean * self.total > 0
+        return self.rooms >= ENOUGH_ROOMS and beyond_rooms and bool(steady)
 
 
 def compare(runs: Path, profile: str, iterations: int, first: str, second: str) -> Comparison | None:
@@ -83,7 +86,11 @@ def _findings(runs: Path, profile: str, iterations: int) -> Iterator[str]:
     full, supervised, baseline = result["otoc_full"], result["supervised"], result["otoc_baseline"]
     if full and supervised:
         share = 100 * full.mean / supervised.mean
-        yield f"With one click per object the method reaches {share:.0f} % of the mIoU of full supervision."
+        steps = training_steps(runs, profile, "otoc", iterations), training_steps(runs, profile, "supervised", 1)
+        yield (
+            f"With one click per object the method reaches {share:.0f} % of the mIoU of full supervision. Its U-Net "
+            f"was trained for {steps[0]:,} steps, the supervised one for {steps[1]:,}."
+        )
         if baseline:
             yield f"The initial labels alone end {supervised.mean - baseline.mean:.1f} points below full supervision."
     novel = methods["otoc_full"].measure(runs, profile, iterations, NOVEL)
@@ -104,12 +111,20 @@ def _findings(runs: Path, profile: str, iterations: int) -> Iterator[str]:
         yield f"Not run: {'; '.join(missing)}."
 
 
+def training_steps(runs: Path, profile: str, experiment: str, iterations: int) -> int:
+    """Optimizer steps of the U-Net in iterations 1 to ``iterations``."""
+    histories = (read_history(runs, profile, experiment, f"unet_{k}") for k in range(1, iterations + 1))
+    return sum(int(history["step"][-1]) + 1 for history in histories if history)
+
+
 def _verdict(c: Comparison) -> str:
     seeds = "one seed" if c.seeds == 1 else f"mean of {c.seeds} seeds, standard deviation {c.deviation:.2f}"
     text = (
         f"{c.total:+.2f} points of mIoU ({seeds}); room by room {c.room_mean:+.2f} ± {c.room_error:.2f} "
         f"(standard error), better in {c.better} of {c.rooms} rooms. "
     )
+    if c.rooms < ENOUGH_ROOMS:
+        return text + "So few rooms can show no difference."
     if not c.clear:
         return text + "That is within what rooms and chance alone can do: no difference is shown."
     caution = " One training run each, so chance in training is not ruled out." if c.seeds == 1 else ""

@@ -18,6 +18,7 @@ from otoc_lib.reporting.runs import Measurement, finished_stages, read_metrics, 
 from otoc_lib.reporting.tables import (
     BASELINE,
     METHOD_ROWS,
+    NOT_RUN,
     VARIANT_NAMES,
     VARIANTS,
     Table,
@@ -165,7 +166,7 @@ def draw_figures(
         figures.pseudo_label_curves(runs, profile, iterations),
         "pseudo_labels",
         "Pseudo labels",
-        "How many points carry a label, and how many of these labels are right.",
+        "How many points carry a label, and how many of these labels are right. Dashed: without wall and floor.",
     )
     return pictures
 
@@ -253,7 +254,15 @@ def _table_context(table: Table) -> dict[str, Any]:
         }
         for key, cells in zip(table.keys, table.rows, strict=True)
     ]
-    return {"name": table.name, "title": table.title, "note": table.note, "columns": table.columns, "rows": rows}
+    # Where nothing was run, the columns that describe our runs are empty: leave them out.
+    run = table.name == "table3" or any(NOT_RUN not in row for row in table.rows)
+    return {
+        "name": table.name,
+        "title": table.title,
+        "note": table.note,
+        "columns": table.columns if run else table.columns[:4],
+        "rows": rows,
+    }
 
 
 def _run_rows(folder: Path, profile: str, params: Path | None, stages: list[dict]) -> list[dict[str, Any]]:
@@ -272,7 +281,7 @@ def _run_rows(folder: Path, profile: str, params: Path | None, stages: list[dict
                 "notebooks": [f"notebooks/{path.name}" for path in executed],
                 "command": first.removeprefix("#").strip() if first.startswith("#") else "",
                 "minutes": sum(stage["seconds"] for stage in own) / 60,
-                "finished": max((stage["finished"] for stage in own), default=""),
+                "finished": max((stage["finished"][:16].replace("T", " ") for stage in own), default=""),
                 "devices": sorted({stage["device"] for stage in own}),
                 "seeds": sorted({stage["seed"] for stage in own}),
             }

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,12 +141,16 @@ def test_comparison_counts_rooms_and_seeds(runs):
         for name in ("otoc", "otoc_seed1")
     ]
     assert comparison.total == pytest.approx(np.mean(expected))
-    assert comparison.seeds == 2 and comparison.rooms == 4 and comparison.better == 4 and comparison.clear
+    assert comparison.seeds == 2 and comparison.rooms == 4 and comparison.better == 4
+    assert not comparison.clear  # four rooms are too few
+    assert replace(comparison, rooms=8).clear
+    assert not replace(comparison, rooms=8, room_error=comparison.room_mean).clear
     same = compare(runs, "rooms", 3, "otoc_full", "otoc_full")
     assert same.total == 0 and not same.clear
 
 
 def test_findings_do_not_claim_what_was_not_run(runs, tmp_path):
     text = "\n".join(findings(runs, "rooms", 3))
+    assert "for 588 steps, the supervised one for 196" in text
     assert "Self-training" in text and "seed" in text and "standard error" in text
     assert findings(tmp_path, "rooms", 3)[-1].startswith("Not run: Fully supervised")
