@@ -77,10 +77,11 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 def _reduce_colors(picture: Image.Image) -> Image.Image:
     """At most 256 colours; the classes' own colours stay exact, so that the legend does not drift."""
-    exact = sorted({(255, 255, 255)} | {color for label_set in LABEL_SETS.values() for color in label_set.colors})
-    common = picture.quantize(256 - len(exact), dither=Image.Dither.NONE).getpalette()
+    exact = sorted({color for label_set in LABEL_SETS.values() for color in label_set.colors})
+    common = np.array(picture.quantize(256 - len(exact), dither=Image.Dither.NONE).getpalette()).reshape(-1, 3)
+    common[(common >= 244).all(axis=1)] = 255  # paper stays white
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*common, *np.ravel(exact).tolist()])
+    palette.putpalette([*common.ravel().tolist(), *np.ravel(exact).tolist()])
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 

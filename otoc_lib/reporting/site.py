@@ -124,11 +124,13 @@ def draw_figures(
     )
     if clicks and places:
         add(
-            figures.figure2(runs, profile, iterations, shown[0], clicks[shown[0].name], places["median"]),
+            figures.figure2(
+                runs, profile, iterations, shown[0], clicks[shown[0].name], places.get("median", places["best"])
+            ),
             "figure2",
             "Figure 2. From one click per object to labels",
             "Above, a training room: the clicks, the super-voxels they fall into, the labels that self-training makes "
-            "of them. Below, the validation room of median mIoU, whose labels were never used.",
+            "of them. Below, the validation room of median mIoU (the best of two), whose labels were never used.",
         )
     if clicks:
         add(
@@ -146,7 +148,7 @@ def draw_figures(
             figures.figure5(runs, profile, places, methods),
             "figure5",
             "Figure 5. Validation rooms",
-            "The best, median and worst room by mIoU. Wrong points are red.",
+            "The best, median and worst room by mIoU of One Thing One Click. Wrong points are red.",
         )
     add(
         figures.figure6(runs, profile, train[0].label_set),
@@ -188,9 +190,11 @@ def rooms_by_score(
 def best_median_worst(
     runs: Path, profile: str, experiment: str, stage_name: str, scenes: list[Scene], split: str = "val"
 ) -> dict[str, Scene]:
-    """Three rooms that stand for an evaluation; empty if it was not run."""
+    """Three rooms that stand for an evaluation, two or one where there are no more; empty if it was not run."""
     scored = [scene for scene, _ in rooms_by_score(runs, profile, experiment, stage_name, split, scenes)]
-    return {"best": scored[-1], "median": scored[len(scored) // 2], "worst": scored[0]} if scored else {}
+    places = ("best",) if len(scored) == 1 else ("best", "worst") if len(scored) == 2 else ("best", "median", "worst")
+    ranks = {"best": -1, "median": len(scored) // 2, "worst": 0}
+    return {place: scored[ranks[place]] for place in places} if scored else {}
 
 
 def draw_gallery(

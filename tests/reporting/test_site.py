@@ -9,7 +9,7 @@ from PIL import Image
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.reporting.figures import RIGHT, UNLABELLED, WRONG, error_colors
-from otoc_lib.reporting.site import build_report
+from otoc_lib.reporting.site import best_median_worst, build_report
 
 COMMAND = "papermill notebooks/03_self_train.ipynb OUT.ipynb -f params/rooms/otoc.yaml"
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -120,3 +120,12 @@ def test_error_colors():
     truth = np.array([1, 2, IGNORE, 3])
     colors = error_colors(truth, np.array([1, 0, 1, 3]))
     assert [tuple(color) for color in colors.tolist()] == [RIGHT, WRONG, UNLABELLED, RIGHT]
+
+
+def test_rooms_that_stand_for_an_evaluation(runs, scenes):
+    val = scenes["val"]  # the made-up predictions get worse from room to room
+    chosen = best_median_worst(runs, "rooms", "otoc", "evaluate_3", val)
+    assert chosen == {"best": val[0], "median": val[1], "worst": val[3]}
+    assert best_median_worst(runs, "rooms", "otoc", "evaluate_3", val[:2]) == {"best": val[0], "worst": val[1]}
+    assert best_median_worst(runs, "rooms", "otoc", "evaluate_3", val[:1]) == {"best": val[0]}
+    assert best_median_worst(runs, "rooms", "otoc", "evaluate_4", val) == {}
