@@ -5,12 +5,14 @@
 # One job at a time on a laptop, since each training uses every core. On Slurm:
 #   snakemake --config profile=scannet --executor slurm --jobs 4 --default-resources slurm_partition=gpu mem_mb=32000
 
+import sys
+
 PROFILE = config.get("profile", "rooms")
 RUNS, REPORTS = f"runs/{PROFILE}", f"reports/{PROFILE}"
 PARAMS = sorted(glob_wildcards(f"params/{PROFILE}/{{experiment}}.yaml").experiment)
 
 if "otoc" not in PARAMS:
-    raise WorkflowError(f"profile={PROFILE}: params/{PROFILE}/otoc.yaml does not exist; see params/ for the profiles")
+    sys.exit(f"error: profile={PROFILE}: params/{PROFILE}/otoc.yaml does not exist; see params/ for the profiles")
 
 
 def repeats(*experiments):

@@ -114,6 +114,11 @@ def test_a_changed_params_file_runs_its_own_notebooks_again(finished):
     assert jobs == {"04_ablate": 1, "06_report": 1}
 
 
+def test_an_unknown_profile_is_named(project):
+    run = snakemake(project, "--quiet", "all", "--config", "profile=nowhere")
+    assert run.returncode != 0 and "params/nowhere/otoc.yaml does not exist" in run.stdout
+
+
 @pytest.mark.slow
 def test_by_hand_from_the_folder_of_the_notebooks(project, tmp_path):
     """Papermill alone, in the working directory that JupyterLab gives a notebook."""
