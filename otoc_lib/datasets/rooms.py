@@ -49,7 +49,6 @@ CATEGORIES: dict[str, tuple[int, str]] = {
     "kitchen counter": (12, "counter"),
     "desk": (14, "desk"),
     "curtain": (16, "curtain"),
-    "pillow": (18, "pillow"),
     "refrigerator": (24, "refridgerator"),  # NYU40's own spelling
     "tv": (25, "television"),
     "towel": (27, "towel"),
@@ -247,10 +246,10 @@ def read_index(source: Path = SOURCE) -> dict:
 
 
 def unpack(destination: Path, source: Path = SOURCE) -> None:
-    """Write the packed rooms of ``source`` as a ScanNet-v2 tree: scans/, splits/, scannetv2-labels.combined.tsv, CREDITS.
+    """Write the packed rooms of ``source`` as a ScanNet-v2 tree: scans/, splits/, label table, CREDITS.
 
-    Does nothing if ``destination`` already holds exactly these rooms; replaces an older set of rooms; refuses a folder that
-    holds anything else. The tree is written beside ``destination`` and renamed.
+    Does nothing if ``destination`` already holds exactly these rooms; replaces an older set of rooms; refuses a
+    folder that holds anything else. The tree is written beside ``destination`` and renamed.
     """
     destination, index = Path(destination), read_index(source)
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):

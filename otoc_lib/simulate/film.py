@@ -15,7 +15,7 @@ NEAR, FAR = 0.4, 4.0  # metres of depth that the sensor measures
 
 @dataclass(frozen=True)
 class Frame:
-    """One RGB-D frame and the pose the tracker believes: ``pose`` maps camera (x right, y down, z ahead) to the room."""
+    """One RGB-D frame; ``pose``, as the tracker believes it, maps camera (x right, y down, z ahead) to room."""
 
     depth: np.ndarray  # float32 [HEIGHT, WIDTH] metres along z, 0 where nothing was measured
     color: np.ndarray  # float32 [HEIGHT, WIDTH, 3], 0..255
@@ -58,8 +58,9 @@ def camera_path(plan: Plan, rng: np.random.Generator, looks: int = 5) -> list[np
         centre = (lower + upper) / 2
         candidates = places[rng.choice(len(places), min(24, len(places)), replace=False)]
         distance = np.linalg.norm(candidates - centre[:2], axis=1)
-        for place in candidates[np.argsort(np.abs(distance - rng.uniform(1.3, 2.4)))][:looks]:
-            eye = np.array([*place, rng.uniform(1.3, 1.7)])
+        wanted = rng.uniform(0.5, 1.4) + 0.5 * np.linalg.norm(upper - lower)  # small things are filmed from nearby
+        for place in candidates[np.argsort(np.abs(distance - wanted))][:looks]:
+            eye = np.array([*place, rng.uniform(1.35, 1.75)])
             target = rng.uniform(lower * 0.8 + upper * 0.2, lower * 0.2 + upper * 0.8)
             target[2] = min(target[2], 1.1)  # nobody films the upper wall
             if np.linalg.norm((target - eye)[:2]) > 0.3:

@@ -138,9 +138,9 @@ def fuse(
 ) -> Mesh:
     """The surface seen in the frames within a box; pieces of fewer than 100 triangles are dropped.
 
-    ``voxel`` is the lattice's step in metres, a little more than the spacing of the vertices. ``tilt`` is the rotation [3, 3]
-    from the room to the lattice: walls and floor must not run along it, or their vertices form a square grid.
-    Coordinates come rounded to 2 mm and colours to multiples of 4, which is finer than the scan's noise and packs well.
+    ``voxel`` is the lattice's step in metres, a little more than the spacing of the vertices. ``tilt`` is the
+    rotation [3, 3] from the room to the lattice: walls and floor must not run along it, or their vertices form a square
+    grid. Coordinates come rounded to 2 mm and colours to multiples of 4: finer than the noise, and it packs well.
     """
     corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (upper - lower) + lower
     box = lower, upper

@@ -10,15 +10,15 @@ from .fuse import fuse
 from .mesh import join
 from .plan import Plan
 
-VOXEL = 0.0365  # metres; surface nets then space the vertices 2.8 cm apart in the median
+VOXEL = 0.0395  # metres; surface nets then space the vertices 2.8 cm apart in the median
 UNLABELLED_BEYOND = 0.08  # metres from the closest model face
 
 
 def scan_room(plan: Plan, name: str, rng: np.random.Generator) -> tuple[Room, float]:
     """Film, fuse, segment and label a planned room.
 
-    Labels follow super-voxels: each takes the object that most of its vertices are closest to, as ScanNet's annotators picked
-    whole super-voxels. Returns the room and the share of vertices that agreed with their super-voxel before that.
+    Labels follow super-voxels: each takes the object that most of its vertices are closest to, as ScanNet's annotators
+    picked whole super-voxels. Returns the room and the share of vertices that agreed with their super-voxel before.
     """
     import open3d
 
@@ -28,7 +28,7 @@ def scan_room(plan: Plan, name: str, rng: np.random.Generator) -> tuple[Room, fl
     scene.add_triangles(open3d.core.Tensor(mesh.vertices), open3d.core.Tensor(mesh.faces.astype(np.uint32)))
     lower, upper = (
         np.array([-0.12, -0.12, -0.12]),
-        np.array([plan.width + 0.12, plan.depth + 0.12, rng.uniform(1.8, 2.05)]),
+        np.array([plan.width + 0.12, plan.depth + 0.12, rng.uniform(1.7, 1.95)]),
     )
     tilt = Rotation.from_euler("zyx", rng.uniform([20, 8, 8], [70, 15, 15]), degrees=True).as_matrix()
     surface = fuse(film(plan, rng, scene, mesh), lower, upper, VOXEL, tilt)

@@ -59,8 +59,8 @@ def picture(rng: np.random.Generator, novel: bool = False) -> Mesh:
     u = np.linspace(-width / 2 + border, width / 2 - border, 24)
     w = np.linspace(border, height - border, 24)
     points = np.stack([*np.meshgrid(u, w)], axis=-1)
-    points = np.stack([points[..., 0], np.full(points.shape[:2], -0.031), points[..., 1]], axis=-1)
-    return join([box((-width / 2, -0.03, 0), (width / 2, 0, height), frame), sheet(points, image(rng, 24, 24))])
+    points = np.stack([points[..., 0], np.full(points.shape[:2], -0.046), points[..., 1]], axis=-1)
+    return join([box((-width / 2, -0.045, 0), (width / 2, 0, height), frame), sheet(points, image(rng, 24, 24))])
 
 
 def folds(rng: np.random.Generator, width: float, height: float, depth: float, waves: float, color, stripe) -> Mesh:
@@ -102,36 +102,24 @@ def basin(rng: np.random.Generator, width: float, depth: float, novel: bool = Fa
     """A sink to set into a worktop: an open bowl with a rim and a tap; z = 0 is the top of the worktop."""
     steel, white = np.array([165, 168, 172]), pick(rng, WHITES)
     color = white if novel else [steel, white][rng.integers(2)]
-    deep, rim = 0.15, 0.035
-    inner_x, inner_y = width / 2 - rim, depth / 2 - rim
-    parts = [box((-inner_x, -inner_y, -deep), (inner_x, inner_y, -deep + 0.01), color * 0.8)]
-    for x in (-1, 1):
-        parts.append(
-            box(
-                _low(x * inner_x, x * width / 2, -depth / 2, -deep),
-                _up(x * inner_x, x * width / 2, depth / 2, 0.02),
-                color,
-            )
-        )
-    for y in (-1, 1):
-        parts.append(
-            box(
-                (-width / 2, min(y * inner_y, y * depth / 2), -deep),
-                (width / 2, max(y * inner_y, y * depth / 2), 0.02),
-                color,
-            )
-        )
-    parts.append(box((-0.02, depth / 2 - 0.035, 0.02), (0.02, depth / 2, 0.28), steel))
-    parts.append(box((-0.02, depth / 2 - 0.2, 0.24), (0.02, depth / 2 - 0.035, 0.28), steel))
-    return join(parts)
+    # rings from the rim down a sloping wall to the bottom
+    rings = [(1.0, 1.0, -0.005), (1.0, 1.0, 0.025), (0.88, 0.84, 0.025), (0.76, 0.7, -0.09), (0.0, 0.0, -0.1)]
+    bowl = np.stack([_ring(width * a, depth * b, z, 0.4) for a, b, z in rings])
+    shade = np.array([1.0, 1.0, 1.0, 0.9, 0.85])[:, None, None]
+    return join(
+        [
+            sheet(bowl, shade * color * np.ones(bowl.shape)),
+            box((-0.02, depth / 2 - 0.035, 0.02), (0.02, depth / 2, 0.28), steel),
+            box((-0.02, depth / 2 - 0.2, 0.24), (0.02, depth / 2 - 0.035, 0.28), steel),
+        ]
+    )
 
 
-def _low(a: float, b: float, y: float, z: float) -> tuple:
-    return min(a, b), y, z
-
-
-def _up(a: float, b: float, y: float, z: float) -> tuple:
-    return max(a, b), y, z
+def _ring(width: float, depth: float, z: float, power: float) -> np.ndarray:
+    """A closed superellipse [41, 3] at height z; a lower ``power`` is squarer, 1 an ellipse."""
+    t = np.linspace(0, 2 * np.pi, 41)
+    x, y = (np.sign(f(t)) * np.abs(f(t)) ** power / 2 for f in (np.cos, np.sin))
+    return np.stack([x * width, y * depth, np.full(41, z)], axis=1)
 
 
 def counter(
@@ -173,15 +161,9 @@ def bathtub(rng: np.random.Generator, novel: bool = False) -> Mesh:
     length, depth, height = rng.uniform(1.45, 1.7), rng.uniform(0.68, 0.76), rng.uniform(0.5, 0.58)
     color = pick(rng, [(190, 205, 190), (225, 200, 190)]) if novel else pick(rng, WHITES)
     apron = pick(rng, WOODS) if novel else color
-    t = np.linspace(0, 2 * np.pi, 41)
-    # rings from the rim down to the bottom: a superellipse that narrows
+    # rings from the rim down to the bottom
     rings = [(1.0, 1.0, height), (0.93, 0.87, height), (0.86, 0.74, 0.22), (0.72, 0.55, 0.14), (0.0, 0.0, 0.13)]
-    outline = np.stack(
-        [np.sign(np.cos(t)) * np.abs(np.cos(t)) ** 0.35, np.sign(np.sin(t)) * np.abs(np.sin(t)) ** 0.35], -1
-    )
-    points = np.stack(
-        [np.concatenate([outline * (length / 2 * a, depth / 2 * b), np.full((41, 1), z)], 1) for a, b, z in rings]
-    )
+    points = np.stack([_ring(length * a, depth * b, z, 0.35) for a, b, z in rings])
     bowl = sheet(points, np.broadcast_to(color * 0.97, points.shape))
     walls = [
         box((-length / 2, -depth / 2, 0), (length / 2, -depth / 2 + 0.02, height), apron),
@@ -263,16 +245,6 @@ def bookshelf(rng: np.random.Generator, novel: bool = False) -> Mesh:
             parts.append(box((x, front, low + 0.03), (min(x + thick, end), depth / 2 - 0.03, low + 0.03 + tall), book))
             x += thick
     return join(parts)
-
-
-def pillow(rng: np.random.Generator) -> Mesh:
-    """A soft cushion lying flat."""
-    size = rng.uniform(0.4, 0.55), rng.uniform(0.3, 0.4)
-    v, u = np.mgrid[-1:1:13j, -1:1:13j]
-    swell = np.sqrt(np.clip((1 - u**2) * (1 - v**2), 0, 1)) * 0.12
-    top = np.stack([u * size[0] / 2, v * size[1] / 2, 0.03 + swell], -1)
-    color = pick(rng, [*FABRICS, *WHITES])
-    return sheet(top, np.broadcast_to(color, top.shape))
 
 
 def window(rng: np.random.Generator, novel: bool = False) -> Mesh:

@@ -53,7 +53,7 @@ def print_statistics(entries: dict[str, dict]) -> None:
             + ", ".join(f"{name} {sum(name in r['objects'] for r in rooms)}" for name in SCANNET20.names)
         )
         print(
-            f"  clicks {np.mean(inside):.1f} ({min(inside)}-{max(inside)}), objects beside wall and floor {np.mean(clicks):.1f}"
+            f"  clicks {np.mean(inside):.1f} ({min(inside)}-{max(inside)}), beside wall and floor {np.mean(clicks):.1f}"
         )
         for key in (
             "vertices",

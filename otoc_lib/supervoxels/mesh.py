@@ -32,7 +32,8 @@ def edge_weights(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, n
     step = vertices[b] - vertices[a]
     step /= np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-12)
     weights = 1 - (normals[a] * normals[b]).sum(axis=1)
-    convex = (normals[b] * step).sum(axis=1) > 0
+    # a vertex of one triangle has its edges in its own plane: the tolerance keeps rounding from deciding there
+    convex = (normals[b] * step).sum(axis=1) > 1e-9
     weights = np.where(convex, weights**2, weights)
     order = np.argsort(weights, kind="stable")
     return edges[order], weights[order]
