@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from ..datasets.rooms import Room
 from ..errors import OtocError
 from .catalogue import SYSTEM_ROOT, Catalogue, find_library
 from .plan import make_plan
@@ -31,7 +32,7 @@ def room_names() -> dict[str, tuple[str, int]]:
 _catalogues: dict[Path, Catalogue] = {}
 
 
-def simulate_room(name: str, seed: int, furniture_root: Path):
+def simulate_room(name: str, seed: int, furniture_root: Path) -> tuple[Room, float, list[str]]:
     """One room by its name: (Room, share of vertices that agree with their super-voxel before snapping, model ids)."""
     import numpy as np
 
@@ -68,7 +69,7 @@ def simulate_rooms(
         ) from error
     from ..datasets import rooms as packed
     from ..store import write_aside
-    from .statistics import credits, print_statistics, room_statistics
+    from .statistics import credits_text, print_statistics, room_statistics
 
     furniture_root = Path(furniture_root or SYSTEM_ROOT)
     find_library(furniture_root, "Scopia")
@@ -92,7 +93,7 @@ def simulate_rooms(
     with write_aside(destination / "index.json") as aside:
         aside.write_text(json.dumps({"seed": seed, "rooms": entries}, indent=0) + "\n", encoding="utf-8")
     with write_aside(destination / "CREDITS") as aside:
-        aside.write_text(credits(models), encoding="utf-8")
+        aside.write_text(credits_text(models), encoding="utf-8")
     print_statistics(entries)
     if contact_sheets:
         from .contact_sheet import write_contact_sheets

@@ -95,6 +95,7 @@ def make_plan(catalogue: Catalogue, seed: int, split: str, index: int) -> Plan:
     stream = {"train": 0, "val": 1, "val_novel": 2, "test": 3}[split]
     for attempt in range(20):
         rng = np.random.default_rng([seed, stream, index, attempt])
+        # four novel rooms must hold every class: the second half of the list does
         functions = FUNCTIONS[(index + 4 * (split == "val_novel")) % len(FUNCTIONS)]
         builder = _Builder(catalogue, rng, split == "val_novel", functions)
         plan = builder.build()

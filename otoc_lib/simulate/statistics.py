@@ -68,7 +68,7 @@ def print_statistics(entries: dict[str, dict]) -> None:
             print(f"  {key} mean {np.mean(values):.4g}, {min(values):.4g} to {max(values):.4g}")
 
 
-def credits(model_ids: set[str]) -> str:
+def credits_text(model_ids: set[str]) -> str:
     """The text of CREDITS: author, library and licence of every model used."""
     models = read_models()
     lines = [
