@@ -4,7 +4,7 @@ import os
 
 __version__ = "0.1.0"
 
-# Threads that wait by spinning stall each other as soon as another program uses a core: steps were measured five
-# times slower. Both settings are read when torch and numba are first imported, and a user's own value wins.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
+# Waiting threads of OpenMP (torch's and numba's) spin for long, and stall each other as soon as another program uses a
+# core: steps were measured five times slower. A short spin costs nothing on an idle machine. The setting is read when
+# torch is first imported; a user's own value wins.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
