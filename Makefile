@@ -1,43 +1,48 @@
 # make reproduce [PROFILE=smoke]   set up, then regenerate the tables and figures from the bundled rooms
-# make test                        set up, then run the tests
+# make test                        set up, then check the style and run the tests
 # make lab                         set up, then open the notebooks in JupyterLab
 PROFILE ?= rooms
 PYTHON ?= python3
 BIN := .venv/bin
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 1 --config profile=$(PROFILE) --rerun-incomplete --nolock
 
-.PHONY: reproduce test lint lab benchmark clean-runs
+.PHONY: reproduce test lint lab benchmark
 .DEFAULT_GOAL := reproduce
 
-# The stamp is newer than the files that say what to install, or set-up runs again.
+# The stamps are newer than the files that say what to install, or set-up runs again.
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
-	@echo "Setting up .venv (a few minutes the first time)"
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Setting up .venv: downloads and installs about 2 GB, some minutes the first time"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
-data/scannet_rooms/.unpacked: .venv/.installed data/rooms/index.json
-	$(BIN)/python -m otoc_lib rooms unpack data/scannet_rooms
+.venv/.installed-dev: .venv/.installed
+	@echo "Adding what the tests need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,simulate]'
 	@touch $@
 
-reproduce: .venv/.installed data/scannet_rooms/.unpacked
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 1 --config profile=$(PROFILE) --quiet rules progress --rerun-incomplete --nolock
+data/scannet_rooms/rooms.json: .venv/.installed data/rooms/index.json
+	@$(BIN)/python -m otoc_lib rooms unpack data/scannet_rooms
+	@touch $@
+
+reproduce: .venv/.installed data/scannet_rooms/rooms.json
+	@if $(SNAKEMAKE) --dry-run --quiet host | grep -q "Nothing to be done"; \
+	then echo "Nothing is left to do: every stage of the profile $(PROFILE) is finished."; \
+	else $(SNAKEMAKE) --quiet all || { echo "Failed; what ran is in reports/$(PROFILE)/notebooks. The same command goes on from there."; exit 1; }; fi
 	@echo "The report is at reports/$(PROFILE)/index.html"
 
-test: .venv/.installed
+test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q --durations=15
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q --durations=10
 
-lint: .venv/.installed
+lint: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lab: .venv/.installed data/scannet_rooms/.unpacked
+lab: .venv/.installed data/scannet_rooms/rooms.json
 	$(BIN)/jupyter lab --notebook-dir . notebooks/01_annotate.ipynb
 
-benchmark: .venv/.installed
+benchmark: .venv/.installed-dev
 	$(BIN)/python benchmarks/sparse_conv.py
-
-clean-runs:
-	rm -rf runs/$(PROFILE)

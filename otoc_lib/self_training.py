@@ -81,10 +81,9 @@ class Iteration:
 
 def load_rooms(config: Config) -> Rooms:
     """Read the training and evaluation rooms that ``config`` asks for."""
-    train = load_split(config.dataset, config.data_folder, "train")[: config.train_rooms]
+    train = load_split(config.dataset, config.data_folder, "train", config.train_rooms)
     evaluation = {
-        split: load_split(config.dataset, config.data_folder, split)[: config.eval_rooms]
-        for split in config.eval_splits
+        split: load_split(config.dataset, config.data_folder, split, config.eval_rooms) for split in config.eval_splits
     }
     return Rooms(train, evaluation)
 
