@@ -1,0 +1,44 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from otoc_lib.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_params_files_are_checked_without_running_anything(capsys):
+    files = sorted(map(str, (ROOT / "params").glob("*/*.yaml")))
+    assert main(["check-params", *files]) == 0
+    assert capsys.readouterr().out.count("all parameters are valid") == len(files) > 0
+
+
+def test_bad_input_gives_one_line_and_status_2(tmp_path, capsys):
+    path = tmp_path / "x.yaml"
+    path.write_text("profile: p\nexperiment: x\nlearning_rate: 1e-3\n")
+    assert main(["check-params", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(path) in error and "learning_rate" in error and "1.0e-3" in error
+
+
+def test_a_foreign_folder_is_not_overwritten_by_unpacking(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["rooms", "unpack", str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["rooms"], ["rooms", "unpack"], ["rooms", "simulate"], ["check-params"]])
+def test_every_command_has_help(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--help"])
+    assert stop.value.code == 0 and "usage" in capsys.readouterr().out
+
+
+def test_the_module_runs_as_a_program(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "otoc_lib", "check-params", "nowhere.yaml"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "nowhere.yaml" in done.stderr and "Traceback" not in done.stderr
