@@ -3,10 +3,10 @@
 Three sides in one process, in turn, on the same voxels: our numba kernel, spconv's CPU build (its two faults patched)
 and plain PyTorch. Read ratios within a row; times move with whatever else the machine does.
 
-    OMP_WAIT_POLICY=passive python benchmarks/sparse_conv.py            the table
-    OMP_WAIT_POLICY=passive python benchmarks/sparse_conv.py --quick    the smallest row, a few seconds
+    python benchmarks/sparse_conv.py            the table
+    python benchmarks/sparse_conv.py --quick    the smallest row, a few seconds
 
-torch and numba keep a pool of threads each; passive waiting stops idle threads of one from spinning in the other's way.
+torch and numba keep a pool of threads each; how long their idle threads spin is set in otoc_lib/__init__.py.
 """
 
 import argparse
