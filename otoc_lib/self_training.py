@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -99,9 +100,9 @@ def self_train(config: Config, rooms: Rooms) -> Iterator[Iteration]:
     unet: Stage | None = None
     relation: Stage | None = None
     for number in config.iterations:
-        unet = _train_unet_stage(config, rooms, labels, labels_key, number, unet)
+        unet = _train_stage(config, rooms, "unet", labels, labels_key, number, unet)
         if uses_relation(config):
-            relation = _train_relation_stage(config, rooms, labels, labels_key, number, relation)
+            relation = _train_stage(config, rooms, "relation", labels, labels_key, number, relation)
         evaluation = _evaluate_stage(config, rooms, unet, relation, number)
         pseudo = None
         if config.variant != "control":
@@ -113,7 +114,8 @@ def self_train(config: Config, rooms: Rooms) -> Iterator[Iteration]:
 def train_baseline(config: Config, rooms: Rooms) -> tuple[Stage, Stage]:
     """The U-Net of the first iteration alone and its evaluation without propagation: rows "*" of the paper's tables."""
     annotation = annotate(config, rooms)
-    unet = _train_unet_stage(config, rooms, initial_labels(config, rooms, annotation), annotation.key, 1, None)
+    labels = initial_labels(config, rooms, annotation)
+    unet = _train_stage(config, rooms, "unet", labels, annotation.key, 1, None)
     plain = Config(**{**config.as_dict(), "variant": "control"})
     return unet, _evaluate_stage(plain, rooms, unet, None, 1, name="evaluate_baseline")
 
@@ -166,34 +168,26 @@ def uses_relation(config: Config) -> bool:
     return config.variant == "unet_rel_gp"
 
 
-def _train_unet_stage(
-    config: Config, rooms: Rooms, labels: Labels, labels_key: str, number: int, start: Stage | None
+def _train_stage(
+    config: Config,
+    rooms: Rooms,
+    network: Literal["unet", "relation"],
+    labels: Labels,
+    labels_key: str,
+    number: int,
+    start: Stage | None,
 ) -> Stage:
-    first = number == 1
-    steps, rate = ("unet_steps", "learning_rate") if first else ("unet_steps_later", "learning_rate_later")
+    """Stage ``unet_k`` or ``relation_k``: train from random weights (``start`` None) or go on from earlier ones."""
+    later = "" if number == 1 else "_later"
+    steps, rate = f"{network}_steps{later}", f"learning_rate{later}"
+    train, own_parameters = (train_unet, ()) if network == "unet" else (train_relation, _RELATION)
     schedule = Schedule(getattr(config, steps), getattr(config, rate))
     return run_stage(
         config,
-        f"unet_{number}",
-        (*_TRAINING, steps, rate),
+        f"{network}_{number}",
+        (*_TRAINING, *own_parameters, steps, rate),
         {"labels": labels_key, "train": fingerprint(rooms.train), **({"start": start.key} if start else {})},
-        lambda folder: train_unet(config, rooms.train, labels, schedule, folder, number, _weights(start)),
-        str(choose_device(config)),
-    )
-
-
-def _train_relation_stage(
-    config: Config, rooms: Rooms, labels: Labels, labels_key: str, number: int, start: Stage | None
-) -> Stage:
-    first = number == 1
-    steps, rate = ("relation_steps", "learning_rate") if first else ("relation_steps_later", "learning_rate_later")
-    schedule = Schedule(getattr(config, steps), getattr(config, rate))
-    return run_stage(
-        config,
-        f"relation_{number}",
-        (*_TRAINING, *_RELATION, steps, rate),
-        {"labels": labels_key, "train": fingerprint(rooms.train), **({"start": start.key} if start else {})},
-        lambda folder: train_relation(config, rooms.train, labels, schedule, folder, number, _weights(start)),
+        lambda folder: train(config, rooms.train, labels, schedule, folder, number, _weights(start)),
         str(choose_device(config)),
     )
 

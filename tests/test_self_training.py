@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny import TINY
 
 from otoc_lib import self_training
 from otoc_lib.config import config_from
@@ -13,28 +14,18 @@ from otoc_lib.labels import IGNORE
 from otoc_lib.self_training import Rooms, propagate, pseudo_labels
 from otoc_lib.training.predict import Prediction, predict
 
-TINY = {
-    "profile": "p",
-    "voxel_size": 0.1,
-    "unet_width": 8,
-    "unet_levels": 3,
-    "unet_blocks": 1,
-    "batch_size": 2,
-    "schedule": "one_cycle",
-    "elastic_granularity": [],
-    "elastic_magnitude": [],
+STEPS = {
     "unet_steps": 30,
     "unet_steps_later": 4,
     "relation_steps": 15,
     "relation_steps_later": 4,
     "self_train_iterations": 2,
     "threshold": 0.5,
-    "device": "cpu",
 }
 
 
 def config(experiment="otoc", **values):
-    return config_from({**TINY, "experiment": experiment, **values})
+    return config_from({**TINY, **STEPS, "experiment": experiment, **values})
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import TINY
 
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
@@ -14,23 +15,9 @@ from otoc_lib.labels import IGNORE
 from otoc_lib.training import fit
 from otoc_lib.training.fit import Schedule
 
-TINY = {
-    "profile": "p",
-    "experiment": "e",
-    "voxel_size": 0.1,
-    "unet_width": 8,
-    "unet_levels": 3,
-    "unet_blocks": 1,
-    "batch_size": 2,
-    "schedule": "one_cycle",
-    "elastic_granularity": [],
-    "elastic_magnitude": [],
-    "device": "cpu",
-}
-
 
 def config(**values):
-    return config_from({**TINY, **values})
+    return config_from({**TINY, "experiment": "e", **values})
 
 
 def true_labels(rooms):

@@ -1,0 +1,14 @@
+"""The smallest parameters that still train: shared by the tests that run networks."""
+
+TINY = {
+    "profile": "p",
+    "voxel_size": 0.1,
+    "unet_width": 8,
+    "unet_levels": 3,
+    "unet_blocks": 1,
+    "batch_size": 2,
+    "schedule": "one_cycle",
+    "elastic_granularity": [],
+    "elastic_magnitude": [],
+    "device": "cpu",
+}
