@@ -58,10 +58,10 @@ class Panel:
     clicks: Clicks | None = None
 
 
-def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG file of 256 colours."""
+def to_png(figure: Figure, scale: float = 1.0) -> bytes:
+    """The figure as a PNG file of 256 colours, ``scale`` times its own size."""
     pixels, reduced = io.BytesIO(), io.BytesIO()
-    figure.savefig(pixels, format="png", dpi=figure.dpi)
+    figure.savefig(pixels, format="png", dpi=scale * figure.dpi)
     _reduce_colors(Image.open(pixels).convert("RGB")).save(reduced, format="png", optimize=True)
     return reduced.getvalue()
 

@@ -35,6 +35,7 @@ def miou(runs, experiment, stage, mode, split="val"):
 def test_table2_holds_the_measured_values(runs, written):
     rows = {row["row"]: row for row in read_rows(written / "table2.csv")}
     names = ["supervised", "otoc_baseline", "otoc_control", "otoc_sv", "otoc_dagger", "otoc_full"]
+    names += ["supervised_sv", "otoc_baseline_sv", "otoc_control_sv"]
     assert list(rows) == names + [f"{name}@val_novel" for name in names]
     assert list(rows["supervised"]) == COLUMNS
 
@@ -42,6 +43,10 @@ def test_table2_holds_the_measured_values(runs, written):
         miou(runs, "supervised", "evaluate_baseline", "point"), abs=0.006
     )
     assert float(rows["otoc_control"]["ours"]) == pytest.approx(miou(runs, "control", "evaluate_3", "point"), abs=0.006)
+    assert float(rows["supervised_sv"]["ours"]) == pytest.approx(
+        miou(runs, "supervised", "evaluate_baseline", "sv"), abs=0.006
+    )
+    assert float(rows["otoc_control_sv"]["ours"]) == pytest.approx(miou(runs, "control", "evaluate_3", "sv"), abs=0.006)
     novel = miou(runs, "control", "evaluate_3", "point", "val_novel")
     assert float(rows["otoc_control@val_novel"]["ours"]) == pytest.approx(novel, abs=0.006)
     assert rows["otoc_control"]["paper"] == "" and rows["otoc_full"]["paper"] == "70.45"
@@ -107,7 +112,7 @@ def test_markdown_and_latex_show_the_same_numbers(written):
 
 def test_a_profile_without_runs_has_only_the_papers_numbers(tmp_path):
     table = table2(tmp_path, "rooms", 3)
-    assert len(table.rows) == 6 and {row[3] for row in table.rows} == {"not run"}
+    assert len(table.rows) == 9 and {row[3] for row in table.rows} == {"not run"}
 
 
 def test_paper_rows_agree_with_each_other():
@@ -153,4 +158,12 @@ def test_findings_do_not_claim_what_was_not_run(runs, tmp_path):
     text = "\n".join(findings(runs, "rooms", 3))
     assert "for 588 steps, the supervised one for 196" in text
     assert "Self-training" in text and "seed" in text and "standard error" in text
+    # Like with like: points against points, super-voxels against super-voxels.
+    weak = {
+        mode: np.mean([miou(runs, name, "evaluate_3", mode) for name in ("otoc", "otoc_seed1")])
+        for mode in ("point", "full")
+    }
+    alone = 100 * weak["point"] / miou(runs, "supervised", "evaluate_baseline", "point")
+    whole = 100 * weak["full"] / miou(runs, "supervised", "evaluate_baseline", "sv")
+    assert f"the U-Net alone reaches {alone:.0f} %" in text and f"the whole method {whole:.0f} %" in text
     assert findings(tmp_path, "rooms", 3)[-1].startswith("Not run: Fully supervised")
