@@ -121,8 +121,8 @@ def draw_figures(
         figures.figure1(ours, data_name(profile)),
         "figure1",
         "Figure 1. mIoU by annotation",
-        "The paper's bars on ScanNet and S3DIS; ours on other rooms, so heights compare only within a panel. Ours: 1T1C "
-        "and the super-voxel mean are judged on super-voxels, the other bars are U-Nets alone.",
+        "The paper's bars on ScanNet and S3DIS; ours on other rooms, so heights compare only within a panel. "
+        "Ours: 1T1C and the super-voxel mean are judged on super-voxels, the other bars are U-Nets alone.",
     )
     if clicks and places:
         add(
