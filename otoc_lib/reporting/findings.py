@@ -91,7 +91,7 @@ def _findings(runs: Path, profile: str, iterations: int) -> Iterator[str]:
             yield f"{question}: {_verdict(comparison)}"
     full, supervised, baseline = result["otoc_full"], result["supervised"], result["otoc_baseline"]
     alone, supervised_sv = result["otoc_dagger"], result["supervised_sv"]
-    if full and alone and supervised and supervised_sv:
+    if full and alone and supervised and supervised_sv and min(supervised.mean, supervised_sv.mean) > 0:
         steps = training_steps(runs, profile, "otoc", iterations), training_steps(runs, profile, "supervised", 1)
         shares = 100 * alone.mean / supervised.mean, 100 * full.mean / supervised_sv.mean
         yield (
