@@ -33,8 +33,9 @@ from otoc_lib.annotation.clicks import (
     simulate_clicks,
     write_clicks,
 )
-from otoc_lib.config import Config
+from otoc_lib.config import Config, project_root
 from otoc_lib.datasets import load_split
+from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import evaluate_rooms, iou, mean_iou
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet
@@ -126,8 +127,8 @@ def train_baseline(config: Config, rooms: Rooms) -> tuple[Stage, Stage]:
 def annotate(config: Config, rooms: Rooms) -> Stage:
     """Stage ``clicks``: draw or read the clicks of the training rooms and describe the labels they expand to."""
     inputs = {"train": fingerprint(rooms.train)}
-    if config.clicks_file is not None:
-        inputs["clicks_file"] = hashlib.sha256(Path(config.clicks_file).read_bytes()).hexdigest()[:16]
+    if config.source == "file":
+        inputs["clicks_file"] = hashlib.sha256(_clicks_file(config).read_bytes()).hexdigest()[:16]
 
     def work(folder: Path) -> None:
         if config.source == "all":
@@ -152,8 +153,15 @@ def initial_labels(config: Config, rooms: Rooms, annotation: Stage) -> Labels:
 
 def _clicks(config: Config, scenes: list[Scene]) -> dict[str, Clicks]:
     if config.source == "file":
-        return read_clicks(Path(config.clicks_file), scenes)
+        return read_clicks(_clicks_file(config), scenes)
     return {scene.name: simulate_clicks(scene, config.clicks_per_object, config.seed) for scene in scenes}
+
+
+def _clicks_file(config: Config) -> Path:
+    path = project_root() / config.clicks_file
+    if not path.is_file():
+        raise OtocError(f"{path}: no such file; set clicks_file to a clicks.csv, relative to the project's root")
+    return path
 
 
 def read_labels(folder: Path, scenes: list[Scene]) -> Labels:

@@ -10,6 +10,7 @@ from tiny import TINY
 
 from otoc_lib import self_training
 from otoc_lib.config import config_from
+from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.self_training import Rooms, propagate, pseudo_labels
 from otoc_lib.training.predict import Prediction, predict
@@ -186,6 +187,11 @@ def test_a_users_own_clicks_are_read(finished, split, checkout):
     drawn = self_training.initial_labels(config(), split, self_training.annotate(config(), split))
     read = self_training.initial_labels(own, split, self_training.annotate(own, split))
     assert all(np.array_equal(drawn[name], read[name]) for name in drawn)
+
+
+def test_a_missing_clicks_file_is_named(split):
+    with pytest.raises(OtocError, match=r"mine\.csv: no such file"):
+        self_training.annotate(config("own", source="file", clicks_file="mine.csv"), split)
 
 
 def test_views_are_averaged_and_repeatable(finished, split):
