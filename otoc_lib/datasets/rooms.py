@@ -17,8 +17,8 @@ import safetensors
 import safetensors.numpy
 from tqdm import tqdm
 
-from ..errors import OtocError
-from ..store import write_aside
+from otoc_lib.errors import OtocError
+from otoc_lib.store import write_aside
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms"
 SPLITS = ("train", "val", "val_novel", "test")

@@ -11,10 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from ..datasets.rooms import Room
-from ..errors import OtocError
-from .catalogue import SYSTEM_ROOT, Catalogue, find_library
-from .plan import make_plan
+from otoc_lib.datasets.rooms import Room
+from otoc_lib.errors import OtocError
+from otoc_lib.simulate.catalogue import SYSTEM_ROOT, Catalogue, find_library
+from otoc_lib.simulate.plan import make_plan
 
 ROOMS = {"train": 60, "val": 16, "val_novel": 4, "test": 4}
 SEED = 0
@@ -36,7 +36,7 @@ def simulate_room(name: str, seed: int, furniture_root: Path) -> tuple[Room, flo
     """One room by its name: (Room, share of vertices that agree with their super-voxel before snapping, model ids)."""
     import numpy as np
 
-    from .scan import scan_room
+    from otoc_lib.simulate.scan import scan_room
 
     split, number = room_names()[name]
     catalogue = _catalogues.setdefault(Path(furniture_root), Catalogue(furniture_root))
@@ -67,9 +67,9 @@ def simulate_rooms(
         raise OtocError(
             f"simulating rooms needs the extra packages: pip install 'otoc-kit[simulate]' ({error})"
         ) from error
-    from ..datasets import rooms as packed
-    from ..store import write_aside
-    from .statistics import credits_text, print_statistics, room_statistics
+    from otoc_lib.datasets import rooms as packed
+    from otoc_lib.simulate.statistics import credits_text, print_statistics, room_statistics
+    from otoc_lib.store import write_aside
 
     furniture_root = Path(furniture_root or SYSTEM_ROOT)
     find_library(furniture_root, "Scopia")
@@ -96,6 +96,6 @@ def simulate_rooms(
         aside.write_text(credits_text(models), encoding="utf-8")
     print_statistics(entries)
     if contact_sheets:
-        from .contact_sheet import write_contact_sheets
+        from otoc_lib.simulate.contact_sheet import write_contact_sheets
 
         write_contact_sheets(done, destination / "sheets")

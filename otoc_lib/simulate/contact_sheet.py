@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..datasets.rooms import Room
-from ..labels import SCANNET20
-from .film import look_at
+from otoc_lib.datasets.rooms import Room
+from otoc_lib.labels import SCANNET20
+from otoc_lib.simulate.film import look_at
 
 TILE = (300, 225)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .mesh import Mesh
-from .plan import Plan
+from otoc_lib.simulate.mesh import Mesh
+from otoc_lib.simulate.plan import Plan
 
 WIDTH, HEIGHT = 160, 120
 FOCAL = WIDTH / 2 / np.tan(np.radians(62) / 2)  # pixels; 62 degrees across

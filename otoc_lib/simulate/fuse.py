@@ -11,9 +11,9 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from ..supervoxels.mesh import vertex_normals
-from .film import FOCAL, Frame
-from .mesh import Mesh
+from otoc_lib.simulate.film import FOCAL, Frame
+from otoc_lib.simulate.mesh import Mesh
+from otoc_lib.supervoxels.mesh import vertex_normals
 
 
 @numba.njit(cache=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import shapes
-from .catalogue import Catalogue
-from .mesh import Mesh
-from .selection import NOVEL, SHARED
+from otoc_lib.simulate import shapes
+from otoc_lib.simulate.catalogue import Catalogue
+from otoc_lib.simulate.mesh import Mesh
+from otoc_lib.simulate.selection import NOVEL, SHARED
 
 FUNCTIONS = (
     ("bath", "bed"),

@@ -3,12 +3,12 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..datasets.rooms import Room
-from ..supervoxels.mesh import segment_mesh
-from .film import film
-from .fuse import fuse
-from .mesh import join
-from .plan import Plan
+from otoc_lib.datasets.rooms import Room
+from otoc_lib.simulate.film import film
+from otoc_lib.simulate.fuse import fuse
+from otoc_lib.simulate.mesh import join
+from otoc_lib.simulate.plan import Plan
+from otoc_lib.supervoxels.mesh import segment_mesh
 
 VOXEL = 0.0395  # metres; surface nets then space the vertices 2.8 cm apart in the median
 UNLABELLED_BEYOND = 0.08  # metres from the closest model face

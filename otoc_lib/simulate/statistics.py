@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..datasets.rooms import CATEGORIES, SPLITS, Room
-from ..labels import IGNORE, SCANNET20
-from .catalogue import read_models
+from otoc_lib.datasets.rooms import CATEGORIES, SPLITS, Room
+from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.simulate.catalogue import read_models
 
 LICENCES = {
     "BlendSwap-CC-0": "CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0/",

@@ -8,7 +8,7 @@ concave line where it stands on the floor.
 import numba
 import numpy as np
 
-from ..errors import OtocError
+from otoc_lib.errors import OtocError
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
