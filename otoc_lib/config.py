@@ -9,7 +9,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,9 +117,6 @@ class Config:
     def iterations(self) -> range:
         """1, 2, ..., self_train_iterations."""
         return range(1, self.self_train_iterations + 1)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def digest_of(self, names: tuple[str, ...]) -> dict[str, Any]:
         """The values of some parameters, for a manifest."""

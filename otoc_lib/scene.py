@@ -1,5 +1,6 @@
 """Scene: the arrays of one room, checked on construction and never changed afterwards."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +74,15 @@ class Scene:
     def num_objects(self) -> int:
         """Number of annotated objects, 0 where ``instances`` is None."""
         return 0 if self.instances is None else int(self.instances.max()) + 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the name and the arrays, computed once: a scene does not change."""
+        digest = hashlib.blake2b(self.name.encode(), digest_size=8)
+        for array in (self.coords, self.colors, self.supervoxels, self.labels, self.instances):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the scene as safetensors; the metadata holds its name and the name of its label set."""

@@ -9,10 +9,9 @@ Every step is a stage of store.py: finished ones are reused, also between experi
 """
 
 import hashlib
-import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -117,8 +116,7 @@ def train_baseline(config: Config, rooms: Rooms) -> tuple[Stage, Stage]:
     annotation = annotate(config, rooms)
     labels = initial_labels(config, rooms, annotation)
     unet = _train_stage(config, rooms, "unet", labels, annotation.key, 1, None)
-    plain = Config(**{**config.as_dict(), "variant": "control"})
-    return unet, _evaluate_stage(plain, rooms, unet, None, 1, name="evaluate_baseline")
+    return unet, _evaluate_stage(replace(config, variant="control"), rooms, unet, None, 1, name="evaluate_baseline")
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
@@ -353,23 +351,12 @@ def metrics(scenes: list[Scene], predictions: dict[str, dict[str, np.ndarray]]) 
     return {"rooms": [scene.name for scene in scenes], "modes": modes, "per_room": per_room}
 
 
-def read_metrics(stage: Path) -> dict:
-    """metrics.json of a finished evaluation stage."""
-    return json.loads((stage / "metrics.json").read_text(encoding="utf-8"))
-
-
 # --- helpers ----------------------------------------------------------------------------------------------------------
 
 
 def fingerprint(scenes: Iterable[Scene]) -> str:
     """Hash of the rooms' names and arrays: other data, other stages."""
-    digest = hashlib.blake2b(digest_size=8)
-    for scene in scenes:
-        digest.update(scene.name.encode())
-        for array in (scene.coords, scene.colors, scene.supervoxels, scene.labels, scene.instances):
-            if array is not None:
-                digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    return hashlib.blake2b("".join(scene.fingerprint for scene in scenes).encode(), digest_size=8).hexdigest()
 
 
 def _progress(scenes: list[Scene], title: str) -> Iterable[Scene]:

@@ -12,6 +12,7 @@ from otoc_lib import self_training
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
+from otoc_lib.reporting.runs import read_json
 from otoc_lib.self_training import Rooms, propagate, pseudo_labels
 from otoc_lib.training.predict import Prediction, predict
 
@@ -124,7 +125,7 @@ def test_the_loop_leaves_every_artefact(finished, split, checkout):
     objects = sum(scene.num_objects for scene in split.train)
     assert len(clicks) == objects  # one thing, one click
 
-    metrics = self_training.read_metrics(folder / "evaluate_2")
+    metrics = read_json(folder / "evaluate_2" / "metrics.json")
     assert set(metrics["splits"]["val"]["modes"]) == {"point", "sv", "full"}
     truth = split.evaluation["val"][0]
     saved = self_training.load_arrays(folder / "evaluate_2" / f"{truth.name}.safetensors")
@@ -169,7 +170,7 @@ def test_the_control_restarts_as_often_on_the_clicks_alone(finished, split):
     assert manifests[0]["parameters"] == manifests[1]["parameters"]  # equal steps, rates and restarts
     assert manifests[0]["inputs"]["start"] == manifests[1]["inputs"]["start"]
     assert manifests[0]["inputs"]["labels"] != manifests[1]["inputs"]["labels"]
-    assert set(self_training.read_metrics(control[1].evaluation.path)["splits"]["val"]["modes"]) == {"point", "sv"}
+    assert set(read_json(control[1].evaluation.path / "metrics.json")["splits"]["val"]["modes"]) == {"point", "sv"}
 
 
 def test_the_baseline_shares_its_network_and_full_supervision_uses_every_label(finished, split):
@@ -178,7 +179,7 @@ def test_the_baseline_shares_its_network_and_full_supervision_uses_every_label(f
     full = config("supervised", source="all", variant="control")
     labels = self_training.initial_labels(full, split, self_training.annotate(full, split))
     assert all(np.array_equal(labels[scene.name], scene.labels) for scene in split.train)
-    assert "full" not in self_training.read_metrics(evaluation.path)["splits"]["val"]["modes"]
+    assert "full" not in read_json(evaluation.path / "metrics.json")["splits"]["val"]["modes"]
 
 
 def test_a_users_own_clicks_are_read(finished, split, checkout):

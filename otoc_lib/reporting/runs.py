@@ -69,7 +69,7 @@ def measure(
     by_seed, views, rooms = {}, 0, 0
     for name in repeats(runs, profile, experiment):
         stage = find_stage(runs, profile, name, stage_name)
-        metrics = read_metrics(runs, profile, name, stage_name)
+        metrics = read_json(stage / "metrics.json") if stage else None
         if metrics is None or mode not in metrics["splits"].get(split, {}).get("modes", {}):
             continue
         by_seed[read_json(stage / MANIFEST)["seed"]] = 100 * metrics["splits"][split]["modes"][mode]["miou"]

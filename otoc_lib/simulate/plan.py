@@ -440,13 +440,8 @@ class _Builder:
             mesh = mesh.scaled((0.9, 0.09 / mesh.size[1], 0.97))
         if category == "kitchen cabinet":
             mesh = mesh.scaled((1, 1, 0.85))
-        for _ in range(40):
-            side = int(rng.integers(4))
-            length = (plan.width, plan.depth)[side % 2]
-            half = mesh.size[0] / 2
-            if 2 * half + 0.1 > length:
-                continue
-            along = rng.uniform(half + 0.05, length - half - 0.05)
+        half = mesh.size[0] / 2
+        for side, along, _ in self.wall_places(half):
             counters = self.count("kitchen counter")
             if category == "kitchen cabinet" and counters:  # above the worktop
                 lower, upper = plan.objects[counters[-1]].box
@@ -462,6 +457,14 @@ class _Builder:
                 return True
         return False
 
+    def wall_places(self, half: float) -> Iterator[tuple[int, float, float]]:
+        """Up to 40 random places for something twice ``half`` wide: side, metres along it, and the side's length."""
+        for _ in range(40):
+            side = int(self.rng.integers(4))
+            length = (self.plan.width, self.plan.depth)[side % 2]
+            if 2 * half + 0.1 <= length:
+                yield side, self.rng.uniform(half + 0.05, length - half - 0.05), length
+
     def on_wall(self, category: str, mesh: Mesh, model: str, side: int, along: float, low: float) -> bool:
         """Fix a mesh to a wall, its lower edge at height ``low``."""
         turned = mesh.turned(ANGLES[side])
@@ -470,15 +473,10 @@ class _Builder:
 
     def window(self, with_curtains: bool = False) -> None:
         """A window, with a curtain at one or both sides if wanted."""
-        rng, plan = self.rng, self.plan
+        rng = self.rng
         mesh = shapes.window(rng, self.novel)
-        for _ in range(40):
-            side = int(rng.integers(4))
-            length = (plan.width, plan.depth)[side % 2]
-            half = mesh.size[0] / 2
-            if 2 * half + 0.1 > length:
-                continue
-            along = rng.uniform(half + 0.05, length - half - 0.05)
+        half = mesh.size[0] / 2
+        for side, along, length in self.wall_places(half):
             if not self.on_wall("window", mesh, "", side, along, rng.uniform(0.85, 1.0)):
                 continue
             if with_curtains:

@@ -20,7 +20,7 @@ def room_statistics(room: Room, purity: float) -> dict:
     labels = SCANNET20.from_file_ids(room.nyu40())
     _, sizes = np.unique(room.segments, return_counts=True)
     spacing = cKDTree(room.vertices).query(room.vertices, 2)[0][:, 1]
-    objects = [SCANNET20.index(_benchmark_name(CATEGORIES[category][1])) for category, _ in room.objects]
+    objects = SCANNET20.from_file_ids(np.array([CATEGORIES[category][0] for category, _ in room.objects])).tolist()
     classes = {name: objects.count(c) for c, name in enumerate(SCANNET20.names) if c in objects}
     return {
         "vertices": len(room.vertices),
@@ -33,10 +33,6 @@ def room_statistics(room: Room, purity: float) -> dict:
         "spacing": round(float(np.median(spacing)), 4),
         "purity": round(purity, 4),
     }
-
-
-def _benchmark_name(nyu40: str) -> str:
-    return "refrigerator" if nyu40 == "refridgerator" else nyu40
 
 
 def print_statistics(entries: dict[str, dict]) -> None:
