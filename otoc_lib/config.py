@@ -32,16 +32,23 @@ class Config:
     seed: int = 0
 
     # Data
-    dataset: Literal["scannet"] = "scannet"
+    dataset: Literal["scannet", "s3dis", "own"] = "scannet"
     data_root: str = "data/scannet"
+    cache_root: str = "data/cache"  # converted scenes; may be deleted at any time
+    own_classes: list[str] = field(default_factory=list)  # class names in order, for dataset: own
     eval_splits: list[str] = field(default_factory=lambda: ["val"])
     train_rooms: int | None = None  # use only the first so many rooms; null: all
     eval_rooms: int | None = None
 
+    # Super-voxels of points without a mesh (S3DIS, own scans): cut pursuit on a voxel grid
+    partition_voxel: float = 0.03  # metres
+    partition_strength: float = 0.05
+    partition_minimum: int = 10  # voxels
+
     # Annotation: one click per object, official or own click lists, or every label
-    source: Literal["simulated", "file", "all"] = "simulated"
+    source: Literal["simulated", "file", "points20", "all"] = "simulated"
     clicks_per_object: int = 1
-    clicks_file: str | None = None  # a clicks.csv, for source: file
+    clicks_file: str | None = None  # source file: a clicks.csv; source points20: a limited-annotation file
 
     # 3D U-Net
     voxel_size: float = 0.02
@@ -112,6 +119,10 @@ class Config:
     @property
     def data_folder(self) -> Path:
         return project_root() / self.data_root
+
+    @property
+    def cache_folder(self) -> Path:
+        return project_root() / self.cache_root
 
     @property
     def iterations(self) -> range:
@@ -238,7 +249,8 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
     positive = (
         "clicks_per_object voxel_size unet_width unet_levels unet_blocks relation_dim relation_samples temperature "
         "batch_size max_points unet_steps unet_steps_later relation_steps relation_steps_later learning_rate "
-        "learning_rate_later halve_every bandwidth mean_field_steps self_train_iterations views tsne_supervoxels"
+        "learning_rate_later halve_every bandwidth mean_field_steps self_train_iterations views tsne_supervoxels "
+        "partition_voxel partition_strength partition_minimum"
     ).split()
     for name in (*positive, "train_rooms", "eval_rooms"):
         value = getattr(config, name)
@@ -260,8 +272,12 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(f"{origin}: 'scale_range' must be [smallest, largest], both greater than 0")
     if not config.eval_splits:
         raise OtocError(f"{origin}: 'eval_splits' must name at least one split, for example [val]")
-    if (config.source == "file") != (config.clicks_file is not None):
-        raise OtocError(f"{origin}: 'clicks_file' must be given with 'source: file', and only then")
+    if (config.source in ("file", "points20")) != (config.clicks_file is not None):
+        raise OtocError(f"{origin}: 'clicks_file' must be given with 'source: file' and 'source: points20', only then")
+    if (config.dataset == "own") != bool(config.own_classes):
+        raise OtocError(f"{origin}: 'own_classes' must list the classes with 'dataset: own', and only then")
+    if len(set(config.own_classes)) < len(config.own_classes):
+        raise OtocError(f"{origin}: 'own_classes' names a class twice")
     if config.source == "all" and config.variant != "control":
         raise OtocError(f"{origin}: 'source: all' leaves nothing to self-train on; set 'variant: control' with it")
     for name in ("profile", "experiment"):
