@@ -1,0 +1,181 @@
+"""Super-voxels of points without a mesh: a geometric partition by l0 cut pursuit, as for superpoint graphs.
+
+On a voxel grid, every voxel gets features of the surface around it and its mean colour; cut pursuit (Landrieu and
+Obozinski, 2017) then looks for the piecewise constant approximation g of the features f that minimises
+
+    sum_i |f_i - g_i|^2  +  strength * sum_(i,j) w_ij [g_i != g_j],    w_ij = 1 / (1 + d_ij / mean d)
+
+over the graph of nearest neighbours. Its pieces are the super-voxels, once those too small have joined a neighbour.
+"""
+
+from dataclasses import dataclass
+
+import cut_pursuit_py
+import numpy as np
+import pgeof
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from otoc_lib.errors import OtocError
+
+SURFACE = 20  # neighbours that describe the surface around a voxel
+NEIGHBOURS = 10  # neighbours a voxel has in the graph
+REACH = 3.0  # an edge longer than this times the median distance of the farthest neighbour bridges a gap: none
+
+
+@dataclass(frozen=True)
+class Partition:
+    """How points without a mesh are cut into super-voxels.
+
+    voxel: metres, edge of the grid cells in which points are averaged first; at least as fine as the labels need.
+    strength: regularisation; larger gives fewer, larger and less pure super-voxels.
+    minimum: voxels; smaller super-voxels join the neighbour they resemble most.
+    """
+
+    voxel: float = 0.03
+    strength: float = 0.05
+    minimum: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("voxel", "strength"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise OtocError(f"partition_{name} is {getattr(self, name)}; it must be a positive number")
+        if self.minimum < 1:
+            raise OtocError(f"partition_minimum is {self.minimum}; it must be at least 1")
+
+
+def segment_points(points: np.ndarray, colors: np.ndarray, partition: Partition) -> np.ndarray:
+    """Super-voxel of every point, int32 [N], ids 0..M-1 in the order of their first points.
+
+    The same input gives the same output. Points in one grid cell stay together, and a super-voxel is connected in the
+    graph of nearest neighbours; a piece that nothing is near to stays on its own however small it is.
+
+    Args:
+        points: float [N, 3] metres, any origin.
+        colors: uint8 [N, 3].
+        partition: voxel size, strength and minimum.
+
+    Raises:
+        OtocError: NaN or infinity among the points, shapes that do not match, or an extent that no grid can cover.
+    """
+    points, colors = np.asarray(points), np.asarray(colors)
+    if points.ndim != 2 or points.shape[1] != 3 or colors.shape != points.shape:
+        raise OtocError(f"points {points.shape} and colors {colors.shape}: both must have the shape (N, 3)")
+    if not np.isfinite(points).all():
+        first = int(np.argmin(np.isfinite(points).all(axis=1)))
+        raise OtocError(f"points: point {first} is {points[first].tolist()}; remove points that are not finite")
+    if len(points) == 0:
+        return np.zeros(0, np.int32)
+    voxel_of, centres, shades = voxel_means(points, colors, partition.voxel)
+    neighbours, distances = nearest(centres, SURFACE + 1)
+    features = np.hstack([surface_features(centres, neighbours), shades])  # [V, D]
+    edges, lengths = neighbour_graph(neighbours, distances)
+    segments = cut_pursuit(features, edges, lengths, partition.strength)
+    segments = merge_small(segments, features, edges, partition.minimum)
+    return _in_order(segments[voxel_of])
+
+
+def voxel_means(points: np.ndarray, colors: np.ndarray, voxel: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Average points and colours in cubic cells.
+
+    Returns:
+        cell of each point int64 [N], mean position float32 [V, 3] relative to the middle of all points, and mean
+        colour float32 [V, 3] in 0..1.
+    """
+    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
+    shape = np.floor((high - low) / voxel) + 1
+    if not shape.prod() < 2.0**62:
+        raise OtocError(
+            f"points: they span {' x '.join(f'{side:g}' for side in high - low)} m, too much for cells of {voxel:g} m; "
+            "are they in metres, is there an outlier?"
+        )
+    cells = np.ravel_multi_index(((points - low) / voxel).astype(np.int64).T, shape.astype(np.int64))
+    _, voxel_of, counts = np.unique(cells, return_inverse=True, return_counts=True)
+    centred = points - (low + high) / 2  # float32 holds millimetres only near the origin
+
+    def mean(columns: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(voxel_of, column) / counts for column in columns.T], axis=1).astype(np.float32)
+
+    return voxel_of, mean(centred), mean(colors) / np.float32(255)
+
+
+def nearest(points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``count`` nearest points (fewer if there are not so many), uint32 [V, K], and distances float32 [V, K].
+
+    The first neighbour of a point is the point itself.
+    """
+    neighbours, squared = pgeof.knn_search(points, points, min(count, len(points)))
+    return neighbours, np.sqrt(squared)
+
+
+def surface_features(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
+    """Linearity, planarity, scattering, verticality and |normal|, float32 [V, 7], of the neighbourhoods [V, K]."""
+    bounds = np.arange(0, neighbours.size + 1, neighbours.shape[1], dtype=np.uint32)
+    features = pgeof.compute_features(points, neighbours.ravel(), bounds)[:, :7]
+    features[:, 4:] = np.abs(features[:, 4:])  # pgeof's normals point up, so those of walls have no stable sign
+    return features
+
+
+def neighbour_graph(neighbours: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Edges uint32 [E, 2] from each point to its nearest others, and their lengths float32 [E]."""
+    ends, lengths = neighbours[:, 1 : NEIGHBOURS + 1], distances[:, 1 : NEIGHBOURS + 1]
+    starts = np.broadcast_to(neighbours[:, :1], ends.shape)
+    near = lengths <= (REACH * np.median(lengths[:, -1]) if lengths.size else 0)
+    return np.stack([starts[near], ends[near]], axis=1), lengths[near]
+
+
+def cut_pursuit(features: np.ndarray, edges: np.ndarray, lengths: np.ndarray, strength: float) -> np.ndarray:
+    """Connected pieces int [V] of the piecewise constant approximation of features float32 [V, D] on the graph."""
+    if len(edges) == 0:
+        return np.arange(len(features))
+    weights = np.float32(strength) / (1 + lengths / lengths.mean())
+    pieces = cut_pursuit_py.perform_cut_pursuit(
+        reg_strength=1.0,  # the library ignores it: the strength is in the weights
+        D=features.shape[1],
+        pc_vec=features,
+        edge_weights=weights,
+        Eu=np.ascontiguousarray(edges[:, 0]),
+        Ev=np.ascontiguousarray(edges[:, 1]),
+        verbose=False,
+    )
+    inside = edges[pieces[edges[:, 0]] == pieces[edges[:, 1]]].astype(np.int64)
+    graph = coo_array((np.ones(len(inside), bool), inside.T), shape=(len(features), len(features)))
+    return connected_components(graph, directed=False)[1]
+
+
+def merge_small(segments: np.ndarray, features: np.ndarray, edges: np.ndarray, minimum: int) -> np.ndarray:
+    """Merge segments of fewer than ``minimum`` points, in rounds, into the neighbour with the nearest mean feature.
+
+    ``segments`` int [V] dense, ``features`` float [V, D], ``edges`` int [E, 2]. In one round every small segment that
+    has a neighbour picks one (the lowest id among equals) and joins it. Picks cannot run in circles longer than two
+    segments, since distances only shrink along a chain of picks. Segments without a neighbour stay.
+    """
+    edges = edges.astype(np.int64)
+    while True:
+        sizes = np.bincount(segments)
+        means = np.stack([np.bincount(segments, column) for column in features.T], axis=1) / sizes[:, None]  # [M, D]
+        pairs = segments[edges]
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+        pairs = np.concatenate([pairs, pairs[:, ::-1]])
+        pairs = pairs[sizes[pairs[:, 0]] < minimum]
+        if len(pairs) == 0:
+            return segments
+        small, other = pairs.T
+        distance = ((means[small] - means[other]) ** 2).sum(axis=1)
+        order = np.lexsort((other, distance, small))
+        picker, first = np.unique(small[order], return_index=True)
+        target = np.arange(len(sizes))
+        target[picker] = other[order[first]]
+        mutual = (target[target] == np.arange(len(sizes))) & (np.arange(len(sizes)) < target)
+        target[mutual] = np.flatnonzero(mutual)  # of two that picked each other the lower id stays
+        while (target[target] != target).any():
+            target = target[target]
+        segments = np.unique(target[segments], return_inverse=True)[1]
+
+
+def _in_order(ids: np.ndarray) -> np.ndarray:
+    """Renumber ids [N] as int32 0..M-1 in the order of first appearance."""
+    _, first, dense = np.unique(ids, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int32)
+    rank[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    return rank[dense]
