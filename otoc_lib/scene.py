@@ -1,7 +1,8 @@
 """Scene: the arrays of one room, checked on construction and never changed afterwards."""
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from otoc_lib.errors import OtocError
-from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
+from otoc_lib.labels import IGNORE, LabelSet
 from otoc_lib.store import write_aside
 
 
@@ -19,11 +20,15 @@ def densify(ids: np.ndarray) -> np.ndarray:
     return np.unique(ids, return_inverse=True)[1].astype(np.int32)
 
 
+ARRAYS = ("coords", "colors", "supervoxels", "labels", "instances", "origin")
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """One room: N points in the vertex order of their file, M super-voxels, and labels where they are known.
 
-    The arrays are copied and made read-only. An array that breaks its contract raises OtocError with the scene's name.
+    The arrays are read-only; one that could be written to is copied. An array that breaks its contract raises OtocError
+    with the scene's name.
     """
 
     name: str
@@ -77,42 +82,59 @@ class Scene:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the name and the arrays, computed once: a scene does not change."""
-        digest = hashlib.blake2b(self.name.encode(), digest_size=8)
-        for array in (self.coords, self.colors, self.supervoxels, self.labels, self.instances):
+        """Hash of the name, the arrays and the class names, computed once: a scene does not change."""
+        digest = hashlib.blake2b(json.dumps([self.name, self.label_set.names]).encode(), digest_size=8)
+        for field in ARRAYS:
+            array = getattr(self, field)
             if array is not None:
+                digest.update(field.encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
-        """Write the scene as safetensors; the metadata holds its name and the name of its label set."""
-        arrays = {
-            "coords": self.coords,
-            "colors": self.colors,
-            "supervoxels": self.supervoxels,
-            "labels": self.labels,
-            "instances": self.instances,
-            "origin": self.origin,
+    def save(self, path: Path, notes: dict[str, str] | None = None) -> None:
+        """Write the scene as safetensors, with its name, label set and fingerprint as metadata.
+
+        Args:
+            notes: kept beside them in the metadata, for ``read_notes``.
+        """
+        arrays = {field: getattr(self, field) for field in ARRAYS}
+        metadata = {
+            **(notes or {}),
+            "name": self.name,
+            "label_set": json.dumps(asdict(self.label_set)),
+            "fingerprint": self.fingerprint,
         }
         with write_aside(path) as aside:
             save_file(
-                {field: array for field, array in arrays.items() if array is not None},
+                {field: np.ascontiguousarray(array) for field, array in arrays.items() if array is not None},
                 aside,
-                metadata={"name": self.name, "label_set": self.label_set.name},
+                metadata=metadata,
             )
 
     @staticmethod
     def load(path: Path) -> "Scene":
-        """Read a scene written by ``save``. Raises OtocError naming the file if it is missing or damaged."""
+        """Read a scene written by ``save``; its arrays are mapped from the file, not copied.
+
+        Raises OtocError naming the file if it is missing or damaged.
+        """
         try:
-            with safe_open(path, framework="numpy") as file:
+            # The torch side of safetensors maps the file and, unlike mmap, keeps no file descriptor for every scene.
+            with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                arrays = {field: file.get_tensor(field) for field in file.keys()}
-            label_set = LABEL_SETS[metadata["label_set"]]
-            return Scene(name=metadata["name"], label_set=label_set, **{"labels": None, "instances": None, **arrays})
+                arrays = {field: _read_only(file.get_tensor(field).numpy()) for field in file.keys()}
+            known = json.loads(metadata["label_set"])
+            label_set = LabelSet(
+                name=known["name"],
+                names=tuple(known["names"]),
+                file_ids=tuple(known["file_ids"]),
+                colors=tuple(tuple(color) for color in known["colors"]),
+            )
+            scene = Scene(name=metadata["name"], label_set=label_set, **{"labels": None, "instances": None, **arrays})
+            scene.__dict__["fingerprint"] = metadata["fingerprint"]  # hashing again would take longer than loading
+            return scene
         except FileNotFoundError as error:
             raise OtocError(f"{path}: no such file") from error
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise OtocError(f"{path}: not a scene saved by this kit, or damaged ({error}); make it again") from error
 
     def _freeze(self, field: str, dtype: type, shape: tuple[int, ...]) -> None:
@@ -120,12 +142,34 @@ class Scene:
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
             found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise self._error(f"{field} must be {np.dtype(dtype)} {shape}, not {found}")
-        array = array.copy()
-        array.flags.writeable = False
-        object.__setattr__(self, field, array)
+        if not _is_frozen(array):
+            object.__setattr__(self, field, _read_only(array.copy()))
 
     def _error(self, message: str) -> OtocError:
         return OtocError(f"scene {self.name}: {message}")
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """The metadata of a saved scene; empty if the file is missing or damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+def _is_frozen(array: np.ndarray) -> bool:
+    """Whether neither the array nor one that it is a view of can be written to."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return True
 
 
 def _is_dense(ids: np.ndarray) -> bool:

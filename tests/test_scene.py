@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from otoc_lib.errors import OtocError
-from otoc_lib.labels import IGNORE, S3DIS13, SCANNET20
-from otoc_lib.scene import Scene, densify
+from otoc_lib.labels import IGNORE, S3DIS13, SCANNET20, LabelSet
+from otoc_lib.scene import ARRAYS, Scene, densify, read_notes
 
-ARRAYS = ("coords", "colors", "supervoxels", "labels", "instances", "origin")
+OWN = LabelSet("own", ("Wand", "Stuhl", "\u6905\u5b50"), (0, 1, 2), ((0, 0, 0), (255, 0, 0), (1, 2, 3)))
 
 
 def fields(**changes) -> dict:
@@ -56,14 +57,67 @@ def test_is_immutable_and_independent_of_the_arrays_it_was_made_from():
     assert_same(scene, Scene(**fields()))
 
 
-@pytest.mark.parametrize("label_set", [SCANNET20, S3DIS13])
+@pytest.mark.parametrize("label_set", [SCANNET20, S3DIS13, OWN])
 @pytest.mark.parametrize("missing", [{}, {"labels": None}, {"instances": None}, {"labels": None, "instances": None}])
 def test_save_and_load_round_trip(tmp_path, label_set, missing):
-    scene = Scene(**(fields(labels=np.array([0, 12, IGNORE, 0], np.int16), label_set=label_set) | missing))
+    scene = Scene(**(fields(labels=np.array([0, 2, IGNORE, 0], np.int16), label_set=label_set) | missing))
     path = tmp_path / "folder" / "room.safetensors"
     scene.save(path)
     assert_same(Scene.load(path), scene)
+    assert Scene.load(path).fingerprint == scene.fingerprint
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_fingerprint_follows_everything_a_scene_holds():
+    other = {
+        "name": "scene0000_01",
+        "coords": fields()["coords"] + 1,
+        "colors": fields()["colors"] + 1,
+        "supervoxels": np.array([1, 0, 2, 0], np.int32),
+        "labels": np.array([0, 18, IGNORE, 0], np.int16),
+        "instances": np.array([0, 1, -1, 1], np.int32),
+        "origin": np.array([10.0, 20.0, 31.0]),
+        "label_set": dataclasses.replace(SCANNET20, names=("walls", *SCANNET20.names[1:])),
+    }
+    scenes = [Scene(**fields(**{field: value})) for field, value in other.items()]
+    scenes += [Scene(**fields()), Scene(**fields(labels=None)), Scene(**fields(instances=None))]
+    assert len({scene.fingerprint for scene in scenes}) == len(scenes)
+    assert Scene(**fields()).fingerprint == Scene(**fields()).fingerprint
+
+
+def test_arrays_that_cannot_be_written_to_are_not_copied(tmp_path):
+    Scene(**fields()).save(tmp_path / "room.safetensors")
+    scene = Scene.load(tmp_path / "room.safetensors")
+    again = dataclasses.replace(scene, name="another")
+    assert all(getattr(again, field) is getattr(scene, field) for field in ARRAYS)
+    writable = np.zeros((4, 3), np.uint8)
+    view = writable.view()
+    view.flags.writeable = False
+    scene = Scene(**fields(colors=view))
+    writable[:] = 1
+    assert not scene.colors.any()
+
+
+def test_an_array_of_any_memory_layout_is_saved_as_it_reads(tmp_path):
+    coords = np.asfortranarray(fields()["coords"])
+    scene = Scene(**fields(coords=coords, colors=np.broadcast_to(np.uint8(7), (4, 3))))
+    scene.save(tmp_path / "room.safetensors")
+    assert_same(Scene.load(tmp_path / "room.safetensors"), scene)
+
+
+def test_notes_are_kept_beside_a_scene(tmp_path):
+    path = tmp_path / "room.safetensors"
+    assert read_notes(path) == {}
+    Scene(**fields()).save(path, {"made": "today"})
+    assert read_notes(path)["made"] == "today" and Scene.load(path).name == "scene0000_00"
+    path.write_bytes(b"junk")
+    assert read_notes(path) == {}
+
+
+def replace_in(path: Path, old: bytes, new: bytes) -> None:
+    whole = path.read_bytes()
+    assert old in whole and len(old) == len(new)
+    path.write_bytes(whole.replace(old, new))
 
 
 @pytest.mark.parametrize(
@@ -100,13 +154,15 @@ def test_damaged_files_are_refused_by_name(tmp_path):
         Scene.load(path)
     Scene(**fields()).save(path)
     whole = path.read_bytes()
-    for damaged in (b"", whole[:5], whole[:-1], b"\xff" * 200, whole.replace(b"scannet20", b"scannet99")):
+    for damaged in (b"", whole[:5], whole[:-1], b"\xff" * 200):
         path.write_bytes(damaged)
         with pytest.raises(OtocError, match="room.safetensors"):
             Scene.load(path)
-    path.write_bytes(whole.replace(b"colors", b"colour"))
-    with pytest.raises(OtocError, match="room.safetensors"):
-        Scene.load(path)
+    for old, new in ((b'"label_set"', b'"label_bag"'), (b'"coords"', b'"coordz"'), (b"file_ids", b"file_odd")):
+        path.write_bytes(whole)
+        replace_in(path, old, new)
+        with pytest.raises(OtocError, match="room.safetensors"):
+            Scene.load(path)
 
 
 @given(arrays(np.int64, st.integers(1, 50), elements=st.integers(-(2**62), 2**62) | st.integers(0, 5)))

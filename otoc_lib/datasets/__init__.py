@@ -1,24 +1,25 @@
 """Official files on disk -> scenes."""
 
-from pathlib import Path
-
 from tqdm import tqdm
 
-from otoc_lib.datasets import scannet
-from otoc_lib.errors import OtocError
+from otoc_lib.config import Config
+from otoc_lib.datasets import cache
 from otoc_lib.scene import Scene
 
 
-def load_split(dataset: str, root: Path, split: str, limit: int | None = None) -> list[Scene]:
-    """Load the scenes of a split, in the order of its list, with progress on stderr.
+def load_split(config: Config, split: str, limit: int | None = None) -> list[Scene]:
+    """Load the scenes of a split from the cache, in the order of its list, with progress on stderr.
+
+    Scenes that the cache lacks, or whose files have changed, are converted first.
 
     Args:
-        dataset: "scannet", the layout of ScanNet-v2, which the bundled rooms share.
-        root: folder that holds the data.
-        split: name of the split, see ``scannet.list_scenes``.
+        config: says which dataset, where it lies, and where the cache does.
+        split: name of the split, see ``list_scenes`` of the dataset's module.
         limit: load only the first so many; None loads all.
+
+    Raises:
+        OtocError: names every file that is missing or damaged.
     """
-    if dataset != "scannet":
-        raise OtocError(f"dataset: {dataset!r} is not known; the known one is 'scannet'")
-    names = scannet.list_scenes(root, split)[:limit]
-    return [scannet.load_scene(root, name) for name in tqdm(names, desc=f"loading {split}", unit="room")]
+    names = cache.list_scenes(config, split)[:limit]
+    cache.convert_missing(config, names)
+    return [cache.open_scene(config, name) for name in tqdm(names, desc=f"loading {split}", unit="room")]

@@ -1,13 +1,15 @@
 """Reader of the official ScanNet-v2 layout, which the bundled rooms are unpacked to as well.
 
-``<root>/scannetv2-labels.combined.tsv`` maps raw category names to NYU40 ids, ``<root>/splits/scannetv2_<split>.txt``
-list scene names, and ``<root>/scans/<id>/`` (or ``scans_test/<id>/``, without labels) holds for every scene
-``<id>_vh_clean_2.ply`` (points), ``<id>_vh_clean_2.0.010000.segs.json`` (super-voxels),
-``<id>_vh_clean_2.labels.ply`` (NYU40 ids) and ``<id>.aggregation.json`` (objects as lists of super-voxels).
+``<root>/scannetv2-labels.combined.tsv`` maps raw category names to NYU40 ids, and ``<root>/scans/<id>/`` (or
+``scans_test/<id>/``, without labels) holds for every scene ``<id>_vh_clean_2.ply`` (points),
+``<id>_vh_clean_2.0.010000.segs.json`` (super-voxels), ``<id>_vh_clean_2.labels.ply`` (NYU40 ids) and
+``<id>.aggregation.json`` (objects as lists of super-voxels). Scene names are listed in
+``<root>/splits/scannetv2_<split>.txt`` or ``<root>/scannetv2_<split>.txt``, else in the official lists shipped here.
 """
 
 import csv
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from otoc_lib.labels import SCANNET20
 from otoc_lib.scene import Scene, densify
 
 SPLITS = ("train", "val", "val_novel", "test")
+OFFICIAL_LISTS = Path(__file__).parent / "scannet_splits"
 
 # NYU40 ids, with 0 for unannotated. The release itself holds two stray ids, in scene0270_00, scene0270_02 (50) and
 # scene0384_00 (149); they are no benchmark class.
@@ -27,16 +30,39 @@ VALID_LABEL_IDS = (*range(41), 50, 149)
 # ScanNet's faces are triangles. Knowing it lets plyfile map them instead of reading them one by one.
 TRIANGLES = {"face": {"vertex_indices": 3, "vertex_index": 3}}
 
+LARGEST_ROOM = 100  # metres; anything larger was hardly measured in metres
+FARTHEST = 1e7  # metres; what lies beyond is no coordinate
+
 
 def list_scenes(root: Path, split: str) -> list[str]:
-    """Names of the scenes of a split ("train", "val", "val_novel" or "test"), in the order of the list on disk."""
+    """Names of the scenes of a split ("train", "val", "val_novel" or "test"), in the order of its list."""
     if split not in SPLITS:
         raise OtocError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
-    path = _root(root) / "splits" / f"scannetv2_{split}.txt"
-    names = _read_text(path).split()
-    if not names or len(set(names)) < len(names):
-        raise OtocError(f"{path}: lists no scene, or one of them twice; it needs one name a line")
-    return names
+    file = f"scannetv2_{split}.txt"
+    places = [_root(root) / "splits" / file, _root(root) / file, OFFICIAL_LISTS / file]
+    path = next((place for place in places if place.is_file()), places[0])
+    first_line: dict[str, int] = {}
+    for line, text in enumerate(_read_text(path).splitlines(), start=1):
+        name = text.strip()
+        if not name:
+            continue
+        if "/" in name or "\\" in name or len(name.split()) > 1:
+            raise OtocError(f"{path}, line {line}: {name!r} is no scene name; write one name a line")
+        if name in first_line:
+            raise OtocError(f"{path}, line {line}: {name} is listed before, in line {first_line[name]}; keep one")
+        first_line[name] = line
+    if not first_line:
+        raise OtocError(f"{path}: lists no scene; it needs one name a line")
+    return list(first_line)
+
+
+def scene_files(root: Path, name: str) -> list[Path]:
+    """The files that ``load_scene`` reads, whether they exist or not."""
+    folder = _folder(root, name)
+    files = [folder / f"{name}_vh_clean_2.ply", folder / f"{name}_vh_clean_2.0.010000.segs.json"]
+    if folder.parent.name == "scans":
+        files += [folder / f"{name}_vh_clean_2.labels.ply", _aggregation_file(folder, name), _categories_file(root)]
+    return files
 
 
 def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
@@ -54,11 +80,9 @@ def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
     Raises:
         OtocError: a file is missing, damaged or contradicts another one; the message names it.
     """
-    folder = _root(root) / "scans" / name
+    folder = _folder(root, name)
     if not folder.is_dir():
-        folder, with_labels = _root(root) / "scans_test" / name, False
-    if not folder.is_dir():
-        raise OtocError(f"{folder.parent.parent}: has neither scans/{name} nor scans_test/{name}; check the data root")
+        raise OtocError(f"{root}: has neither scans/{name} nor scans_test/{name}; check the data root")
 
     mesh_path = folder / f"{name}_vh_clean_2.ply"
     points, colors = _read_points(mesh_path)
@@ -70,13 +94,10 @@ def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
             "the two files are not of one release, copy both again"
         )
     labels = instances = None
-    if with_labels:
+    if with_labels and folder.parent.name == "scans":
         labels = _read_labels(folder / f"{name}_vh_clean_2.labels.ply", len(points))
-        aggregation_path = folder / f"{name}.aggregation.json"
-        if not aggregation_path.exists() and (folder / f"{name}_vh_clean.aggregation.json").exists():
-            aggregation_path = folder / f"{name}_vh_clean.aggregation.json"
-        categories = _read_categories(_root(root) / "scannetv2-labels.combined.tsv")
-        instances = _read_instances(aggregation_path, segments, categories)
+        categories = _read_categories(_categories_file(root))
+        instances = _read_instances(_aggregation_file(folder, name), segments, categories)
 
     origin = points.mean(axis=0)
     return Scene(
@@ -95,22 +116,49 @@ def _read_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates, float64 [N, 3], and colours, uint8 [N, 3], of the vertices."""
     vertices = _read_vertices(path, ("x", "y", "z", "red", "green", "blue"))
     points = np.stack([vertices[axis] for axis in "xyz"], axis=1).astype(np.float64)
-    colors = np.stack([vertices[channel] for channel in ("red", "green", "blue")], axis=1)
     if len(points) == 0:
         raise OtocError(f"{path}: holds no vertices; leave this room out or copy the file again")
-    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    bad = np.flatnonzero(~(np.abs(points) < FARTHEST).all(axis=1))
     if bad.size:
         raise OtocError(
-            f"{path}: {bad.size} vertices have a NaN or infinite coordinate, the first is {bad[0]}; repair it"
+            f"{path}: {bad.size} vertices have a NaN, infinite or absurd coordinate, the first is {bad[0]}; repair it"
         )
-    if colors.dtype != np.uint8:
-        raise OtocError(f"{path}: red, green and blue are {colors.dtype}; write them as uchar 0..255")
-    return points, colors
+    size = np.ptp(points, axis=0).max()
+    if size > LARGEST_ROOM:
+        warnings.warn(
+            f"{path}: the room is {size:.0f} m wide, if its unit is the metre; divide millimetres by 1000", stacklevel=3
+        )
+    return points, _to_bytes(path, np.stack([vertices[channel] for channel in ("red", "green", "blue")], axis=1))
+
+
+def _to_bytes(path: Path, colors: np.ndarray) -> np.ndarray:
+    """Colours, uint8 [N, 3], from numbers 0..255, 0..65535 or 0..1; OtocError where it could be two of these."""
+    if colors.dtype == np.uint8:
+        return colors
+    bad = np.flatnonzero(~((colors >= 0) & (colors <= 65535)).all(axis=1))
+    if bad.size:
+        raise OtocError(f"{path}: vertex {bad[0]} has the colour {colors[bad[0]].tolist()}; write uchar 0..255")
+    largest = colors.max()
+    whole = bool((colors == np.rint(colors)).all())
+    if largest == 0 or 2 <= largest <= 255:
+        scale = 1.0
+    elif largest <= 1 and not whole:
+        scale = 255.0
+    elif largest >= 4096 and whole:
+        scale = 255 / 65535
+    else:
+        raise OtocError(
+            f"{path}: red, green and blue are {colors.dtype} up to {largest}, not clearly 0..255, 0..65535 or 0..1; "
+            "write them as uchar 0..255"
+        )
+    return np.rint(colors * scale).astype(np.uint8)
 
 
 def _read_labels(path: Path, num_points: int) -> np.ndarray:
     """Class indices, int16 [N], of the vertices."""
     ids = _read_vertices(path, ("label",))["label"]
+    if ids.dtype.kind not in "iu":
+        raise OtocError(f"{path}: the labels are {ids.dtype}; write them as ushort")
     if len(ids) != num_points:
         raise OtocError(f"{path}: {len(ids)} vertices, but the mesh beside it has {num_points}; copy both again")
     bad = np.flatnonzero(~np.isin(ids, VALID_LABEL_IDS))
@@ -180,6 +228,22 @@ def _read_categories(path: Path) -> dict[str, int]:
         raise OtocError(f"{path}, line {rows.line_num}: no whole number in column nyu40id ({error})") from error
 
 
+def _folder(root: Path, name: str) -> Path:
+    """The folder of a scene; the one in scans_test/ if scans/ has none."""
+    folder = _root(root) / "scans" / name
+    return folder if folder.is_dir() else _root(root) / "scans_test" / name
+
+
+def _aggregation_file(folder: Path, name: str) -> Path:
+    """The list of objects, by either of its names."""
+    path, other = folder / f"{name}.aggregation.json", folder / f"{name}_vh_clean.aggregation.json"
+    return path if path.exists() or not other.exists() else other
+
+
+def _categories_file(root: Path) -> Path:
+    return _root(root) / "scannetv2-labels.combined.tsv"
+
+
 def _root(root: Path) -> Path:
     root = Path(root)
     if not root.is_dir():
@@ -204,7 +268,7 @@ def _read_vertices(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a ValueError may also be a number of thousands of digits
         raise OtocError(f"{path}: damaged or truncated JSON ({error}); copy it again") from error
 
 
@@ -227,7 +291,7 @@ def _whole_numbers(path: Path, values: list) -> np.ndarray:
 def _read_text(path: Path) -> str:
     _require(path)
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise OtocError(f"{path}: not a text file ({error}); copy it again") from error
 

@@ -1,0 +1,182 @@
+"""Converted scenes on disk: ``<cache_root>/<dataset>-<hash>/<scene>.safetensors``, memory-mapped when opened.
+
+The folder's hash covers the data root and every parameter that changes the conversion. Each file notes the sizes and
+times of the files it was made from and is made again when they change. It may be deleted at any time.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from safetensors import SafetensorError
+from tqdm import tqdm
+
+from otoc_lib.config import Config
+from otoc_lib.errors import OtocError
+from otoc_lib.scene import Scene, read_notes
+
+# Raise it when a reader or a super-voxel partition gives other arrays than before.
+VERSION = 1
+
+SOURCES = "sources"  # the note that holds sizes and times
+LISTED = 20  # failures spelled out in one message
+
+
+def list_scenes(config: Config, split: str) -> list[str]:
+    """Names of the scenes of a split, in the order of its list."""
+    return _reader(config).list_scenes(config.data_folder, split)
+
+
+def open_scene(config: Config, name: str) -> Scene:
+    """A scene of the configured dataset, memory-mapped from the cache; converted first where that is due.
+
+    Raises OtocError naming the file that is missing or damaged, or the cache folder if it cannot be written.
+    """
+    if not _is_fresh(config, name):
+        _convert(config, name)
+    return Scene.load(_path(config, name))
+
+
+def prepare(config: Config, splits: list[str] | None = None, workers: int | None = None) -> int:
+    """Convert every scene of some splits that the cache lacks, with progress on stderr.
+
+    An interrupted call goes on where it was: finished scenes are kept.
+
+    Args:
+        splits: None for the training split and ``config.eval_splits``.
+        workers: processes; None for one a core, or none where there is little to do.
+
+    Returns:
+        The number of scenes converted now.
+
+    Raises:
+        OtocError: names the scenes that could not be converted, and why; all others are done by then.
+    """
+    splits = ["train", *config.eval_splits] if splits is None else splits
+    return convert_missing(config, [name for split in splits for name in list_scenes(config, split)], workers)
+
+
+def convert_missing(config: Config, names: list[str], workers: int | None = None) -> int:
+    """``prepare`` for scenes given by name."""
+    names = list(dict.fromkeys(names))
+    missing = [name for name in names if not _is_fresh(config, name)]
+    if workers is None:  # starting processes takes as long as converting a few scenes
+        cores = os.cpu_count() or 1
+        workers = cores if len(missing) > 2 * cores else 1
+    results = _in_processes if min(workers, len(missing)) > 1 else _in_turn
+    failures = []
+    progress = tqdm(results(config, missing, workers), "preparing", len(missing), unit="room", disable=not missing)
+    for error, messages in progress:
+        for message in messages:
+            warnings.warn(message, stacklevel=2)
+        if error is not None:
+            failures.append(error)
+    if failures:
+        more = [f"... and {len(failures) - LISTED} more"] if len(failures) > LISTED else []
+        listed = "\n  ".join(sorted(failures)[:LISTED] + more)
+        raise OtocError(f"{len(failures)} of {len(names)} scenes cannot be read, the others are ready:\n  {listed}")
+    return len(missing)
+
+
+Result = tuple[str | None, list[str]]  # the error, if any, and warnings of one conversion
+
+
+def _in_turn(config: Config, names: list[str], workers: int) -> Iterator[Result]:
+    return (_try_convert(config, name) for name in names)
+
+
+def _in_processes(config: Config, names: list[str], workers: int) -> Iterator[Result]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_use_one_thread) as pool:
+        try:
+            futures = [pool.submit(_try_convert, config, name) for name in names]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise OtocError(
+                "preparing: a worker process died, perhaps for want of memory; scenes finished by then are kept. "
+                "Run `python -m otoc_lib prepare` with --workers 1"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    """Keep the libraries that a worker loads later from sharing its core among several threads."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+def _try_convert(config: Config, name: str) -> Result:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            _convert(config, name)
+            error = None
+        except OtocError as refusal:
+            error = str(refusal)
+    return error, [str(warning.message) for warning in caught if warning.category is UserWarning]
+
+
+def _convert(config: Config, name: str) -> None:
+    sources = _sources(config, name)  # before reading, so that a change meanwhile is noticed
+    try:
+        scene = _read(config, name)
+    except OSError as error:
+        raise OtocError(f"scene {name}: cannot be read ({error}); check the data root") from error
+    path = _path(config, name)
+    try:
+        scene.save(path, {SOURCES: sources})
+    except (OSError, SafetensorError) as error:
+        raise OtocError(f"{path}: cannot be written ({error}); set cache_root to a folder with space") from error
+
+
+def _read(config: Config, name: str) -> Scene:
+    """The scene from the files of the dataset."""
+    reader, root = _reader(config), config.data_folder
+    if config.dataset == "scannet":
+        return reader.load_scene(root, name)
+    from otoc_lib.supervoxels.geometric import Partition
+
+    partition = Partition(config.partition_voxel, config.partition_strength, config.partition_minimum)
+    if config.dataset == "s3dis":
+        return reader.load_scene(root, name, partition)
+    return reader.load_scene(root, name, reader.label_set(config.own_classes), partition)
+
+
+def _reader(config: Config) -> ModuleType:
+    """The module of the dataset, with list_scenes, scene_files and load_scene."""
+    return import_module(f"otoc_lib.datasets.{config.dataset}")
+
+
+def _path(config: Config, name: str) -> Path:
+    conversion: list = [VERSION, str(config.data_folder.resolve())]
+    if config.dataset != "scannet":  # ScanNet brings its own super-voxels
+        conversion += [config.partition_voxel, config.partition_strength, config.partition_minimum]
+    if config.dataset == "own":
+        conversion.append(config.own_classes)
+    digest = hashlib.sha256(json.dumps(conversion).encode()).hexdigest()[:12]
+    return config.cache_folder / f"{config.dataset}-{digest}" / f"{name}.safetensors"
+
+
+def _is_fresh(config: Config, name: str) -> bool:
+    """Whether the cache holds the scene as its files are now."""
+    sources = _sources(config, name)
+    return sources != "" and read_notes(_path(config, name)).get(SOURCES) == sources
+
+
+def _sources(config: Config, name: str) -> str:
+    """Sizes and modification times of the files of a scene; empty if one of them is missing."""
+    files = _reader(config).scene_files(config.data_folder, name)
+    try:
+        stats = [(file.name, file.stat()) for file in files]
+    except OSError:
+        return ""
+    return json.dumps([[file, stat.st_size, stat.st_mtime_ns] for file, stat in stats])

@@ -1,0 +1,229 @@
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_scannet import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, SEGMENTS, write_room
+
+from otoc_lib.config import Config, config_from
+from otoc_lib.datasets import cache, load_split, scannet
+from otoc_lib.errors import OtocError
+from otoc_lib.scene import ARRAYS, Scene
+
+OTHERS = [f"scene000{i}_00" for i in range(1, 7)]
+
+
+def write_rooms(root: Path) -> Path:
+    """Seven copies of the tiny room, all in the training list."""
+    write_room(root)
+    for other in OTHERS:
+        folder = root / "scans" / other
+        folder.mkdir()
+        for file in (root / "scans" / NAME).iterdir():
+            shutil.copy(file, folder / file.name.replace(NAME, other))
+    (root / "splits" / "scannetv2_train.txt").write_text("".join(f"{name}\n" for name in (NAME, *OTHERS)))
+    return root
+
+
+@pytest.fixture
+def config(tmp_path) -> Config:
+    root = write_rooms(tmp_path / "scannet")
+    return config_with(data_root=str(root), cache_root=str(tmp_path / "cache"))
+
+
+def config_with(**values) -> Config:
+    return config_from({"profile": "p", "experiment": "e", "eval_splits": ["train"], **values})
+
+
+def assert_same(scene: Scene, other: Scene) -> None:
+    assert (scene.name, scene.label_set) == (other.name, other.label_set)
+    for field in ARRAYS:
+        np.testing.assert_array_equal(getattr(scene, field), getattr(other, field))
+
+
+def files_below(folder: Path) -> dict[Path, tuple[int, int]]:
+    return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob("*") if path.is_file()}
+
+
+def cached(config: Config) -> dict[Path, tuple[int, int]]:
+    return files_below(config.cache_folder)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_scenes_from_the_cache_equal_those_from_the_files(config, workers):
+    assert cache.prepare(config, workers=workers) == 7
+    before = cached(config)
+    scenes = load_split(config, "train")
+    assert [scene.name for scene in scenes] == [NAME, *OTHERS]
+    for scene in scenes:
+        expected = scannet.load_scene(config.data_folder, scene.name)
+        assert_same(scene, expected)
+        assert scene.fingerprint == expected.fingerprint
+    assert cached(config) == before  # nothing was converted again
+
+
+def test_a_limit_converts_only_what_is_asked_for(config):
+    assert [scene.name for scene in load_split(config, "train", 2)] == [NAME, OTHERS[0]]
+    assert len(cached(config)) == 2
+    assert cache.prepare(config) == 5
+
+
+def test_opened_scenes_are_mapped_and_cannot_be_written_to(config):
+    scene = cache.open_scene(config, NAME)
+    for field in ARRAYS:
+        assert not getattr(scene, field).flags.owndata
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(scene, field)[...] = 0
+    scenes = [cache.open_scene(config, NAME) for _ in range(50)]
+    descriptors = Path("/proc/self/fd")
+    if descriptors.is_dir():
+        assert not [link for link in descriptors.iterdir() if str(os.path.realpath(link)).endswith(".safetensors")]
+    assert len(scenes) == 50
+
+
+@pytest.mark.parametrize("file", [MESH, LABELS, SEGMENTS, AGGREGATION, CATEGORIES])
+def test_a_changed_file_is_noticed_even_within_one_second_and_at_the_same_size(config, file):
+    scene = cache.open_scene(config, NAME)
+    path = config.data_folder / file
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    before = cached(config)
+    assert_same(cache.open_scene(config, NAME), scene)
+    assert cached(config) != before
+
+
+def test_changed_contents_are_read(config):
+    assert cache.open_scene(config, NAME).num_objects == 2
+    path = config.data_folder / AGGREGATION
+    path.write_text(path.read_text().replace("office chair", "pillow"))
+    assert cache.open_scene(config, NAME).num_objects == 1
+
+
+def test_a_file_that_disappears_is_missed(config):
+    cache.open_scene(config, NAME)
+    (config.data_folder / SEGMENTS).unlink()
+    with pytest.raises(OtocError, match="segs.json: no such file"):
+        cache.open_scene(config, NAME)
+
+
+def test_what_changes_the_conversion_changes_the_place(config, tmp_path, monkeypatch):
+    def place(**values) -> Path:
+        return cache._path(config_with(cache_root=str(tmp_path), data_root="d", **values), "room")
+
+    own = {"dataset": "own", "own_classes": ["wall", "chair"]}
+    places = [
+        place(),
+        place(dataset="s3dis"),
+        place(dataset="s3dis", partition_voxel=0.05),
+        place(dataset="s3dis", partition_strength=0.5),
+        place(dataset="s3dis", partition_minimum=99),
+        place(**own),
+        place(**own | {"own_classes": ["chair", "wall"]}),
+        cache._path(config_with(cache_root=str(tmp_path), data_root="e"), "room"),
+    ]
+    monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
+    places.append(place())
+    assert len(set(places)) == len(places)
+    assert all(path.parent.parent == tmp_path and path.name == "room.safetensors" for path in places)
+    assert place(partition_voxel=0.05) == place()  # ScanNet brings its own super-voxels
+    assert place(unet_width=8) == place()
+
+
+def test_one_place_for_one_root_however_it_is_named(config, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(config.data_folder, target_is_directory=True)
+    other = config_with(data_root=str(link), cache_root=config.cache_root)
+    assert cache._path(other, NAME) == cache._path(config, NAME)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.05, 0.9])
+def test_a_damaged_cache_is_made_again(config, keep):
+    expected = cache.open_scene(config, NAME)
+    (path,) = cached(config)
+    whole = path.read_bytes()
+    path.unlink()  # the arrays of the first scene keep the old file
+    path.write_bytes(whole[: int(keep * len(whole))])
+    assert_same(cache.open_scene(config, NAME), expected)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_scenes_that_fail_are_reported_together_after_the_others_are_done(config, workers):
+    root = config.data_folder
+    (root / SEGMENTS).write_bytes(b"")
+    (root / f"scans/{OTHERS[2]}/{OTHERS[2]}_vh_clean_2.ply").unlink()
+    before = files_below(root)
+    with pytest.raises(OtocError, match="2 of 7 scenes cannot be read") as refusal:
+        cache.prepare(config, workers=workers)
+    assert f"{root / SEGMENTS}: damaged" in str(refusal.value)
+    assert f"{OTHERS[2]}_vh_clean_2.ply: no such file" in str(refusal.value)
+    assert len(cached(config)) == 5 and files_below(root) == before
+    shutil.copy(root / MESH, root / f"scans/{OTHERS[2]}/{OTHERS[2]}_vh_clean_2.ply")
+    shutil.copy(root / f"scans/{OTHERS[0]}/{OTHERS[0]}_vh_clean_2.0.010000.segs.json", root / SEGMENTS)
+    assert cache.prepare(config, workers=workers) == 2
+
+
+def test_a_long_list_of_failures_is_cut(config):
+    names = [f"scene9{i:03}_00" for i in range(30)]
+    with pytest.raises(OtocError, match=r"30 of 30 scenes.*(?s:.)*\.\.\. and 10 more"):
+        cache.convert_missing(config, names, workers=1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_warnings_of_the_reader_reach_the_caller(config, workers):
+    for name in (NAME, OTHERS[0]):
+        path = config.data_folder / f"scans/{name}/{name}_vh_clean_2.ply"
+        path.write_bytes(millimetres(path.read_bytes()))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cache.prepare(config, workers=workers)
+    assert sorted(NAME in str(warning.message) for warning in caught) == [False, True]
+
+
+def millimetres(ply: bytes) -> bytes:
+    head, body = ply.split(b"end_header\n", 1)
+    vertices = np.frombuffer(body, np.dtype([("xyz", "<f4", 3), ("rest", "u1", 8)]), count=10).copy()
+    vertices["xyz"] *= 1000
+    return head + b"end_header\n" + vertices.tobytes() + body[vertices.nbytes :]
+
+
+def test_only_the_cache_is_written_to(config):
+    before = files_below(config.data_folder)
+    for folder in [config.data_folder, *config.data_folder.rglob("*")]:
+        folder.chmod(0o555)
+    load_split(config, "train", 1)
+    assert files_below(config.data_folder) == before
+    assert [path.suffix for path in cached(config)] == [".safetensors"]
+
+
+def test_a_cache_that_cannot_be_written_is_refused_by_name(config, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(OtocError, match="cache.*cannot be written.*cache_root"):
+        cache.open_scene(config, NAME)
+
+
+def test_an_interrupted_call_goes_on_where_it_was(config, monkeypatch):
+    convert, made = cache._convert, []
+
+    def interrupted(config: Config, name: str) -> None:
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(convert(config, name))
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cache, "_convert", interrupted)
+        cache.prepare(config, workers=1)
+    finished = cached(config)
+    assert len(finished) == 3
+    assert cache.prepare(config) == 4
+    assert finished.items() <= cached(config).items()
+
+
+def test_unknown_names_are_refused(config):
+    with pytest.raises(OtocError, match="split: 'valid'"):
+        load_split(config, "valid")
+    with pytest.raises(OtocError, match="scans/scene0009_00"):
+        cache.open_scene(config, "scene0009_00")
+    with pytest.raises(OtocError, match="data root .*nowhere"):
+        load_split(config_with(data_root="nowhere", cache_root=config.cache_root), "train")
