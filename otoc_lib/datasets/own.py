@@ -1,0 +1,399 @@
+"""Scans of your own: a folder of scan files, a class list, and a clicks.csv; and the labelled scans that come out.
+
+Every scan file directly in the folder is a scene without labels, named as the file without its suffix. All of them
+are in every split: nothing is held out of scans that have no labels to judge by.
+"""
+
+import csv
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from scipy.spatial import cKDTree
+
+from otoc_lib.annotation import clicks as click_files
+from otoc_lib.config import Config
+from otoc_lib.datasets import rooms
+from otoc_lib.datasets.point_files import FORMATS, read_scan
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE, SCANNET20, LabelSet
+from otoc_lib.scene import Scene, densify
+from otoc_lib.store import write_aside
+from otoc_lib.supervoxels import Partition, make_supervoxels
+
+CLICKS_FILE = "clicks.csv"
+FARTHEST_CLICK = 0.1  # metres between a clicked position and the nearest point of its scan
+
+# A mesh in so many pieces that super-voxels hold fewer points than this on average is cut as points instead.
+SMALLEST_SUPERVOXELS = 10
+
+# Colours that people with any colour vision tell apart; black is left out (Okabe and Ito, 2008).
+FIRST_COLORS = np.array(
+    [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
+)
+UNLABELLED = SCANNET20.paint(np.array([IGNORE]))[0]
+# Linear RGB as seen with red or green cones missing (Machado et al., 2009, severity 1).
+COLOR_VISIONS = np.array(
+    [
+        np.eye(3),
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    ]
+)
+# Linear RGB -> cone responses -> Oklab, in which equal distances look alike (Ottosson, 2020).
+TO_CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+TO_OKLAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+# The example's own classes, and which of them an object of the simulated room belongs to.
+EXAMPLE_CLASSES = {
+    "wall": ("wall",),
+    "floor": ("floor",),
+    "opening": ("door", "window"),
+    "seat": ("chair", "sofa", "toilet"),
+    "bed": ("bed",),
+    "table": ("table", "desk", "counter"),
+    "storage": ("cabinet", "bookshelf", "refrigerator"),
+    "other": ("picture", "curtain", "shower curtain", "sink", "bathtub", "otherfurniture"),
+}
+
+
+# --- scenes
+
+
+def list_scenes(root: Path, split: str) -> list[str]:
+    """Names of the scans in ``root``, sorted; the same for every split.
+
+    Raises:
+        OtocError: no scan there, or two files of one name but for the suffix.
+    """
+    return sorted(_scan_files(root))
+
+
+def scene_files(root: Path, name: str) -> list[Path]:
+    """The one file a scan is read from."""
+    files = _scan_files(root)
+    if name not in files:
+        raise OtocError(f"{root}: holds no scan {name!r}; its scans are {', '.join(sorted(files))}")
+    return [files[name]]
+
+
+def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition) -> Scene:
+    """Read one scan as a scene without labels, centred on the mean of its points. Point order is the file's.
+
+    Args:
+        root: folder of the scans.
+        name: the file's name without its suffix.
+        label_set: see ``label_set``.
+        partition: how points without a mesh are cut into super-voxels.
+    """
+    (path,) = scene_files(root, name)
+    scan = read_scan(path)
+    origin = scan.points.mean(axis=0)
+    centred = scan.points - origin
+    return Scene(
+        name=name,
+        coords=centred.astype(np.float32),
+        colors=scan.colors,
+        supervoxels=_supervoxels(path, centred, scan.colors, scan.faces, partition),
+        labels=None,
+        instances=None,
+        origin=origin,
+        label_set=label_set,
+    )
+
+
+def label_set(names: Sequence[str]) -> LabelSet:
+    """The classes of own scans, in the order of their indices, with colours that differ for any colour vision."""
+    names = [name.strip() for name in names]
+    if len(names) < 2 or not all(names):
+        raise OtocError(f"own_classes: {names} must list at least two classes, each with a name")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise OtocError(f"own_classes: lists {', '.join(twice)} twice; every class needs a name of its own")
+    colors = tuple(tuple(color) for color in distinct_colors(len(names)).tolist())
+    return LabelSet("own", tuple(names), tuple(range(len(names))), colors)
+
+
+def distinct_colors(count: int) -> np.ndarray:
+    """Colours uint8 [count, 3]: seven well-known ones, then ever the one farthest from all so far.
+
+    Farthest in Oklab, for the colour vision that tells the two apart the least; white and the grey of unlabelled
+    points count as taken.
+    """
+    levels = np.arange(0, 256, 17)
+    lattice = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    candidates = np.concatenate([FIRST_COLORS, lattice, [(255, 255, 255), UNLABELLED]])  # [K, 3]
+    perceived = _perceive(candidates)  # [V, K, 3]
+
+    def distances(index: int) -> np.ndarray:
+        return np.linalg.norm(perceived - perceived[:, [index]], axis=-1).min(axis=0)  # [K]
+
+    nearest = np.minimum(distances(-1), distances(-2))  # from each candidate to the colours taken
+    chosen: list[int] = []
+    for place in range(count):
+        chosen.append(place if place < len(FIRST_COLORS) else int(nearest.argmax()))
+        nearest = np.minimum(nearest, distances(chosen[-1]))
+    return candidates[chosen].astype(np.uint8)
+
+
+def _perceive(colors: np.ndarray) -> np.ndarray:
+    """Oklab coordinates, float64 [V, K, 3], of sRGB colours [K, 3] for each of the V colour visions."""
+    shares = np.asarray(colors) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ COLOR_VISIONS.transpose(0, 2, 1), 0, 1)
+    return np.cbrt(seen @ TO_CONES.T) @ TO_OKLAB.T
+
+
+def _scan_files(root: Path) -> dict[str, Path]:
+    """Name -> file of every scan in the folder."""
+    root = Path(root)
+    if not root.is_dir():
+        raise OtocError(f"data root {root}: no such folder; set it to the folder that holds your scans")
+    files: dict[str, Path] = {}
+    for path in sorted(root.iterdir()):
+        supported = path.suffix.lower() in FORMATS and not path.name.startswith(".")
+        if not supported or not path.is_file() or _holds_clicks(path):
+            continue
+        if path.stem in files:
+            raise OtocError(f"{path}: {files[path.stem].name} has the same name; rename one of the two scans")
+        files[path.stem] = path
+    if not files:
+        raise OtocError(f"data root {root}: holds no scan; put files there that end in {', '.join(FORMATS)}")
+    return files
+
+
+def _holds_clicks(path: Path) -> bool:
+    """Whether a file is a table of clicks and not of points: its first line names a column "class"."""
+    if path.suffix.lower() != ".csv":
+        return False
+    with open(path, "rb") as file:
+        first = file.readline(1000)
+    return b"class" in first.strip().split(b",")
+
+
+def _supervoxels(
+    path: Path, points: np.ndarray, colors: np.ndarray, faces: np.ndarray | None, partition: Partition
+) -> np.ndarray:
+    """``make_supervoxels`` of a mesh whose triangles may share positions but not vertices, as along texture seams."""
+    if faces is not None:
+        order = np.lexsort(points.T)
+        differs = (np.diff(points[order], axis=0) != 0).any(axis=1)
+        first = order[np.flatnonzero(np.concatenate([[True], differs]))]  # [P] a vertex of each position
+        position = np.empty(len(points), dtype=np.int64)
+        position[order] = np.concatenate([[0], np.cumsum(differs)])
+        supervoxels = make_supervoxels(points[first], colors[first], position[faces], partition)[position]
+        if len(points) >= SMALLEST_SUPERVOXELS * (supervoxels.max() + 1):
+            return supervoxels
+        warnings.warn(
+            f"{path}: its mesh is in too many pieces for super-voxels; they are cut from points", stacklevel=3
+        )
+    return make_supervoxels(points, colors, None, partition)
+
+
+# --- clicks
+
+
+def snap_clicks(root: Path, source: Path, destination: Path) -> int:
+    """Give clicks that are mere positions the vertex they mean: the nearest one of their scan.
+
+    Args:
+        root: folder of the scans.
+        source: a CSV with the columns scene, x, y, z (in the scan's coordinates) and class; others are left out.
+        destination: the clicks.csv to write, for ``source: file``.
+
+    Returns:
+        The number of clicks written.
+
+    Raises:
+        OtocError: naming file and line, for a column or number that is missing, a scan that is not there, a position
+            farther than 10 cm from its scan, or two clicks on one vertex.
+    """
+    rows = _read_positions(source)
+    names = [name for name, _, _ in rows.values()]
+    files = _scan_files(root)
+    written = {}  # line -> row of the file
+    for name in dict.fromkeys(names):
+        if name not in files:
+            line = next(line for line, row in rows.items() if row[0] == name)
+            raise OtocError(f"{source}, line {line}: {root} has no scan {name!r}; it has {', '.join(sorted(files))}")
+        points = read_scan(files[name]).points
+        lines = [line for line, row in rows.items() if row[0] == name]
+        distances, nearest = cKDTree(points).query([rows[line][1] for line in lines])
+        for k, line in enumerate(lines):
+            if distances[k] > FARTHEST_CLICK:
+                raise OtocError(f"{source}, line {line}: lies {distances[k]:.2f} m from the nearest point of {name}")
+            if nearest[k] in nearest[:k]:
+                raise OtocError(f"{source}, line {line}: its nearest point is clicked before; keep one of the lines")
+            position = (f"{value:.6f}" for value in points[nearest[k]])
+            written[line] = (name, nearest[k], *position, rows[line][2], -1)
+    with write_aside(destination) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(click_files.COLUMNS)
+        writer.writerows(written[line] for line in rows)
+    return len(rows)
+
+
+def _read_positions(path: Path) -> dict[int, tuple[str, tuple[float, ...], str]]:
+    """Line number -> scene, position and class of every click."""
+    rows = {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in ("scene", "x", "y", "z", "class") if name not in (reader.fieldnames or ())]
+            if missing:
+                raise OtocError(f"{path}, line 1: no column {', '.join(missing)}; it needs scene, x, y, z and class")
+            for row in reader:
+                try:
+                    position = tuple(float(row[axis]) for axis in "xyz")
+                    if not np.isfinite(position).all() or not row["class"]:
+                        raise ValueError
+                except (TypeError, ValueError):
+                    raise OtocError(f"{path}, line {reader.line_num}: needs a class and numbers x, y, z") from None
+                rows[reader.line_num] = (row["scene"], position, row["class"])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OtocError(f"{path}: cannot be read as a table of clicks ({error})") from error
+    return rows
+
+
+# --- labelled scans
+
+
+def export_labels(
+    scan_path: Path, labels: np.ndarray, confidence: np.ndarray | None, label_set: LabelSet, out_path: Path
+) -> None:
+    """Write a scan as a binary PLY with a label and its colour at every vertex, in the order of the input.
+
+    Its vertices have x, y, z (as precise as in the input), red, green, blue (of the class), label, confidence if
+    given, and scan_red, scan_green, scan_blue (of the input); triangles are kept. Comments in the header name the
+    classes.
+
+    Args:
+        scan_path: the scan that was labelled.
+        labels: int [N], class index, or IGNORE.
+        confidence: float [N], 0..1, or None.
+        label_set: the classes.
+        out_path: file to write, .ply.
+    """
+    scan = read_scan(scan_path)
+    if labels.shape != (len(scan.points),) or (confidence is not None and confidence.shape != labels.shape):
+        raise OtocError(
+            f"{scan_path}: has {len(scan.points)} points, but there are labels for {len(labels)}; run again"
+        )
+    if labels.max() >= len(label_set):
+        raise OtocError(f"{scan_path}: label {labels.max()} is not one of the {len(label_set)} classes; run again")
+    columns = {name: channel for name, channel in zip(("red", "green", "blue"), label_set.paint(labels).T, strict=True)}
+    columns["label"] = labels.astype(np.int32)
+    if confidence is not None:
+        columns["confidence"] = confidence.astype(np.float32)
+    for name, channel in zip(("scan_red", "scan_green", "scan_blue"), scan.colors.T, strict=True):
+        columns[name] = channel
+    comments = [f"label {index} is {name}" for index, name in enumerate(label_set.names)]
+    _write_ply(out_path, scan.points, columns, scan.faces, comments)
+
+
+def export_run(config: Config, scenes: list[Scene], evaluation: Path) -> list[Path]:
+    """Write the labelled scans of a run to ``<reports_root>/<profile>/labelled/<scan>.ply``; returns their paths.
+
+    Args:
+        config: of the run; its dataset is "own".
+        scenes: the scans to write.
+        evaluation: folder of the evaluation stage that predicted them. Labels after propagation are taken where there
+            are any, else those of the U-Net alone.
+    """
+    paths = []
+    for scene in scenes:
+        predicted = evaluation / f"{scene.name}.safetensors"
+        try:
+            arrays = load_file(predicted)
+        except (OSError, SafetensorError) as error:
+            raise OtocError(
+                f"{predicted}: no prediction of {scene.name} ({error}); set eval_splits: [train]"
+            ) from error
+        labels = arrays["full"] if "full" in arrays else arrays["point"]
+        (scan_path,) = scene_files(config.data_folder, scene.name)
+        paths.append(config.report_folder / "labelled" / f"{scene.name}.ply")
+        export_labels(scan_path, labels, arrays["confidence"], scene.label_set, paths[-1])
+    return paths
+
+
+def _write_ply(
+    path: Path,
+    points: np.ndarray,
+    columns: dict[str, np.ndarray],
+    faces: np.ndarray | None,
+    comments: Sequence[str] = (),
+) -> None:
+    """Binary PLY of points [N, 3], further columns [N] by name, and triangles."""
+    types = {"u1": "uchar", "i4": "int", "f4": "float", "f8": "double"}
+    exact = (points.astype(np.float32) == points).all()
+    values = {axis: points[:, i].astype("<f4" if exact else "<f8") for i, axis in enumerate("xyz")} | columns
+    vertices = np.empty(len(points), [(name, column.dtype.newbyteorder("<")) for name, column in values.items()])
+    header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]
+    header.append(f"element vertex {len(points)}")
+    for name, column in values.items():
+        vertices[name] = column
+        header.append(f"property {types[column.dtype.str[1:]]} {name}")
+    body = vertices.tobytes()
+    if faces is not None:
+        header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
+        triangles = np.empty(len(faces), [("count", "u1"), ("corners", "<i4", (3,))])
+        triangles["count"], triangles["corners"] = 3, faces
+        body += triangles.tobytes()
+    with write_aside(path) as aside:
+        aside.write_bytes("\n".join([*header, "end_header", ""]).encode() + body)
+
+
+# --- the example
+
+
+def example(destination: Path) -> None:
+    """Write a simulated room as if it were a scan of yours: ``room.ply`` without labels, and its ``clicks.csv``.
+
+    The clicks are one point on every object, of the classes EXAMPLE_CLASSES. Refuses a folder that has one of the files.
+    """
+    destination = Path(destination)
+    for name in ("room.ply", CLICKS_FILE):
+        if (destination / name).exists():
+            raise OtocError(f"{destination / name}: is there already; give another folder for the example")
+    room, scene = example_room()
+    columns = {name: channel for name, channel in zip(("red", "green", "blue"), room.colors.T, strict=True)}
+    _write_ply(destination / "room.ply", room.vertices.astype(np.float64), columns, room.faces)
+    clicks = {"room": click_files.simulate_clicks(scene, per_object=1, seed=0)}
+    click_files.write_clicks(destination / CLICKS_FILE, clicks, [scene])
+
+
+def example_room() -> tuple[rooms.Room, Scene]:
+    """The room of the example, the first training room, and its true labels as a scene of EXAMPLE_CLASSES."""
+    index = rooms.read_index()["rooms"]
+    name = next(name for name, room in index.items() if room["split"] == "train")
+    room = rooms.read(rooms.SOURCE / f"{name}.room.xz")
+    own_class = np.full(len(SCANNET20), IGNORE, dtype=np.int16)
+    for label, names in enumerate(EXAMPLE_CLASSES.values()):
+        own_class[[SCANNET20.index(name) for name in names]] = label
+    scannet = SCANNET20.from_file_ids(room.nyu40())
+    labels = np.where(scannet >= 0, own_class[np.maximum(scannet, 0)], np.int16(IGNORE)).astype(np.int16)
+    owner = np.full(len(labels), -1)
+    for number, (_, segments) in enumerate(room.objects):
+        owner[np.isin(room.segments, segments)] = number
+    owner[labels < 0] = -1
+    instances = np.full(len(labels), -1, dtype=np.int32)
+    instances[owner >= 0] = densify(owner[owner >= 0])
+    origin = room.vertices.mean(axis=0, dtype=np.float64)
+    coords = (room.vertices - origin).astype(np.float32)
+    classes = label_set(list(EXAMPLE_CLASSES))
+    return room, Scene("room", coords, room.colors, densify(room.segments), labels, instances, origin, classes)
