@@ -7,6 +7,7 @@ point numbers accurately"]; the few numbers outside that range go through Python
 """
 
 import re
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import numba
@@ -320,15 +321,21 @@ def _format(millimetres, colors, text):
 
 def _first_row(data: np.ndarray, header: bool) -> tuple[int, int]:
     """First byte and line number of the numbers, behind the header if there is one."""
+    start = _byte_order_mark(data)
     if header and _header(data) is not None:
-        line, line_start, _ = _walk(data, 0, 1, KIND, 1)
+        line, line_start, _ = _walk(data, start, 1, KIND, 1)
         return line_start, line
-    return 0, 1
+    return start, 1
+
+
+def _byte_order_mark(data: np.ndarray) -> int:
+    """Length of the mark that Windows programs put before UTF-8 text."""
+    return len(BOM_UTF8) if data[: len(BOM_UTF8)].tobytes() == BOM_UTF8 else 0
 
 
 def _header(data: np.ndarray) -> list[str] | None:
-    _, line_start, rows = _walk(data, 0, 1, KIND, 0)
-    fields = _fields(_line(data, line_start).removeprefix("\ufeff").lstrip("#/"))
+    _, line_start, _ = _walk(data, _byte_order_mark(data), 1, KIND, 0)
+    fields = _fields(_line(data, line_start).lstrip("#/"))
     return None if not fields or all(_is_number(field) for field in fields) else [f.strip("\"'") for f in fields]
 
 
