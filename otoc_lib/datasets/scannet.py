@@ -183,12 +183,16 @@ def _read_instances(path: Path, segments: np.ndarray, categories: dict[str, int]
         segments: int64 [N] raw segment ids of the vertices.
         categories: raw category name -> NYU40 id.
     """
+    aggregation = _read_json(path)
+    groups = _member(path, aggregation, "segGroups", list)
+    if str(aggregation.get("segmentsFile")).endswith("_vh_clean.segs.json"):
+        raise OtocError(f"{path}: lists the objects of the full-resolution mesh; copy <id>.aggregation.json as well")
     raw_ids, supervoxels = np.unique(segments, return_inverse=True)
     group_of = np.full(len(raw_ids), -1)  # [M]
     instance_of_group = []
     num_objects = 0
     seen = set()
-    for number, group in enumerate(_member(path, _read_json(path), "segGroups", list)):
+    for number, group in enumerate(groups):
         category = _member(path, group, "label", str)
         if category not in categories:
             raise OtocError(
@@ -198,7 +202,7 @@ def _read_instances(path: Path, segments: np.ndarray, categories: dict[str, int]
         is_object = categories[category] in SCANNET20.file_ids
         instance_of_group.append(num_objects if is_object else -1)
         members = np.unique(_whole_numbers(path, _member(path, group, "segments", list)))
-        if members.size == 0 or members.tobytes() in seen:  # scene0217_00 lists every group twice
+        if members.size == 0 or members.tobytes() in seen:  # scene0217_00 lists its 31 objects twice
             continue
         seen.add(members.tobytes())
         rows = np.searchsorted(raw_ids, members).clip(max=len(raw_ids) - 1)  # [S] super-voxels of this object
@@ -222,10 +226,15 @@ def _read_categories(path: Path) -> dict[str, int]:
     missing = {"raw_category", "nyu40class", "nyu40id"} - set(rows.fieldnames or ())
     if missing:
         raise OtocError(f"{path}: has no column {', '.join(sorted(missing))}; copy the file of the release again")
+    categories = {}
     try:
-        return {row["raw_category"]: int(row["nyu40id"]) for row in rows}
+        for row in rows:
+            if row["nyu40class"] is None:  # comes after nyu40id in the release: the number before it may be cut
+                raise ValueError("the line is cut")
+            categories[row["raw_category"]] = int(row["nyu40id"])
     except (TypeError, ValueError, csv.Error) as error:
         raise OtocError(f"{path}, line {rows.line_num}: no whole number in column nyu40id ({error})") from error
+    return categories
 
 
 def _folder(root: Path, name: str) -> Path:

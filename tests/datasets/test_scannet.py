@@ -1,4 +1,6 @@
 import json
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +63,8 @@ def write_room(root: Path) -> Path:
     (root / SEGMENTS).write_text(json.dumps({"sceneId": NAME, "segIndices": RAW_SEGMENTS}))
     write_groups(root / AGGREGATION)
     rows = [("wall", 1, "wall"), ("office chair", 5, "chair"), ("pillow", 18, "pillow"), ("couch", 6, "sofa")]
-    lines = [f"{i}\t{raw}\t{name}\t{nyu}\n" for i, (raw, nyu, name) in enumerate(rows)]
-    (root / CATEGORIES).write_text("id\traw_category\tnyu40class\tnyu40id\n" + "".join(lines))
+    lines = [f"{i}\t{raw}\t{nyu}\t{name}\n" for i, (raw, nyu, name) in enumerate(rows)]
+    (root / CATEGORIES).write_text("id\traw_category\tnyu40id\tnyu40class\n" + "".join(lines))
     (root / TRAIN).write_text(NAME + "\n")
     return root
 
@@ -96,7 +98,18 @@ def test_text_ply_and_the_other_name_of_the_aggregation_file(root):
     np.testing.assert_array_equal(scene.instances, expected.instances)
 
 
+def test_objects_of_the_full_resolution_mesh_are_refused(root):
+    other = root / f"scans/{NAME}/{NAME}_vh_clean.aggregation.json"
+    (root / AGGREGATION).rename(other)
+    change_json(other, segmentsFile=f"scannet.{NAME}_vh_clean_2.0.010000.segs.json")
+    assert load_scene(root, NAME).num_objects == 2
+    change_json(other, segmentsFile=f"scannet.{NAME}_vh_clean.segs.json")
+    with pytest.raises(OtocError, match="_vh_clean.aggregation.json: .*full-resolution"):
+        load_scene(root, NAME)
+
+
 def test_groups_listed_twice_are_one_object(root):
+    """As in scene0217_00, whose second half repeats the first under other numbers."""
     expected = load_scene(root, NAME).instances
     write_groups(root / AGGREGATION, GROUPS + GROUPS)
     np.testing.assert_array_equal(load_scene(root, NAME).instances, expected)
@@ -122,6 +135,155 @@ def test_rooms_without_labels(root):
     assert scene.labels is None and scene.instances is None
     (root / "scans").rename(root / "scans_test")
     assert load_scene(root, NAME).labels is None
+    assert [file.name for file in scene_files(root, NAME)] == [Path(MESH).name, Path(SEGMENTS).name]
+
+
+def test_the_files_of_a_scene_are_those_it_is_read_from(root):
+    files = scene_files(root, NAME)
+    assert sorted(files) == sorted(root / path for path in (MESH, SEGMENTS, LABELS, AGGREGATION, CATEGORIES))
+    for file in files:
+        content = file.read_bytes()
+        file.unlink()
+        with pytest.raises(OtocError, match=f"{file.name}: no such file"):
+            load_scene(root, NAME)
+        file.write_bytes(b"")
+        with pytest.raises(OtocError, match=file.name):
+            load_scene(root, NAME)
+        file.write_bytes(content)
+    assert load_scene(root, NAME).num_objects == 2
+
+
+def test_other_files_beside_those_of_the_scene_are_left_alone(root):
+    for name in (".DS_Store", f"{NAME}.sens", f"{NAME}_vh_clean.ply", f"{NAME}_vh_clean.aggregation.json", "notes.txt"):
+        (root / "scans" / NAME / name).write_bytes(b"\x00 not for us")
+    (root / "scans" / "scene0001_00").mkdir()
+    (scene,) = read_all(root)
+    assert scene.num_objects == 2
+
+
+def test_the_official_lists_are_used_where_the_root_has_none(tmp_path):
+    splits = {split: list_scenes(tmp_path, split) for split in ("train", "val", "test")}
+    assert {split: len(names) for split, names in splits.items()} == {"train": 1201, "val": 312, "test": 100}
+    names = [name for split in splits.values() for name in split]
+    assert len(set(names)) == 1613 and all(re.fullmatch(r"scene0[0-8]\d\d_0\d", name) for name in names)
+    assert "scene0217_00" in splits["val"] and splits["test"][0] == "scene0707_00"
+    # Scans of one room (scene<room>_<scan>) never fall into two splits.
+    rooms = [{name[:9] for name in split} for split in splits.values()]
+    assert not (rooms[0] & rooms[1] or rooms[0] & rooms[2] or rooms[1] & rooms[2])
+    with pytest.raises(OtocError, match="scannetv2_val_novel.txt: no such file"):
+        list_scenes(tmp_path, "val_novel")
+
+
+def test_lists_of_the_root_come_before_the_official_ones(tmp_path):
+    (tmp_path / "scannetv2_train.txt").write_text("scene0002_00\n")
+    assert list_scenes(tmp_path, "train") == ["scene0002_00"]
+    (tmp_path / "splits").mkdir()
+    (tmp_path / TRAIN).write_text("scene0001_00\n")
+    assert list_scenes(tmp_path, "train") == ["scene0001_00"]
+    assert len(list_scenes(tmp_path, "val")) == 312
+
+
+def test_line_ends_of_another_system_make_no_difference(root):
+    expected = load_scene(root, NAME)
+    for path in (TRAIN, CATEGORIES):
+        (root / path).write_bytes(b"\xef\xbb\xbf" + (root / path).read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    (scene,) = read_all(root)
+    assert scene.fingerprint == expected.fingerprint
+
+
+def with_colors(values, dtype) -> np.ndarray:
+    table = vertices()
+    kinds = [(n, dtype if n in ("red", "green", "blue") else table.dtype[n]) for n in table.dtype.names]
+    table = table.astype(kinds)
+    for column, name in enumerate(("red", "green", "blue")):
+        table[name] = np.asarray(values)[:, column]
+    return table
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype"),
+    [(1, "u1"), (1, "u2"), (1, "i4"), (257, "u2"), (257, "i4"), (257, "f8"), (1 / 255, "f4"), (1, "f4"), (1, "f8")],
+)
+def test_colors_of_other_types_are_converted_where_their_scale_is_clear(root, scale, dtype):
+    write_ply(root / MESH, with_colors(COLORS.astype(np.float64) * scale, dtype))
+    np.testing.assert_array_equal(load_scene(root, NAME).colors, COLORS)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "named"),
+    [
+        (np.eye(10, 3), "f4", "not clearly"),  # black and white at 0..1, or nearly black at 0..255
+        (np.eye(10, 3), "u2", "not clearly"),
+        (np.eye(10, 3) * 300, "u2", "not clearly"),
+        (np.eye(10, 3) * 1.5, "f4", "not clearly"),
+        (np.eye(10, 3) * 5000.5, "f8", "not clearly"),
+        (np.eye(10, 3) * 70000, "f4", "vertex 0 has the colour"),
+        (np.eye(10, 3) * -1, "i4", "vertex 0 has the colour"),
+        (np.eye(10, 3) * np.nan, "f4", "vertex 0 has the colour"),
+    ],
+)
+def test_colors_that_could_mean_two_things_are_refused(root, values, dtype, named):
+    write_ply(root / MESH, with_colors(values, dtype))
+    with pytest.raises(OtocError, match=f"{Path(MESH).name}: .*{named}"):
+        load_scene(root, NAME)
+
+
+def test_black_is_black_in_every_type(root):
+    for dtype in ("u2", "f4"):
+        write_ply(root / MESH, with_colors(np.zeros((10, 3)), dtype))
+        assert not load_scene(root, NAME).colors.any()
+
+
+def test_a_room_in_millimetres_is_warned_of(root):
+    write_ply(root / MESH, vertices(POINTS * 1000))
+    with pytest.warns(UserWarning, match=f"{Path(MESH).name}: the room is 3... m wide.*millimetres"):
+        load_scene(root, NAME)
+    write_ply(root / MESH, vertices(POINTS * 20))  # 80 m, a hall
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_scene(root, NAME)
+
+
+@st.composite
+def meshes(draw):
+    """A mesh of N vertices: coordinates, colours, NYU40 ids, segments, and objects as groups of segments."""
+    count = draw(st.integers(1, 30))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    size = draw(st.sampled_from([0.01, 1.0, 9.0]))
+    points = (rng.normal(size=(count, 3)) * size + rng.normal(size=3) * 20).astype(np.float32)
+    segments = rng.choice(rng.integers(0, 10**6, 6), count)
+    labels = rng.choice([0, 1, 2, 5, 18, 39, 40], count)
+    labels[0] = 1
+    group = {segment: rng.integers(-1, 4) for segment in np.unique(segments).tolist()}
+    members = [[segment for segment in group if group[segment] == number] for number in range(4)]
+    categories = draw(st.lists(st.sampled_from(["wall", "office chair", "pillow"]), min_size=4, max_size=4))
+    groups = [(category, ids) for category, ids in zip(categories, members, strict=True) if ids]
+    return points, rng.integers(0, 256, (count, 3), np.uint8), labels, segments, groups
+
+
+@given(meshes(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_any_mesh_is_read_exactly_as_it_was_written(tmp_path_factory, mesh, text):
+    points, colors, labels, segments, groups = mesh
+    root = write_room(tmp_path_factory.mktemp("room"))
+    write_ply(root / MESH, vertices(points, colors), text)
+    write_ply(root / LABELS, vertices(points, colors, labels), text)
+    (root / SEGMENTS).write_text(json.dumps({"segIndices": segments.tolist()}))
+    write_groups(root / AGGREGATION, groups)
+    scene = load_scene(root, NAME)
+    if text:  # digits in the file need not be those of the array
+        np.testing.assert_allclose(scene.coords + scene.origin, points, rtol=1e-5, atol=1e-5)
+    else:
+        np.testing.assert_array_equal(scene.origin, points.astype(np.float64).mean(axis=0))
+        np.testing.assert_array_equal(scene.coords, (points - scene.origin).astype(np.float32))
+    np.testing.assert_array_equal(scene.colors, colors)
+    np.testing.assert_array_equal(
+        scene.label_set.to_file_ids(scene.labels), np.where(labels % 40 == 18, 0, labels % 40)
+    )
+    np.testing.assert_array_equal(np.unique(segments)[scene.supervoxels], segments)
+    objects = [ids for category, ids in groups if category != "pillow"]
+    for segment, instance in zip(segments, scene.instances, strict=True):
+        assert [segment in ids for ids in objects] == [number == instance for number in range(len(objects))]
 
 
 @given(raw=st.lists(st.integers(0, 10**6) | st.integers(0, 3), min_size=10, max_size=10))
@@ -143,6 +305,13 @@ def change_json(path: Path, **changes) -> None:
 def cut(path: Path, keep: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
+
+
+def recount(path: Path, vertices: int) -> None:
+    """Let the header name another number of vertices than the file holds."""
+    data = path.read_bytes()
+    assert b"element vertex 10\n" in data
+    path.write_bytes(data.replace(b"element vertex 10\n", b"element vertex %d\n" % vertices))
 
 
 def with_nan() -> np.ndarray:
@@ -171,6 +340,17 @@ DEFECTS = {
         LABELS,
         "9 vertices.*10",
     ),
+    "labels as fractions": (
+        lambda r: write_ply(
+            r / LABELS, vertices(labels=NYU40).astype([(n, "f4") for n in vertices(labels=NYU40).dtype.names])
+        ),
+        LABELS,
+        "labels are float32",
+    ),
+    "mesh counts too few": (lambda r: recount(r / MESH, 9), MESH, "damaged|truncated"),
+    "mesh counts too many": (lambda r: recount(r / MESH, 11), MESH, "damaged|truncated"),
+    "labels count too few": (lambda r: recount(r / LABELS, 9), LABELS, "damaged|truncated"),
+    "mesh far away": (lambda r: write_ply(r / MESH, vertices(POINTS * 1e30)), MESH, "absurd coordinate, .* 0"),
     "no benchmark class": (lambda r: write_ply(r / LABELS, vertices(labels=[18, 0] * 5)), LABELS, "benchmark"),
     "segs missing": (lambda r: (r / SEGMENTS).unlink(), SEGMENTS, "no such file"),
     "segs empty": (lambda r: (r / SEGMENTS).write_bytes(b""), SEGMENTS, "JSON"),
@@ -245,13 +425,23 @@ def test_unknown_parameters_are_refused_by_name(root):
             call(root / "nowhere")
 
 
-@given(st.sampled_from([MESH, LABELS]), st.floats(0, 1, exclude_max=True))
-@settings(max_examples=60, deadline=None)
-def test_a_ply_cut_anywhere_is_refused(tmp_path_factory, path, keep):
+@given(
+    st.sampled_from([MESH, LABELS, SEGMENTS, AGGREGATION, CATEGORIES]), st.floats(0, 1, exclude_max=True), st.booleans()
+)
+@settings(max_examples=200, deadline=None)
+def test_a_file_cut_anywhere_is_refused_by_name_or_lacks_nothing(tmp_path_factory, path, keep, text):
     root = write_room(tmp_path_factory.mktemp("room"))
+    if text:
+        write_ply(root / MESH, vertices(), text)
+        write_ply(root / LABELS, vertices(labels=NYU40), text)
+    expected = load_scene(root, NAME).fingerprint
     cut(root / path, keep)
-    with pytest.raises(OtocError, match=Path(path).name):
-        load_scene(root, NAME)
+    try:
+        scene = load_scene(root, NAME)
+    except OtocError as error:
+        assert Path(path).name in str(error)
+    else:
+        assert scene.fingerprint == expected
 
 
 @given(
