@@ -10,33 +10,64 @@ import numpy as np
 
 from otoc_lib.errors import OtocError
 
+# the corners that the three edges of a triangle join, in the order in which ties are broken
+CORNERS = ((0, 1), (0, 2), (2, 1))
+
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals, float64 [N, 3], of vertices [N, 3] as the area-weighted mean of the faces' [F, 3] normals."""
-    vertices = np.asarray(vertices, np.float64)
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    face_normals = np.cross(b - a, c - a)
+    """Unit normals, float64 [N, 3], of vertices [N, 3] as the area-weighted mean of the faces' [F, 3] normals.
+
+    A vertex without a face, or with degenerate ones only, has the normal zero.
+    """
+    return _normals(np.asarray(vertices, np.float64), np.asarray(faces, np.int64))
+
+
+@numba.njit(cache=True)
+def _normals(vertices, faces):
     normals = np.zeros_like(vertices)
-    for axis in range(3):
-        for corner in range(3):
-            normals[:, axis] += np.bincount(faces[:, corner], face_normals[:, axis], minlength=len(vertices))
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    part = np.empty_like(vertices)
+    for corner in range(3):  # a sum for each corner, then their sum: rounding must not depend on who implements it
+        part[:] = 0
+        for f in range(len(faces)):
+            a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
+            u0, u1, u2 = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+            v0, v1, v2 = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+            at = faces[f, corner]
+            part[at, 0] += u1 * v2 - u2 * v1
+            part[at, 1] += u2 * v0 - u0 * v2
+            part[at, 2] += u0 * v1 - u1 * v0
+        normals += part
+    for n in range(len(normals)):
+        length = np.sqrt(normals[n, 0] ** 2 + normals[n, 1] ** 2 + normals[n, 2] ** 2)
+        normals[n] /= max(length, 1e-12)
+    return normals
 
 
 def edge_weights(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Edges int64 [3 F, 2] and their weights float64 [3 F], sorted by weight (ties in file order)."""
+    """Edges int64 [3 F, 2] and their weights float64 [3 F], sorted by weight.
+
+    Ties keep the order: first corners 0-1 of all triangles, then 0-2, then 2-1.
+    """
     vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
-    normals = vertex_normals(vertices, faces)
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [0, 2]], faces[:, [2, 1]]])
-    a, b = edges.T
-    step = vertices[b] - vertices[a]
-    step /= np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-12)
-    weights = 1 - (normals[a] * normals[b]).sum(axis=1)
-    # a vertex of one triangle has its edges in its own plane: the tolerance keeps rounding from deciding there
-    convex = (normals[b] * step).sum(axis=1) > 1e-9
-    weights = np.where(convex, weights**2, weights)
+    edges = np.concatenate([faces[:, corners] for corners in CORNERS])
+    weights = _weights(vertices, vertex_normals(vertices, faces), edges)
     order = np.argsort(weights, kind="stable")
     return edges[order], weights[order]
+
+
+@numba.njit(cache=True)
+def _weights(vertices, normals, edges):
+    weights = np.empty(len(edges))
+    for e in range(len(edges)):
+        a, b = edges[e, 0], edges[e, 1]
+        s0, s1, s2 = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        length = max(np.sqrt(s0 * s0 + s1 * s1 + s2 * s2), 1e-12)
+        m, n = normals[a], normals[b]
+        weight = 1 - (m[0] * n[0] + m[1] * n[1] + m[2] * n[2])
+        # a vertex of one triangle has its edges in its own plane: the tolerance keeps rounding from deciding there
+        convex = n[0] * (s0 / length) + n[1] * (s1 / length) + n[2] * (s2 / length) > 1e-9
+        weights[e] = weight * weight if convex else weight
+    return weights
 
 
 @numba.njit(cache=True)
@@ -76,13 +107,30 @@ def segment_mesh(vertices: np.ndarray, faces: np.ndarray, k: float = 0.01, minim
     """Super-voxel of every vertex, int32 [N]: the index of one of its vertices, so the ids are not dense.
 
     Two segments join over an edge that weighs no more than either's threshold (its largest inner edge + k / size);
-    then segments of fewer than ``minimum`` vertices join a neighbour. Isolated pieces stay small.
-    ``vertices`` float [N, 3], ``faces`` int [F, 3]. OtocError if a face names a vertex that is not there.
+    then segments of fewer than ``minimum`` vertices join a neighbour. Isolated pieces stay small, a vertex without a
+    face stays alone, and faces without area count as the edges they are.
+
+    Args:
+        vertices: float [N, 3].
+        faces: int [F, 3]; F may be 0.
+        k: threshold of a single vertex.
+        minimum: vertices.
+
+    Raises:
+        OtocError: shapes other than these, vertices that are not finite, a face that names a vertex that is not there.
     """
-    faces = np.asarray(faces)
-    if len(faces) and (faces.min() < 0 or faces.max() >= len(vertices)):
-        raise OtocError(
-            f"faces: vertex {faces.max()} in a mesh of {len(vertices)} vertices; is the mesh file truncated?"
-        )
+    vertices, faces = np.asarray(vertices), np.asarray(faces)
+    if vertices.ndim != 2 or vertices.shape[1] != 3:
+        raise OtocError(f"vertices: the shape is {vertices.shape}; it must be (N, 3)")
+    if not np.isfinite(vertices).all():
+        first = int(np.argmin(np.isfinite(vertices).all(axis=1)))
+        raise OtocError(f"vertices: vertex {first} is {vertices[first].tolist()}; repair the mesh")
+    if faces.size == 0:
+        return np.arange(len(vertices), dtype=np.int32)
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
+        raise OtocError(f"faces: {faces.dtype} {faces.shape}; they must be triangles, integers of the shape (F, 3)")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        outside = int(faces.max()) if faces.min() >= 0 else int(faces.min())
+        raise OtocError(f"faces: vertex {outside} in a mesh of {len(vertices)} vertices; is the mesh file truncated?")
     edges, weights = edge_weights(vertices, faces)
     return _segment(edges, weights, len(vertices), float(k), int(minimum)).astype(np.int32)

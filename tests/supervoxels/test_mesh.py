@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from slow_mesh import slow_segments
 
+from otoc_lib.datasets import rooms
 from otoc_lib.errors import OtocError
-from otoc_lib.supervoxels.mesh import segment_mesh, vertex_normals
+from otoc_lib.supervoxels.mesh import edge_weights, segment_mesh, vertex_normals
+
+BUNDLED = sorted(rooms.SOURCE.glob("*.room.xz"))
 
 
 def bumpy_grid(rows: int, columns: int, seed: int, rough: float) -> tuple[np.ndarray, np.ndarray]:
@@ -20,46 +25,56 @@ def bumpy_grid(rows: int, columns: int, seed: int, rough: float) -> tuple[np.nda
     return np.stack([x.ravel(), y.ravel(), z.ravel()], 1), faces
 
 
-def slow_segments(vertices: np.ndarray, faces: np.ndarray, k: float, minimum: int) -> list[frozenset[int]]:
-    """The same segmentation with sets instead of union-find, one edge at a time."""
-    normals = []
-    for v in range(len(vertices)):
-        total = np.zeros(3)
-        for a, b, c in faces:
-            if v in (a, b, c):
-                total += np.cross(vertices[b] - vertices[a], vertices[c] - vertices[a])
-        normals.append(total / np.linalg.norm(total))
-    edges = []
-    for first, second in ((0, 1), (0, 2), (2, 1)):
-        for face in faces:
-            a, b = int(face[first]), int(face[second])
-            step = (vertices[b] - vertices[a]) / np.linalg.norm(vertices[b] - vertices[a])
-            weight = 1 - float(np.dot(normals[a], normals[b]))
-            edges.append((weight**2 if np.dot(normals[b], step) > 1e-9 else weight, a, b))
-    edges.sort(key=lambda edge: edge[0])
-    segment = {v: {v} for v in range(len(vertices))}
-    threshold = {v: k for v in range(len(vertices))}  # by vertex, the same throughout a segment
-    for weight, a, b in edges:
-        if segment[a] is not segment[b] and weight <= threshold[a] and weight <= threshold[b]:
-            union = segment[a] | segment[b]
-            for v in union:
-                segment[v], threshold[v] = union, weight + k / len(union)
-    for _, a, b in edges:
-        if segment[a] is not segment[b] and min(len(segment[a]), len(segment[b])) < minimum:
-            union = segment[a] | segment[b]
-            for v in union:
-                segment[v] = union
-    return [frozenset(segment[v]) for v in range(len(vertices))]
+def smallest_members(segments: np.ndarray) -> list[int]:
+    """The smallest vertex of each vertex's segment: equal lists, equal partitions."""
+    ids, first, dense = np.unique(segments, return_index=True, return_inverse=True)
+    assert np.array_equal(segments[ids], ids)  # an id is the index of one of its vertices
+    return first[dense].tolist()
 
 
-@pytest.mark.parametrize("seed,rough,k,minimum", [(0, 0.004, 0.01, 20), (1, 0.01, 0.01, 20), (2, 0.006, 0.1, 5)])
-def test_equals_the_slow_twin(seed, rough, k, minimum):
-    vertices, faces = bumpy_grid(12, 14, seed, rough)
+def assert_equals_slow(vertices, faces, k=0.01, minimum=20) -> None:
     fast = segment_mesh(vertices, faces, k, minimum)
-    slow = slow_segments(vertices, faces, k, minimum)
-    for v, members in enumerate(slow):
-        assert set(np.flatnonzero(fast == fast[v])) == members
-    assert len(set(slow)) > 1
+    assert fast.dtype == np.int32 and fast.shape == (len(vertices),)
+    assert smallest_members(fast) == slow_segments(vertices.tolist(), faces.tolist(), k, minimum)
+
+
+@pytest.mark.parametrize("path", BUNDLED[:: max(1, len(BUNDLED) // 4)], ids=lambda path: path.name.split(".")[0])
+def test_equals_the_slow_twin_on_bundled_rooms(path):
+    room = rooms.read(path)
+    assert_equals_slow(room.vertices, room.faces)
+    assert np.array_equal(segment_mesh(room.vertices, room.faces), room.segments)  # ids too
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    rough=st.floats(0.0001, 0.02),
+    k=st.sampled_from([0.001, 0.01, 0.1, 1.0]),
+    minimum=st.integers(1, 40),
+)
+@example(seed=0, rough=0.004, k=0.01, minimum=20)
+@example(seed=2, rough=0.006, k=0.1, minimum=5)
+def test_equals_the_slow_twin_on_rough_grids(seed, rough, k, minimum):
+    assert_equals_slow(*bumpy_grid(12, 14, seed, rough), k, minimum)
+
+
+@st.composite
+def soups(draw) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles between random points: duplicates, degenerate ones, non-manifold edges, unused vertices."""
+    n = draw(st.integers(1, 25))
+    vertices = np.random.default_rng(draw(st.integers(0, 10_000))).normal(size=(n, 3))
+    faces = draw(arrays.arrays(np.int64, (draw(st.integers(0, 40)), 3), elements=st.integers(0, n - 1)))
+    return vertices, faces
+
+
+@settings(max_examples=150, deadline=None)
+@given(soups(), st.sampled_from([0.01, 0.5, 2.0]), st.integers(1, 8))
+def test_equals_the_slow_twin_on_triangle_soup(soup, k, minimum):
+    vertices, faces = soup
+    assert_equals_slow(vertices, faces, k, minimum)
+    unused = np.setdiff1d(np.arange(len(vertices)), faces)
+    segments = segment_mesh(vertices, faces, k, minimum)
+    assert all((segments == v).sum() == 1 for v in unused)  # a vertex without a face stays alone
 
 
 @settings(max_examples=20, deadline=None)
@@ -69,7 +84,6 @@ def test_segments_are_connected_and_large_enough(seed, rough):
     segments = segment_mesh(vertices, faces, 0.01, 20)
     ids, counts = np.unique(segments, return_counts=True)
     assert counts.min() >= 20
-    assert np.array_equal(segments[ids], ids)  # an id is the index of one of its vertices
     for number in ids:
         reached, frontier = set(), {int(number)}
         while frontier:
@@ -93,12 +107,67 @@ def test_floor_and_box_side_fall_apart_at_the_concave_line():
     assert segments[flat][0] != segments[upright][0]
 
 
-def test_normals_of_a_plane():
+ROOT = 1 - np.sqrt(0.5)  # between the normals of one triangle and those at the fold, which bisect the right angle
+FOLDS = {
+    "concave": ([[0, 1, 2], [1, 0, 3]], {(0, 1): 0, (1, 0): 0, (0, 2): ROOT, (2, 1): ROOT, (1, 3): ROOT, (3, 0): ROOT}),
+    "convex": (
+        [[2, 1, 0], [0, 1, 3]],
+        {(2, 1): ROOT**2, (2, 0): ROOT**2, (0, 1): 0, (0, 3): ROOT, (3, 1): ROOT**2},
+    ),
+}
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_weights_at_a_right_angle(fold):
+    # two triangles that meet in the edge 0-1; 2 lies on the floor, 3 on the wall above the edge. Convex counts only
+    # towards the fold: seen from 0, the vertices 2 and 3 lie in their own planes
+    faces, expected = FOLDS[fold]
+    vertices = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    edges, weights = edge_weights(vertices, np.array(faces))
+    assert {tuple(edge) for edge in edges.tolist()} == set(expected)
+    assert weights == pytest.approx([expected[tuple(edge)] for edge in edges.tolist()])
+    assert (np.diff(weights) >= 0).all()
+
+
+def test_normals_of_a_plane_and_of_no_face():
     vertices, faces = bumpy_grid(4, 4, 0, 0.0)
     vertices[:, 2] = 0
-    assert np.allclose(vertex_normals(vertices, faces), [0, 0, 1])
+    vertices = np.vstack([vertices, [[9, 9, 9]]])
+    assert np.allclose(vertex_normals(vertices, faces)[:-1], [0, 0, 1])
+    assert np.array_equal(vertex_normals(vertices, faces)[-1], [0, 0, 0])
 
 
-def test_a_face_beyond_the_vertices_is_refused():
-    with pytest.raises(OtocError, match="vertex 9 in a mesh of 4"):
-        segment_mesh(np.zeros((4, 3)), np.array([[0, 1, 9]]))
+def test_faces_twice_change_nothing():
+    vertices, faces = bumpy_grid(12, 12, 3, 0.005)
+    once = segment_mesh(vertices, faces)
+    assert smallest_members(segment_mesh(vertices, np.repeat(faces, 2, axis=0))) == smallest_members(once)
+
+
+@pytest.mark.parametrize("faces", [np.zeros((0, 3), np.int64), np.zeros((0,)), []], ids=["0x3", "0", "list"])
+def test_without_faces_every_vertex_is_alone(faces):
+    assert np.array_equal(segment_mesh(np.zeros((5, 3)), faces), np.arange(5))
+    assert segment_mesh(np.zeros((0, 3)), faces).shape == (0,)
+
+
+def test_faces_of_any_integer_type_and_vertices_of_any_float_type():
+    vertices, faces = bumpy_grid(8, 8, 1, 0.004)
+    vertices = np.round(vertices * 512) / 512  # exact in float32
+    expected = segment_mesh(vertices, faces)
+    assert np.array_equal(segment_mesh(vertices.astype(np.float32), faces.astype(np.uint32)), expected)
+
+
+BROKEN = {
+    "vertex 9 in a mesh of 4": (np.zeros((4, 3)), np.array([[0, 1, 9]])),
+    "vertex -1 in a mesh of 4": (np.zeros((4, 3)), np.array([[0, 1, -1]])),
+    "vertex 1 is .*nan": (np.array([[0, 0, 0], [0, np.nan, 0], [1, 1, 1]]), np.array([[0, 1, 2]])),
+    "vertex 0 is .*inf": (np.array([[np.inf, 0, 0]]), np.zeros((0, 3), int)),
+    r"vertices: the shape is \(4, 2\)": (np.zeros((4, 2)), np.array([[0, 1, 2]])),
+    r"faces: int64 \(1, 4\); they must be triangles": (np.zeros((4, 3)), np.array([[0, 1, 2, 3]])),
+    "faces: float64": (np.zeros((4, 3)), np.array([[0.0, 1, 2]])),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_broken_meshes_are_refused(message):
+    with pytest.raises(OtocError, match=message):
+        segment_mesh(*BROKEN[message])
