@@ -1,0 +1,359 @@
+"""Doctor: reads every file of a dataset before any training does, and tells what is missing, damaged or odd.
+
+The files are read by the same readers that training uses. An *error* is what would stop a training; a *warning* is
+readable but odd: a part of the release that is not there, files that belong to nothing, lines that were mended.
+"""
+
+import functools
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from otoc_lib.datasets import s3dis, scannet
+from otoc_lib.datasets.point_text import count_rows
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE, S3DIS13, SCANNET20, LabelSet
+
+# Clicks a scene in the paper: one for every object of a benchmark class in the training scenes.
+PAPER_CLICKS = {"ScanNet": 19.74, "S3DIS": 36.15}
+JUNK = {".DS_Store", "Icon\r", "Thumbs.db"}  # left by file managers, some of it in the release itself
+NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One row of the table. ``place`` is a file (with a line where one is at fault), a folder, a scene or a split."""
+
+    place: str
+    severity: str  # "error": training would fail; "warning": odd but readable
+    text: str
+
+
+@dataclass(frozen=True)
+class Total:
+    """One number of the dataset beside the number that it has in the release or in the paper."""
+
+    name: str
+    found: str
+    official: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What ``diagnose`` found under ``root``."""
+
+    root: Path
+    dataset: str  # "ScanNet" or "S3DIS"
+    problems: tuple[Problem, ...]  # errors first
+    totals: tuple[Total, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether training would run."""
+        return not any(problem.severity == "error" for problem in self.problems)
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What reading one scene gave."""
+
+    name: str
+    num_points: int  # 0 if it cannot be read
+    num_objects: int
+    points_of_class: np.ndarray | None  # int64 [C]; None without labels
+    problems: tuple[Problem, ...]
+
+    @property
+    def readable(self) -> bool:
+        return self.num_points > 0
+
+
+def diagnose(root: Path, workers: int = 2) -> Diagnosis:
+    """Read every file of a ScanNet or S3DIS tree and collect what is wrong with it.
+
+    Args:
+        root: the folder a params file would name as ``data_root``.
+        workers: processes that read; 1 reads in this one.
+
+    Raises:
+        OtocError: there is no such folder, or neither dataset is in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise OtocError(f"{root}: no such folder; give the folder that holds the dataset")
+    if workers < 1:
+        raise OtocError(f"workers is {workers}; it must be at least 1")
+    if (root / "scans").is_dir() or (root / "scans_test").is_dir():
+        return _diagnose_scannet(root, workers)
+    if any(entry.is_dir() for entry in root.glob("Area_*")):
+        return _diagnose_s3dis(root, workers)
+    below = [entry.name for entry in sorted(root.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    raise OtocError(
+        f"{root}: no dataset that this kit knows; looked for scans/ or scans_test/ (ScanNet) and Area_1/ to Area_6/ "
+        f"(S3DIS), found {'the folders ' + _some(below) if below else 'no folder at all'}"
+    )
+
+
+def print_diagnosis(diagnosis: Diagnosis) -> None:
+    """Print the totals, the problems and, last, one line that says whether training would run."""
+    print(f"{diagnosis.dataset} in {diagnosis.root}\n")
+    totals = [(total.name, total.found, total.official) for total in diagnosis.totals]
+    _print_table(("", "found", "release / paper"), totals)
+    if diagnosis.problems:
+        print()
+        rows = [(problem.severity, problem.place, problem.text) for problem in diagnosis.problems]
+        _print_table(("", "where", "what"), rows)
+    errors = sum(problem.severity == "error" for problem in diagnosis.problems)
+    counts = f"{_count(errors, 'error')}, {_count(len(diagnosis.problems) - errors, 'warning')}"
+    print(f"\n{'OK: training would run' if diagnosis.ok else 'BROKEN: training would fail'} ({counts})")
+
+
+# ---- ScanNet
+
+
+def _diagnose_scannet(root: Path, workers: int) -> Diagnosis:
+    problems, lists, own_lists = [], {}, set()
+    for split in scannet.SPLITS:
+        own = [root / "splits" / f"scannetv2_{split}.txt", root / f"scannetv2_{split}.txt"]
+        if split == "val_novel" and not any(path.is_file() for path in own):
+            continue  # only the bundled rooms have this split
+        if any(path.is_file() for path in own):
+            own_lists.add(split)
+        try:
+            lists[split] = scannet.list_scenes(root, split)
+        except OtocError as error:
+            problems.append(_problem(root, split, "error", str(error)))
+            lists[split] = []
+
+    present = {
+        entry.name: folder for folder in ("scans_test", "scans") for entry in _entries(root / folder) if entry.is_dir()
+    }
+    for folder in ("scans", "scans_test"):
+        for entry in _entries(root / folder):
+            if not entry.is_dir():
+                problems.append(_problem(root, f"{folder}/{entry.name}", "warning", "belongs to no scene"))
+    listed = {name for names in lists.values() for name in names}
+    unknown = sorted(set(present) - listed)
+    if unknown:
+        text = f"{_count(len(unknown), 'scene')} in no list of a split, not used: {_some(unknown)}"
+        problems.append(Problem("scans", "warning", text))
+
+    known = sorted(set(present) & listed)
+    checkups = _check_all(functools.partial(_check_scannet, root), known, workers)
+    problems += [problem for checkup in checkups for problem in checkup.problems]
+    by_name = {checkup.name: checkup for checkup in checkups}
+    totals = []
+    for split, names in lists.items():
+        found = [by_name[name] for name in names if name in by_name]
+        missing = [name for name in names if name not in by_name]
+        if names and missing:
+            # The official lists name the whole release, and a part of it is a choice; a list of one's own is not.
+            severity = "error" if split in own_lists and split != "test" else "warning"
+            text = f"{len(missing)} of its {len(names)} scenes are missing: {_some(missing)}"
+            problems.append(Problem(f"split {split}", severity, text))
+        unlabelled = [c.name for c in found if split != "test" and c.readable and c.points_of_class is None]
+        if unlabelled:
+            text = f"{_count(len(unlabelled), 'scene')} without labels, in scans_test/: {_some(unlabelled)}"
+            problems.append(Problem(f"split {split}", "error", text))
+        official = _official_scannet(split)
+        note = f" of {len(names)} listed" if len(names) not in (official, len(found)) else ""
+        totals.append(Total(f"{split} scenes", f"{len(found)}{note}", str(official or "-")))
+        if split in ("train", "val") and names and not any(checkup.readable for checkup in found):
+            problems.append(Problem(f"split {split}", "error", "not one complete scene"))
+    train = [by_name[name] for name in lists["train"] if name in by_name]
+    return _finish(root, "ScanNet", SCANNET20, problems, totals, checkups, train)
+
+
+def _check_scannet(root: Path, name: str) -> Checkup:
+    """Read one scene, and look for files that are none of ScanNet's."""
+    folder = next(root / part / name for part in ("scans", "scans_test") if (root / part / name).is_dir())
+    pattern = re.escape(name) + r"(\.(sens|txt|aggregation\.json)|_vh_clean.*|_2d-.*\.zip)"
+    extra = [entry.name for entry in _entries(folder) if not re.fullmatch(pattern, entry.name)]
+    problems = []
+    if extra:
+        where = folder.relative_to(root).as_posix()
+        problems.append(Problem(where, "warning", f"files that are none of this scene's: {_some(extra)}"))
+    scene, told = _read(root, name, lambda: scannet.load_scene(root, name))
+    problems += told
+    if scene is None:
+        return Checkup(name, 0, 0, None, tuple(problems))
+    counts = None if scene.labels is None else _count_classes(scene.labels, SCANNET20)
+    return Checkup(name, scene.num_points, scene.num_objects, counts, tuple(problems))
+
+
+def _official_scannet(split: str) -> int | None:
+    path = scannet.OFFICIAL_LISTS / f"scannetv2_{split}.txt"
+    return len(path.read_text(encoding="utf-8").split()) if path.is_file() else None
+
+
+# ---- S3DIS
+
+
+def _diagnose_s3dis(root: Path, workers: int) -> Diagnosis:
+    problems = []
+    for entry in _entries(root):
+        if not (entry.is_dir() and re.fullmatch(r"Area_[1-6]", entry.name)):
+            problems.append(Problem(entry.name, "warning", "is none of Area_1 to Area_6, not used"))
+    rooms = {}  # area -> names of its rooms
+    for area in s3dis.AREAS:
+        try:
+            rooms[area] = s3dis.list_scenes(root, f"area_{area}")
+        except OtocError:  # no room; told below among the missing ones
+            rooms[area] = []
+        for entry in _entries(root / f"Area_{area}"):
+            if not entry.is_dir():
+                turned = entry.name.endswith("alignmentAngle.txt")
+                text = "belongs to no room" + ("; this is the release whose rooms are not aligned" if turned else "")
+                problems.append(_problem(root, f"Area_{area}/{entry.name}", "warning", text))
+
+    names = [name for area in s3dis.AREAS for name in rooms[area]]
+    checkups = _check_all(functools.partial(_check_s3dis, root), names, workers)
+    problems += [problem for checkup in checkups for problem in checkup.problems]
+    by_name = {checkup.name: checkup for checkup in checkups}
+    totals = []
+    for area, kinds in s3dis.OFFICIAL_ROOMS.items():
+        official = [f"Area_{area}_{kind}_{i}" for kind, count in kinds.items() for i in range(1, count + 1)]
+        missing = [name for name in official if name not in by_name]
+        unknown = [name for name in rooms[area] if name not in official]
+        if missing:
+            text = f"{len(missing)} of its {len(official)} rooms are missing: {_some(missing)}"
+            problems.append(Problem(f"Area_{area}", "warning", text))
+        if unknown:
+            text = f"{_count(len(unknown), 'room')} that the release does not have, used all the same: {_some(unknown)}"
+            problems.append(Problem(f"Area_{area}", "warning", text))
+        totals.append(Total(f"Area_{area} rooms", str(len(rooms[area])), str(len(official))))
+    train = [by_name[name] for area in s3dis.AREAS if area != s3dis.HELD_OUT for name in rooms[area]]
+    held_out = [by_name[name] for name in rooms[s3dis.HELD_OUT]]
+    for split, found in (("train (every area but 5)", train), ("val (Area 5)", held_out)):
+        if not any(checkup.readable for checkup in found):
+            problems.append(Problem(f"split {split}", "error", "not one complete room"))
+    totals.append(Total("rooms", str(len(names)), str(sum(sum(k.values()) for k in s3dis.OFFICIAL_ROOMS.values()))))
+    return _finish(root, "S3DIS", S3DIS13, problems, totals, checkups, train)
+
+
+def _check_s3dis(root: Path, name: str) -> Checkup:
+    """Read one room, and compare it with the file that repeats all of its points."""
+    folder = s3dis.room_folder(root, name)
+    problems = []
+
+    def warn(path: Path, text: str) -> None:
+        problems.append(Problem(path.relative_to(root).as_posix(), "warning", text))
+
+    room, told = _read(root, name, lambda: s3dis.read_room(root, name))
+    problems += told
+    for entry in _entries(folder / "Annotations"):
+        if entry.suffix != ".txt" or not entry.is_file():
+            warn(entry, "is no annotation <class>_<i>.txt, not read")
+    whole = folder / f"{folder.name}.txt"
+    others = [entry for entry in _entries(folder) if entry not in (whole, folder / "Annotations")]
+    if not whole.is_file():
+        named = f"; {_some([entry.name for entry in others])} may be it, misnamed" if others else ""
+        warn(folder, f"has no {whole.name}{named}; it is not needed")
+    else:
+        for entry in others:
+            warn(entry, "belongs to no room")
+        if room is not None and count_rows(whole) != len(room.points):
+            warn(whole, f"{count_rows(whole)} points, but the annotations hold {len(room.points)}; these are used")
+    if room is None:
+        return Checkup(name, 0, 0, None, tuple(problems))
+    counts = _count_classes(room.labels, S3DIS13)
+    return Checkup(name, len(room.points), int(room.instances.max()) + 1, counts, tuple(problems))
+
+
+# ---- both
+
+
+def _check_all(check: Callable[[str], Checkup], names: list[str], workers: int) -> list[Checkup]:
+    """Check every scene, with a progress bar on stderr."""
+    bar = functools.partial(tqdm, total=len(names), desc="reading", unit="room")
+    if workers == 1 or len(names) < 2:
+        return list(bar(map(check, names)))
+    # Spawned, because a forked process must not use the threads that its parent had started.
+    with ProcessPoolExecutor(min(workers, len(names)), mp_context=get_context("spawn")) as pool:
+        return list(bar(pool.map(check, names)))
+
+
+def _read(root: Path, name: str, read: Callable):
+    """What ``read`` returns, or None if it refuses, and its warnings and errors as problems."""
+    result, problems = None, []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            result = read()
+        except (OtocError, OSError) as error:
+            problems.append(_problem(root, name, "error", str(error)))
+    problems += [_problem(root, name, "warning", str(warning.message)) for warning in told]
+    return result, problems
+
+
+def _problem(root: Path, place: str, severity: str, message: str) -> Problem:
+    """A problem from a message; where it begins with a file or folder under ``root``, that is the place."""
+    match = re.match(re.escape(f"{root}/") + r"(.+?(?:, line \d+)?): (.+)", message, re.DOTALL)
+    return Problem(match[1], severity, match[2]) if match else Problem(place, severity, message)
+
+
+def _count_classes(labels: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Points of every class, int64 [C]."""
+    return np.bincount(labels[labels != IGNORE], minlength=len(label_set))
+
+
+def _finish(
+    root: Path,
+    dataset: str,
+    label_set: LabelSet,
+    problems: list[Problem],
+    totals: list[Total],
+    checkups: list[Checkup],
+    train: list[Checkup],
+) -> Diagnosis:
+    """Add what concerns all scenes, and put the problems in order."""
+    readable = [checkup for checkup in checkups if checkup.readable]
+    points = sum(checkup.num_points for checkup in readable)
+    totals.append(Total("points", f"{points:,}", "-"))
+    totals.append(Total("points a scene", f"{points / max(len(readable), 1):,.0f}", "-"))
+    labelled = [checkup for checkup in train if checkup.points_of_class is not None]
+    if labelled:
+        objects = np.mean([checkup.num_objects for checkup in labelled])
+        totals.append(Total("objects a training scene", f"{objects:.2f}", f"{PAPER_CLICKS[dataset]} (clicks, paper)"))
+        counts = np.stack([checkup.points_of_class for checkup in labelled])  # [scenes, C]
+        present = int(counts.any(axis=0).sum())
+        totals.append(Total("classes in training scenes", str(present), str(len(label_set))))
+        absent = [label_set.names[c] for c in np.flatnonzero(~counts.any(axis=0))]
+        if absent:
+            text = f"no training scene holds {', '.join(absent)}: these classes cannot be learned"
+            problems.append(Problem("classes", "warning", text))
+    unique = dict.fromkeys(problems)  # a file that all scenes share is told once
+    ordered = sorted(unique, key=lambda problem: problem.severity != "error")
+    return Diagnosis(root, dataset, tuple(ordered), tuple(totals))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, without hidden files and what file managers leave."""
+    entries: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
+    return sorted(entry for entry in entries if entry.name not in JUNK and not entry.name.startswith("."))
+
+
+def _some(names: list[str]) -> str:
+    """The first names, and how many more there are; control characters are escaped."""
+    shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:NAMES_SHOWN])
+    return shown + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Columns padded to their widest cell; the last one is left as long as it is."""
+    table = [header, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header) - 1)]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[-1]]).rstrip())
