@@ -1,11 +1,16 @@
-"""One click per object: simulate, write, read, and spread over super-voxels as initial labels."""
+"""Clicks: simulate one per object, write, read, and spread over super-voxels as initial labels.
+
+ScanNet's own lists of a few annotated points a scene (points20, points50, ...) are read as clicks too.
+"""
 
 import csv
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
@@ -16,6 +21,17 @@ COLUMNS = ("scene", "point", "x", "y", "z", "class", "object")
 
 # A click further than this from the point it names was made on other geometry.
 POSITION_TOLERANCE = 0.01  # metres
+
+# What a pickled array of whole numbers needs beyond what torch loads by itself; older files use numpy's older names.
+ARRAY_GLOBALS = [
+    np.ndarray,
+    np.dtype,
+    bytes,  # with it, and of floats, an empty array is pickled
+    *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "d"),
+    *(np._core.multiarray._reconstruct, np._core.multiarray.scalar),
+    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+]
 
 # What the tables call furniture is everything else.
 STRUCTURE = ("wall", "floor", "ceiling")
@@ -131,6 +147,61 @@ def read_clicks(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
     }
 
 
+def read_points(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
+    """Read one of ScanNet's limited-annotation files, a torch dict {scene name: vertex indices}, as clicks.
+
+    A point takes the class and the object of its vertex. Points whose vertex has no benchmark class are left out, with
+    a warning that counts them; points listed twice count once.
+
+    Args:
+        path: file such as ``points20``; the indices are tensors, arrays or lists. Nothing in it is executed.
+        scenes: with labels; the file may hold others as well.
+
+    Returns:
+        Scene name -> clicks, in the order of their vertices.
+
+    Raises:
+        OtocError: naming the file, and the scene if it is one's fault.
+    """
+    listed = _load_points(path)
+    clicks, dropped, total = {}, 0, 0
+    for scene in scenes:
+        if scene.name not in listed:
+            raise OtocError(f"{path}: lists no points for {scene.name}; it is for the training scenes of ScanNet")
+        if scene.labels is None:
+            raise OtocError(f"{path}: scene {scene.name} has no labels to take the classes of its points from")
+        points = np.unique(_whole_numbers(path, scene.name, listed[scene.name]))
+        outside = points[(points < 0) | (points >= scene.num_points)]
+        if outside.size:
+            raise OtocError(
+                f"{path}: point {outside[0]} of {scene.name} is outside 0..{scene.num_points - 1}; "
+                "the file is for other meshes than these"
+            )
+        known = points[scene.labels[points] >= 0]
+        total, dropped = total + len(points), dropped + len(points) - len(known)
+        objects = np.full(len(known), -1) if scene.instances is None else scene.instances[known]
+        clicks[scene.name] = Clicks(known, scene.labels[known], objects)
+    if dropped:
+        warnings.warn(f"{path}: {dropped} of {total} points have no benchmark class and are left out", stacklevel=2)
+    return clicks
+
+
+def write_points(path: Path, scenes: list[Scene], count: int, seed: int) -> None:
+    """Write a limited-annotation file: a torch dict {scene name: int64 tensor of ``count`` vertex indices}.
+
+    The points are drawn uniformly and without replacement, whatever their class; ``seed`` and the scene's name fix
+    the draw. A scene with fewer points gives all of them.
+    """
+    if count < 1 or seed < 0:
+        raise OtocError(f"count ({count}) must be at least 1 and seed ({seed}) at least 0")
+    points = {}
+    for scene in scenes:
+        order = np.random.default_rng([seed, *scene.name.encode()]).permutation(scene.num_points)
+        points[scene.name] = torch.from_numpy(np.sort(order[:count]))
+    with write_aside(path) as aside:
+        torch.save(points, aside)
+
+
 def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
     """Initial labels, int16 [N]: every clicked super-voxel takes its class whole, IGNORE elsewhere.
 
@@ -159,7 +230,7 @@ def label_statistics(scenes: list[Scene], labels: dict[str, np.ndarray]) -> dict
     """How much of the scenes is labelled, and how well.
 
     Args:
-        scenes: with their true labels, all of one label set.
+        scenes: of one label set; those without true labels count for covered_percent alone.
         labels: scene name -> int16 [N] class index or IGNORE.
 
     Returns:
@@ -177,11 +248,14 @@ def label_statistics(scenes: list[Scene], labels: dict[str, np.ndarray]) -> dict
     total, labelled, right = np.zeros((3, len(label_set)), dtype=np.int64)  # points of each true class
     for scene in scenes:
         given = labels[scene.name]
-        if scene.labels is None or given.shape != scene.labels.shape:
-            raise OtocError(f"scene {scene.name}: needs its true labels, and as many labels as points to judge")
-        known, covered = scene.labels >= 0, given >= 0
+        if given.shape != (scene.num_points,):
+            raise OtocError(f"scene {scene.name}: {given.shape} labels for {scene.num_points} points; give one a point")
+        covered = given >= 0
         num_points += scene.num_points
         num_labelled += int(covered.sum())
+        if scene.labels is None:
+            continue
+        known = scene.labels >= 0
         for counts, chosen in ((total, known), (labelled, known & covered), (right, known & (given == scene.labels))):
             counts += np.bincount(scene.labels[chosen], minlength=len(label_set))
     furniture = np.array([name not in STRUCTURE for name in label_set.names])
@@ -210,6 +284,34 @@ def _check(scene: Scene, clicks: Clicks) -> None:
     ):
         if values.size and not 0 <= values.min() <= values.max() < count:
             raise OtocError(f"scene {scene.name}: a click has a {field} outside 0..{count - 1}; click it again")
+
+
+def _load_points(path: Path) -> dict:
+    """The dict of a limited-annotation file."""
+    if not Path(path).is_file():
+        raise OtocError(f"{path}: no such file; give a file such as points20 of ScanNet's limited annotations")
+    try:
+        with torch.serialization.safe_globals(ARRAY_GLOBALS):
+            listed = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle may raise nearly anything
+        raise OtocError(
+            f"{path}: not a limited-annotation file, damaged, or not safe to load ({type(error).__name__}); "
+            "copy the file of the release again"
+        ) from error
+    if not isinstance(listed, dict):
+        raise OtocError(f"{path}: holds no dict of scene names; give a file such as points20")
+    return listed
+
+
+def _whole_numbers(path: Path, name: str, values: torch.Tensor | np.ndarray | list) -> np.ndarray:
+    """Vertex indices, int64 [K], as the file lists them."""
+    try:
+        points = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError):  # ragged lists, and kinds of tensors that numpy does not have
+        points = np.array(None)
+    if points.ndim != 1 or (points.dtype.kind not in "iu" and points.size):
+        raise OtocError(f"{path}: the points of {name} are no list of whole numbers")
+    return points.astype(np.int64)
 
 
 def _percent(part: int, whole: int) -> float | None:

@@ -1,8 +1,11 @@
+import warnings
+import zipfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -13,8 +16,10 @@ from otoc_lib.annotation.clicks import (
     expansion_statistics,
     label_statistics,
     read_clicks,
+    read_points,
     simulate_clicks,
     write_clicks,
+    write_points,
 )
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
@@ -295,8 +300,164 @@ def test_expansion_statistics_count_the_clicks():
     assert 0 < statistics["covered_percent"] < 100
 
 
-def test_statistics_need_true_labels():
-    blind = room([0, 0])
-    for scenes, labels in (([], {}), ([blind], {blind.name: np.zeros(2, np.int16)})):
+def test_rooms_without_true_labels_count_for_coverage_alone():
+    blind = room([0, 0, 1, 1], name="blind")
+    half = np.array([WALL, WALL, IGNORE, IGNORE], np.int16)
+    statistics = label_statistics([blind], {"blind": half})
+    assert statistics.pop("covered_percent") == 50
+    assert statistics.pop("per_class_accuracy_percent") == [None] * 20
+    assert set(statistics.values()) == {None}
+    seen = room([0] * 4, labels=[CHAIR] * 4, name="seen")
+    statistics = label_statistics([blind, seen], {"blind": half, "seen": np.full(4, CHAIR, np.int16)})
+    assert (statistics["covered_percent"], statistics["accuracy_percent"]) == (75, 100)
+    clicks = {"blind": Clicks([0], [WALL], [-1])}
+    assert expansion_statistics([blind], clicks)["covered_percent"] == 50
+
+
+def test_statistics_need_a_label_for_every_point():
+    scene = room([0, 0], labels=[WALL, WALL])
+    for scenes, labels in (([], {}), ([scene], {scene.name: np.zeros(3, np.int16)})):
         with pytest.raises(OtocError):
             label_statistics(scenes, labels)
+
+
+# --- limited-annotation files
+
+
+KINDS = {
+    "tensors": torch.tensor,
+    "arrays": np.array,
+    "small arrays": lambda points: np.array(points, np.int32),
+    "lists": list,
+    "lists of numpy numbers": lambda points: [np.int64(point) for point in points],
+    "tuples": tuple,
+}
+
+
+def points_file(path: Path, points: dict) -> Path:
+    torch.save(points, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_points_take_the_class_and_the_object_of_their_vertex(tmp_path, kind, zipped):
+    scene, other = annotated_room(), annotated_room("scene0001_00")
+    content = {scene.name: KINDS[kind]([13, 0, 12, 7, 0]), other.name: KINDS[kind]([]), "unknown": KINDS[kind]([99])}
+    torch.save(content, tmp_path / "points20", _use_new_zipfile_serialization=zipped)
+    with pytest.warns(UserWarning, match="points20: 1 of 4 points have no benchmark class"):
+        clicks = read_points(tmp_path / "points20", [scene, other])
+    assert list(clicks) == [scene.name, other.name] and len(clicks[other.name]) == 0
+    assert clicks[scene.name].points.tolist() == [0, 7, 13]
+    assert clicks[scene.name].classes.tolist() == [CHAIR, FLOOR, WALL]
+    assert clicks[scene.name].objects.tolist() == [0, 0, 2]
+
+
+def test_points_of_rooms_without_objects(tmp_path):
+    scene = room([0, 0], labels=[WALL, CHAIR])
+    clicks = read_points(points_file(tmp_path / "points20", {scene.name: [1]}), [scene])
+    assert clicks[scene.name].objects.tolist() == [-1]
+
+
+def test_arrays_named_as_older_numpy_names_them(tmp_path):
+    torch.save({"scene0000_00": np.array([0])}, tmp_path / "new")
+    with zipfile.ZipFile(tmp_path / "new") as new, zipfile.ZipFile(tmp_path / "points20", "w") as old:
+        for name in new.namelist():
+            old.writestr(name, new.read(name).replace(b"numpy._core.", b"numpy.core."))
+    clicks = read_points(tmp_path / "points20", [annotated_room()])
+    assert clicks["scene0000_00"].points.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"scene0000_00": [18]}, "point 18 of scene0000_00 is outside 0..17"),
+        ({"scene0000_00": [-1]}, "point -1 of scene0000_00"),
+        ({"scene0000_00": np.array([2**64 - 1], np.uint64)}, "point -1 of scene0000_00"),
+        ({"scene0001_00": [1]}, "lists no points for scene0000_00"),
+        ({"scene0000_00": [0.5]}, "points of scene0000_00 are no list of whole numbers"),
+        ({"scene0000_00": [[0, 1]]}, "no list of whole numbers"),
+        ({"scene0000_00": [[0], [1, 2]]}, "no list of whole numbers"),
+        ({"scene0000_00": [True]}, "no list of whole numbers"),
+        ({"scene0000_00": "12"}, "no list of whole numbers"),
+        ({"scene0000_00": None}, "no list of whole numbers"),
+        ({"scene0000_00": torch.ones(2, requires_grad=True)}, "no list of whole numbers"),
+        ([1, 2], "no dict"),
+    ],
+)
+def test_points_that_do_not_fit_are_refused_by_file_and_scene(tmp_path, content, message):
+    path = points_file(tmp_path / "points20", content)
+    with pytest.raises(OtocError, match=f"points20: .*{message}"):
+        read_points(path, [annotated_room()])
+
+
+def test_points_need_labelled_scenes_and_a_file(tmp_path):
+    path = points_file(tmp_path / "points20", {"scene0000_00": [0]})
+    with pytest.raises(OtocError, match="points20: scene scene0000_00 has no labels"):
+        read_points(path, [room([0])])
+    with pytest.raises(OtocError, match="points50: no such file"):
+        read_points(tmp_path / "points50", [annotated_room()])
+
+
+class Malice:
+    """What a file from outside may hold: unpickled, it makes a file of its own."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("inside_array", [True, False])
+def test_a_malicious_file_is_refused_and_not_executed(tmp_path, zipped, inside_array):
+    malice = Malice(tmp_path / "touched")
+    content = np.array([malice], dtype=object) if inside_array else malice
+    path = tmp_path / "points20"
+    torch.save({"scene0000_00": content}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(OtocError, match="points20: .*not safe to load"):
+        read_points(path, [annotated_room()])
+    assert not (tmp_path / "touched").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "touched").exists()  # so the test would have noticed
+
+
+@given(st.floats(0, 1, exclude_max=True), st.binary(max_size=4), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_damage_anywhere_gives_clicks_or_one_clear_error(tmp_path_factory, position, junk, zipped):
+    scene, path = annotated_room(), tmp_path_factory.mktemp("points") / "points20"
+    torch.save({scene.name: torch.arange(10)}, path, _use_new_zipfile_serialization=zipped)
+    data = path.read_bytes()
+    start = int(position * len(data))
+    path.write_bytes(data[:start] + (junk + data[start + len(junk) :] if junk else b""))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read_points(path, [scene])
+    except OtocError as error:
+        assert "points20" in str(error)
+
+
+def test_written_points_are_drawn_uniformly_and_read_again(tmp_path):
+    labels = [WALL] * 40
+    scenes = [room([0] * 40, labels=labels, name=name) for name in ("a", "b")] + [room([0, 0], labels=[0, 0], name="c")]
+    counts = np.zeros(40)
+    for seed in range(300):
+        write_points(tmp_path / "points20", scenes, 20, seed)
+        content = torch.load(tmp_path / "points20", weights_only=True)
+        assert [(len(points), points.dtype) for points in content.values()] == [(20, torch.int64)] * 2 + [
+            (2, torch.int64)
+        ]
+        assert content["a"].tolist() != content["b"].tolist()
+        clicks = read_points(tmp_path / "points20", scenes)
+        assert all(clicks[name].points.tolist() == points.tolist() for name, points in content.items())
+        counts[clicks["a"].points] += 1
+    assert chisquare(counts).pvalue > 0.001
+    write_points(tmp_path / "again", scenes, 20, seed)
+    again = torch.load(tmp_path / "again", weights_only=True)
+    assert all(again[name].equal(points) for name, points in content.items())
+    for count, seed in ((0, 0), (1, -1)):
+        with pytest.raises(OtocError, match=r"count .* seed"):
+            write_points(tmp_path / "points20", scenes, count, seed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "points20"]
