@@ -119,7 +119,7 @@ def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition)
 
 def label_set(names: Sequence[str]) -> LabelSet:
     """The classes of own scans, in the order of their indices, with colours that differ for any colour vision."""
-    names = [name.strip() for name in names]
+    names = [" ".join(name.split()) for name in names]
     if len(names) < 2 or not all(names):
         raise OtocError(f"own_classes: {names} must list at least two classes, each with a name")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -137,6 +137,8 @@ def distinct_colors(count: int) -> np.ndarray:
     """
     levels = np.arange(0, 256, 17)
     lattice = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    lightness = _perceive(lattice)[0, :, 0]
+    lattice = lattice[(lightness > 0.35) & (lightness < 0.95)]  # shaded pictures hide what is darker
     candidates = np.concatenate([FIRST_COLORS, lattice, [(255, 255, 255), UNLABELLED]])  # [K, 3]
     perceived = _perceive(candidates)  # [V, K, 3]
 
@@ -321,9 +323,7 @@ def export_run(config: Config, scenes: list[Scene], evaluation: Path) -> list[Pa
         try:
             arrays = load_file(predicted)
         except (OSError, SafetensorError) as error:
-            raise OtocError(
-                f"{predicted}: no prediction of {scene.name} ({error}); set eval_splits: [train]"
-            ) from error
+            raise OtocError(f"{predicted}: cannot be read ({error}); set eval_splits: [val] and run again") from error
         labels = arrays["full"] if "full" in arrays else arrays["point"]
         (scan_path,) = scene_files(config.data_folder, scene.name)
         paths.append(config.report_folder / "labelled" / f"{scene.name}.ply")
@@ -355,7 +355,7 @@ def _write_ply(
         triangles["count"], triangles["corners"] = 3, faces
         body += triangles.tobytes()
     with write_aside(path) as aside:
-        aside.write_bytes("\n".join([*header, "end_header", ""]).encode() + body)
+        aside.write_bytes("\n".join([*header, "end_header", ""]).encode("ascii", "backslashreplace") + body)
 
 
 # --- the example
@@ -364,7 +364,7 @@ def _write_ply(
 def example(destination: Path) -> None:
     """Write a simulated room as if it were a scan of yours: ``room.ply`` without labels, and its ``clicks.csv``.
 
-    The clicks are one point on every object, of the classes EXAMPLE_CLASSES. Refuses a folder that has one of the files.
+    The clicks are one point on every object, of the classes EXAMPLE_CLASSES. Refuses a folder that has either.
     """
     destination = Path(destination)
     for name in ("room.ply", CLICKS_FILE):

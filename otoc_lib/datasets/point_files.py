@@ -65,12 +65,12 @@ def read_scan(path: Path) -> Scan:
     read = {".ply": _read_ply, ".las": _read_las, ".laz": _read_las}.get(path.suffix.lower(), _read_text)
     points, colors, faces = read(path)
     _check_points(path, points)
-    if colors is None:
-        warnings.warn(f"{path}: has no colours, which the network learns from; every point is grey", stacklevel=2)
-        colors = np.full(points.shape, GREY, dtype=np.uint8)
     if faces is not None and len(faces) and not 0 <= faces.min() <= faces.max() < len(points):
         bad = np.flatnonzero(((faces < 0) | (faces >= len(points))).any(axis=1))[0]
         raise OtocError(f"{path}: a face names vertices {faces[bad].tolist()} of {len(points)}; repair the mesh")
+    if colors is None:
+        warnings.warn(f"{path}: has no colours, which the network learns from; every point is grey", stacklevel=2)
+        colors = np.full(points.shape, GREY, dtype=np.uint8)
     has_faces = faces is not None and len(faces) > 0
     return Scan(points, colors, faces.astype(np.int32) if has_faces else None)
 
