@@ -259,8 +259,9 @@ def _check_s3dis(root: Path, name: str) -> Checkup:
     else:
         for entry in others:
             warn(entry, "belongs to no room")
-        if room is not None and count_rows(whole) != len(room.points):
-            warn(whole, f"{count_rows(whole)} points, but the annotations hold {len(room.points)}; these are used")
+        count = count_rows(whole)
+        if room is not None and count != len(room.points):
+            warn(whole, f"{count} points, but the annotations hold {len(room.points)}; these are used")
     if room is None:
         return Checkup(name, 0, 0, None, tuple(problems))
     counts = _count_classes(room.labels, S3DIS13)

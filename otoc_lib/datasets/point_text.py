@@ -17,6 +17,7 @@ from otoc_lib.errors import OtocError
 
 OK, WRONG_COLUMNS, NOT_A_NUMBER = range(3)
 EXACT_MANTISSA = np.uint64(2**53)
+ZERO, TEN = np.uint8(ord("0")), np.uint8(10)
 MOST_DIGITS = 19  # that fit into 64 bits whatever they are
 LONGEST_TOKEN = 40  # of numbers that are converted many at a time
 POWERS_OF_TEN = 10.0 ** np.arange(23)  # all exact doubles
@@ -129,7 +130,7 @@ def format_points(points: np.ndarray, colors: np.ndarray) -> bytes:
     return text[: _format(millimetres.astype(np.int64), np.ascontiguousarray(colors), text)].tobytes()
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _parse(data, start, line, kind, powers, table):
     """Fill the rows of ``table`` from byte ``start`` on, which is in line number ``line``.
 
@@ -176,32 +177,32 @@ def _parse(data, start, line, kind, powers, table):
         negative = byte == 45  # -
         if negative or byte == 43:  # +
             position += 1
+        begin = position
         mantissa = np.uint64(0)
-        digits = significant = fraction = 0
-        what = kind[data[position]]
-        while what < 10:
-            mantissa = mantissa * np.uint64(10) + np.uint64(what)
-            digits += 1
-            significant += significant > 0 or what > 0
+        digit = data[position] - ZERO  # wraps around to something large where it is no digit
+        while digit < TEN:
+            mantissa = mantissa * np.uint64(10) + np.uint64(digit)
             position += 1
-            what = kind[data[position]]
+            digit = data[position] - ZERO
+        digits = position - begin
+        fraction = 0
         if data[position] == 46:  # .
             position += 1
-            what = kind[data[position]]
-            while what < 10:
-                mantissa = mantissa * np.uint64(10) + np.uint64(what)
-                digits += 1
-                significant += significant > 0 or what > 0
-                fraction += 1
+            begin = position
+            digit = data[position] - ZERO
+            while digit < TEN:
+                mantissa = mantissa * np.uint64(10) + np.uint64(digit)
                 position += 1
-                what = kind[data[position]]
+                digit = data[position] - ZERO
+            fraction = position - begin
+            digits += fraction
         exponent = 0
         if data[position] == 101 or data[position] == 69:  # e E
             position += 1
             below = data[position] == 45
             if below or data[position] == 43:
                 position += 1
-            if kind[data[position]] > 9:
+            if kind[data[position]] > 9:  # no digit
                 return NOT_A_NUMBER, index // columns, line, line_start, position, slow[:num_slow]
             while kind[data[position]] < 10:
                 exponent = min(exponent * 10 + kind[data[position]], 9999)
@@ -213,7 +214,7 @@ def _parse(data, start, line, kind, powers, table):
             return NOT_A_NUMBER, index // columns, line, line_start, position, slow[:num_slow]
 
         exponent -= fraction
-        if significant <= MOST_DIGITS and mantissa <= EXACT_MANTISSA and -22 <= exponent <= 22:
+        if digits <= MOST_DIGITS and mantissa <= EXACT_MANTISSA and -22 <= exponent <= 22:
             value = np.float64(mantissa)
             value = value / powers[-exponent] if exponent < 0 else value * powers[exponent]
             flat[index] = -value if negative else value
