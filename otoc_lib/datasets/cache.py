@@ -174,9 +174,9 @@ def _is_fresh(config: Config, name: str) -> bool:
 
 def _sources(config: Config, name: str) -> str:
     """Sizes and modification times of the files of a scene; empty if one of them is missing."""
-    files = _reader(config).scene_files(config.data_folder, name)
     try:
+        files = _reader(config).scene_files(config.data_folder, name)
         stats = [(file.name, file.stat()) for file in files]
-    except OSError:
+    except (OSError, OtocError):  # what is missing is said when the scene is read
         return ""
     return json.dumps([[file, stat.st_size, stat.st_mtime_ns] for file, stat in stats])

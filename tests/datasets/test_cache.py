@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_scannet import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, SEGMENTS, write_room
+from plyfile import PlyData, PlyElement
+from test_scannet import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, SEGMENTS, vertices, write_room
 
 from otoc_lib.config import Config, config_from
-from otoc_lib.datasets import cache, load_split, scannet
+from otoc_lib.datasets import cache, load_split, own, s3dis, scannet
 from otoc_lib.errors import OtocError
 from otoc_lib.scene import ARRAYS, Scene
+from otoc_lib.supervoxels.geometric import Partition
 
 OTHERS = [f"scene000{i}_00" for i in range(1, 7)]
 
@@ -218,6 +220,49 @@ def test_an_interrupted_call_goes_on_where_it_was(config, monkeypatch):
     assert len(finished) == 3
     assert cache.prepare(config) == 4
     assert finished.items() <= cached(config).items()
+
+
+def other_datasets(folder: Path) -> list[tuple[Config, str, Scene]]:
+    """A room of S3DIS and a scan of one's own, with the scenes that their readers make of them."""
+    rng = np.random.default_rng(0)
+    points, colors = rng.uniform(0, 2, (400, 3)).round(3), rng.integers(0, 256, (400, 3), np.uint8)
+    halves = np.arange(400, dtype=np.int32) // 200
+    s3dis.write_room(folder / "s3dis/Area_1/office_1", points, colors, halves.astype(np.int16), halves)
+    (folder / "own").mkdir()
+    PlyData([PlyElement.describe(vertices(points, colors), "vertex")]).write(str(folder / "own" / "den.ply"))
+    partition = Partition(0.2, 0.1, 2)
+    settings = {"partition_voxel": 0.2, "partition_strength": 0.1, "partition_minimum": 2, "eval_splits": ["train"]}
+    settings |= {"cache_root": str(folder / "cache")}
+    classes = ["wall", "chair"]
+    return [
+        (
+            config_with(dataset="s3dis", data_root=str(folder / "s3dis"), **settings),
+            "Area_1_office_1",
+            s3dis.load_scene(folder / "s3dis", "Area_1_office_1", partition),
+        ),
+        (
+            config_with(dataset="own", data_root=str(folder / "own"), own_classes=classes, **settings),
+            "den",
+            own.load_scene(folder / "own", "den", own.label_set(classes), partition),
+        ),
+    ]
+
+
+def test_every_dataset_is_read_through_the_cache(tmp_path):
+    for config, name, expected in other_datasets(tmp_path):
+        (scene,) = load_split(config, "train")
+        assert scene.name == name
+        assert_same(scene, expected)
+        assert cache.prepare(config) == 0
+        os.utime(cache._reader(config).scene_files(config.data_folder, name)[0], ns=(0, 0))
+        assert cache.prepare(config) == 1
+
+
+def test_a_scene_without_any_file_does_not_keep_the_others_from_being_converted(tmp_path):
+    for config, name, _ in other_datasets(tmp_path):
+        with pytest.raises(OtocError, match="1 of 2 scenes cannot be read.*(?s:.)*Area_9_hall"):
+            cache.convert_missing(config, ["Area_9_hall", name])
+        assert cache.convert_missing(config, [name]) == 0
 
 
 def test_unknown_names_are_refused(config):
