@@ -61,6 +61,8 @@ def segment_points(points: np.ndarray, colors: np.ndarray, partition: Partition)
     points, colors = np.asarray(points), np.asarray(colors)
     if points.ndim != 2 or points.shape[1] != 3 or colors.shape != points.shape:
         raise OtocError(f"points {points.shape} and colors {colors.shape}: both must have the shape (N, 3)")
+    if colors.dtype != np.uint8:
+        raise OtocError(f"colors: {colors.dtype}; they must be uint8, 0..255")
     if not np.isfinite(points).all():
         first = int(np.argmin(np.isfinite(points).all(axis=1)))
         raise OtocError(f"points: point {first} is {points[first].tolist()}; remove points that are not finite")
@@ -109,11 +111,13 @@ def nearest(points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def surface_features(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """Linearity, planarity, scattering, verticality and |normal|, float32 [V, 7], of the neighbourhoods [V, K]."""
+    """Halved linearity, planarity and scattering, and the absolute normal, float32 [V, 6].
+
+    ``points`` float32 [V, 3], ``neighbours`` uint32 [V, K]. The normal has no sign: on a wall it is arbitrary.
+    """
     bounds = np.arange(0, neighbours.size + 1, neighbours.shape[1], dtype=np.uint32)
-    features = pgeof.compute_features(points, neighbours.ravel(), bounds)[:, :7]
-    features[:, 4:] = np.abs(features[:, 4:])  # pgeof's normals point up, so those of walls have no stable sign
-    return features
+    features = pgeof.compute_features(points, neighbours.ravel(), bounds)
+    return np.hstack([features[:, :3] / 2, np.abs(features[:, 4:7])])
 
 
 def neighbour_graph(neighbours: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,21 +129,26 @@ def neighbour_graph(neighbours: np.ndarray, distances: np.ndarray) -> tuple[np.n
 
 
 def cut_pursuit(features: np.ndarray, edges: np.ndarray, lengths: np.ndarray, strength: float) -> np.ndarray:
-    """Connected pieces int [V] of the piecewise constant approximation of features float32 [V, D] on the graph."""
+    """Connected pieces int [V] of the piecewise constant approximation of features float32 [V, D] on the graph.
+
+    Every row of ``edges`` uint32 [E, 2] counts, so neighbours that name each other are tied twice. The greedy search
+    comes near the least energy; it need not reach it.
+    """
     if len(edges) == 0:
         return np.arange(len(features))
-    weights = np.float32(strength) / (1 + lengths / lengths.mean())
+    order = np.argsort(edges[:, 0], kind="stable")  # unsorted edges give wrong pieces without a word
+    starts, ends = np.ascontiguousarray(edges[order].T)
     pieces = cut_pursuit_py.perform_cut_pursuit(
-        reg_strength=1.0,  # the library ignores it: the strength is in the weights
+        reg_strength=1.0,  # ignored by the library: the strength is in the weights
         D=features.shape[1],
         pc_vec=features,
-        edge_weights=weights,
-        Eu=np.ascontiguousarray(edges[:, 0]),
-        Ev=np.ascontiguousarray(edges[:, 1]),
+        edge_weights=np.float32(strength) / (1 + lengths[order] / lengths.mean()),
+        Eu=starts,
+        Ev=ends,
         verbose=False,
     )
-    inside = edges[pieces[edges[:, 0]] == pieces[edges[:, 1]]].astype(np.int64)
-    graph = coo_array((np.ones(len(inside), bool), inside.T), shape=(len(features), len(features)))
+    inside = pieces[starts] == pieces[ends]
+    graph = coo_array((inside[inside], (starts[inside], ends[inside])), shape=(len(features), len(features)))
     return connected_components(graph, directed=False)[1]
 
 

@@ -70,5 +70,5 @@ def _boundary_recall(
         return np.nan
     if not edge.any():
         return 0.0
-    distance = cKDTree(centred[edge]).query(centred[wanted], distance_upper_bound=tolerance * (1 + 1e-9))[0]
-    return float((distance <= tolerance).mean())
+    distance = cKDTree(centred[edge]).query(centred[wanted])[0]
+    return float((distance <= tolerance + 1e-9).mean())  # a nanometre for the rounding of the coordinates
