@@ -11,7 +11,9 @@ PROFILE = config.get("profile", "rooms")
 RUNS, REPORTS = f"runs/{PROFILE}", f"reports/{PROFILE}"
 PARAMS = sorted(glob_wildcards(f"params/{PROFILE}/{{experiment}}.yaml").experiment)
 
-if "otoc" not in PARAMS:
+# The experiment that the profile's figures show. A profile of S3DIS alone has no "otoc".
+MAIN = next((name for name in ("otoc", "s3dis_otoc") if name in PARAMS), None)
+if MAIN is None:
     sys.exit(f"error: profile={PROFILE}: params/{PROFILE}/otoc.yaml does not exist; see params/ for the profiles")
 
 
@@ -20,18 +22,37 @@ def repeats(*experiments):
     return [name for name in PARAMS if name.split("_seed")[0] in experiments]
 
 
-# A fully supervised or control run starts from the same stages, so the order within a line is free.
+# What starts from the same clicks shares its first U-Net: it is trained by the first name, which the others wait for.
+SAME_CLICKS = {
+    "otoc": ("control", "unet", "unet_gp"),
+    "points20": ("points20_control",),
+    "s3dis_otoc": ("s3dis_control",),
+    "s3dis_otoc3": ("s3dis_control3",),
+}
+FIRST = {name: first for first, names in SAME_CLICKS.items() for name in (first, *names) if first in PARAMS}
+ABLATIONS = repeats("unet", "unet_gp")
+SUPERVISED = repeats("supervised", "s3dis_supervised")
+
 JOBS = {
-    "01_annotate": ["otoc"],
-    "02_baseline": repeats("supervised", "otoc"),
-    "03_self_train": repeats("otoc", "control"),
-    "04_ablate": [name for name in PARAMS if name not in repeats("supervised", "otoc", "control")],
-    "05_tsne": ["otoc"],
+    "01_annotate": [name for name in PARAMS if name in SAME_CLICKS],
+    "02_baseline": [*SUPERVISED, *repeats(*SAME_CLICKS)],
+    "03_self_train": [name for name in PARAMS if name not in (*SUPERVISED, *ABLATIONS)],
+    "04_ablate": ABLATIONS,
+    "05_tsne": [MAIN],
 }
 DONE = [f"{RUNS}/{name}/{notebook}.done" for notebook, names in JOBS.items() for name in names]
-REPORT = f"{RUNS}/otoc/06_report.done"
+REPORT = f"{RUNS}/{MAIN}/06_report.done"
 ALL = [*DONE, REPORT]
 FILES = [f"params/{PROFILE}/{name}.yaml" for name in PARAMS]
+
+
+def done(notebook, wildcards):
+    """The stamp of a notebook for what the experiment shares its clicks and its seed with, if it shares them."""
+    base, mark, seed = wildcards.experiment.partition("_seed")
+    first = FIRST.get(base)
+    names = [name for name in (f"{first}{mark}{seed}", first) if name in JOBS[notebook]]
+    return [f"{RUNS}/{name}/{notebook}.done" for name in names[:1]]
+
 
 # The kernel's progress bars go to the terminal as they come; everything else is in the executed notebook.
 RUN = (
@@ -68,7 +89,7 @@ rule annotate:
 rule baseline:
     name: "02_baseline"
     input:
-        f"{RUNS}/otoc/01_annotate.done",
+        lambda wildcards: done("01_annotate", wildcards),
         notebook="notebooks/02_baseline.ipynb",
         params=f"params/{PROFILE}/{{experiment}}.yaml",
     output:
@@ -79,11 +100,10 @@ rule baseline:
         RUN
 
 
-# The first U-Net of all that starts from the clicks is the one of 02_baseline.
 rule self_train:
     name: "03_self_train"
     input:
-        f"{RUNS}/otoc/02_baseline.done",
+        lambda wildcards: done("02_baseline", wildcards),
         notebook="notebooks/03_self_train.ipynb",
         params=f"params/{PROFILE}/{{experiment}}.yaml",
     output:
@@ -94,11 +114,11 @@ rule self_train:
         RUN
 
 
-# After 03_self_train, so that the tables these notebooks show are complete.
+# After 03_self_train, so that the table these notebooks show is complete.
 rule ablate:
     name: "04_ablate"
     input:
-        [f"{RUNS}/{name}/03_self_train.done" for name in JOBS["03_self_train"]],
+        [f"{RUNS}/{name}/03_self_train.done" for name in repeats("otoc", "control")],
         notebook="notebooks/04_ablate.ipynb",
         params=f"params/{PROFILE}/{{experiment}}.yaml",
     output:
@@ -112,7 +132,7 @@ rule ablate:
 rule tsne:
     name: "05_tsne"
     input:
-        f"{RUNS}/otoc/03_self_train.done",
+        f"{RUNS}/{MAIN}/03_self_train.done",
         notebook="notebooks/05_tsne.ipynb",
         params=f"params/{PROFILE}/{{experiment}}.yaml",
     output:

@@ -29,6 +29,7 @@ from otoc_lib.annotation.clicks import (
     expansion_statistics,
     label_statistics,
     read_clicks,
+    read_points,
     simulate_clicks,
     write_clicks,
 )
@@ -82,10 +83,8 @@ class Iteration:
 
 def load_rooms(config: Config) -> Rooms:
     """Read the training and evaluation rooms that ``config`` asks for."""
-    train = load_split(config.dataset, config.data_folder, "train", config.train_rooms)
-    evaluation = {
-        split: load_split(config.dataset, config.data_folder, split, config.eval_rooms) for split in config.eval_splits
-    }
+    train = load_split(config, "train", config.train_rooms)
+    evaluation = {split: load_split(config, split, config.eval_rooms) for split in config.eval_splits}
     return Rooms(train, evaluation)
 
 
@@ -125,12 +124,12 @@ def train_baseline(config: Config, rooms: Rooms) -> tuple[Stage, Stage]:
 def annotate(config: Config, rooms: Rooms) -> Stage:
     """Stage ``clicks``: draw or read the clicks of the training rooms and describe the labels they expand to."""
     inputs = {"train": fingerprint(rooms.train)}
-    if config.source == "file":
+    if config.clicks_file:
         inputs["clicks_file"] = hashlib.sha256(_clicks_file(config).read_bytes()).hexdigest()[:16]
 
     def work(folder: Path) -> None:
         if config.source == "all":
-            labels = {scene.name: scene.labels for scene in rooms.train}
+            labels = _true_labels(rooms.train)
             statistics = {"scenes": len(rooms.train), **label_statistics(rooms.train, labels)}
         else:
             clicks = _clicks(config, rooms.train)
@@ -144,7 +143,7 @@ def annotate(config: Config, rooms: Rooms) -> Stage:
 def initial_labels(config: Config, rooms: Rooms, annotation: Stage) -> Labels:
     """The labels of the first iteration: the super-voxel of each click takes its class (or every label, if asked)."""
     if config.source == "all":
-        return {scene.name: scene.labels for scene in rooms.train}
+        return _true_labels(rooms.train)
     clicks = read_clicks(annotation.path / "clicks.csv", rooms.train)
     return {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in rooms.train}
 
@@ -152,14 +151,23 @@ def initial_labels(config: Config, rooms: Rooms, annotation: Stage) -> Labels:
 def _clicks(config: Config, scenes: list[Scene]) -> dict[str, Clicks]:
     if config.source == "file":
         return read_clicks(_clicks_file(config), scenes)
+    if config.source == "points20":
+        return read_points(_clicks_file(config), scenes)
     return {scene.name: simulate_clicks(scene, config.clicks_per_object, config.seed) for scene in scenes}
 
 
 def _clicks_file(config: Config) -> Path:
     path = project_root() / config.clicks_file
     if not path.is_file():
-        raise OtocError(f"{path}: no such file; set clicks_file to a clicks.csv, relative to the project's root")
+        raise OtocError(f"{path}: no such file; set clicks_file to the file with the clicks, from the project's root")
     return path
+
+
+def _true_labels(scenes: list[Scene]) -> Labels:
+    unlabelled = [scene.name for scene in scenes if scene.labels is None]
+    if unlabelled:
+        raise OtocError(f"source: all: {', '.join(unlabelled)} have no labels to train on; give clicks instead")
+    return {scene.name: scene.labels for scene in scenes}
 
 
 def read_labels(folder: Path, scenes: list[Scene]) -> Labels:
@@ -309,14 +317,16 @@ def _evaluate_stage(
     def work(folder: Path) -> None:
         networks = load_networks(config, rooms.train[0], unet, relation)
         classes = list(rooms.train[0].label_set.names)
-        splits = {}
+        splits, predicted = {}, []
         for split, scenes in rooms.evaluation.items():
             predictions = {}
             for scene in _progress(scenes, f"evaluate {split}, iteration {number}"):
                 predictions[scene.name], confidence = _predict_labels(config, scene, predict(config, scene, *networks))
                 _save_arrays(folder / f"{scene.name}.safetensors", confidence=confidence, **predictions[scene.name])
             splits[split] = metrics(scenes, predictions)
-        write_json(folder / "metrics.json", {"classes": classes, "views": config.views, "splits": splits})
+            predicted = list(predictions[scenes[-1].name])
+        summary = {"classes": classes, "views": config.views, "predicted": predicted, "splits": splits}
+        write_json(folder / "metrics.json", summary)
 
     inputs = {split: fingerprint(scenes) for split, scenes in rooms.evaluation.items()} | _network_keys(unet, relation)
     parameters = (*_INFERENCE, *_propagation_parameters(config))
@@ -340,9 +350,13 @@ def _predict_labels(config: Config, scene: Scene, prediction: Prediction) -> tup
 
 
 def metrics(scenes: list[Scene], predictions: dict[str, dict[str, np.ndarray]]) -> dict:
-    """mIoU, per class IoU and confusion of each mode over all rooms, and the mIoU of each room, ready for JSON."""
+    """mIoU, per class IoU and confusion of each mode over all rooms, and the mIoU of each room, ready for JSON.
+
+    Rooms without labels cannot be judged: where there is one, ``modes`` is empty.
+    """
     modes, per_room = {}, {scene.name: {} for scene in scenes}
-    for mode in predictions[scenes[0].name]:
+    judged = all(scene.labels is not None for scene in scenes)
+    for mode in predictions[scenes[0].name] if judged else ():
         total, room_mious = evaluate_rooms(scenes, {name: modes_of[mode] for name, modes_of in predictions.items()})
         values = [None if np.isnan(value) else float(value) for value in iou(total)]
         modes[mode] = {"miou": float(mean_iou(total)), "iou": values, "confusion": total.tolist()}

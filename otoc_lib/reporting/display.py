@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.config import project_root
 from otoc_lib.labels import LabelSet
+from otoc_lib.reporting import paper
 from otoc_lib.reporting.figures import percent, to_png
 from otoc_lib.reporting.runs import read_json
 from otoc_lib.reporting.tables import Table, to_markdown
@@ -38,12 +39,12 @@ def room_table(scenes_by_split: dict[str, list[Scene]]) -> Markdown:
 
 
 def click_table(scenes: list[Scene], clicks: dict[str, Clicks]) -> Markdown:
-    """Clicks a room, their share of the points, and beside them the paper's numbers on ScanNet-v2."""
+    """Clicks a room, their share of the points, and beside them the paper's numbers on that dataset."""
     total, points = sum(len(clicks[scene.name]) for scene in scenes), sum(scene.num_points for scene in scenes)
     ours = [f"{total / len(scenes):.2f}", f"{100 * total / points:.3f} %"]
-    return _markdown(
-        ("", "clicks a room", "share of the points"), [["here", *ours], ["paper", "19.74", "under 0.02 %"]]
-    )
+    published = paper.CLICKS.get(scenes[0].label_set.name)
+    beside = [["paper", f"{published:.2f}", "under 0.02 %"]] if published else []
+    return _markdown(("", "clicks a room", "share of the points"), [["here", *ours], *beside])
 
 
 def label_table(stages: dict[str, Stage]) -> Markdown:
@@ -53,7 +54,7 @@ def label_table(stages: dict[str, Stage]) -> Markdown:
     rows = []
     for name, stage in stages.items():
         statistics = read_json(stage.path / "statistics.json")
-        rows.append([name, *(percent(statistics[key]) for key in keys)])
+        rows.append([name, *(percent(statistics.get(key)) for key in keys)])
     return _markdown(columns, rows)
 
 
@@ -72,6 +73,8 @@ def miou_table(evaluations: dict[str, Stage]) -> Markdown:
 def class_table(evaluation: Stage, mode: str, split: str = "val") -> Markdown:
     """IoU of every class that the rooms of a split hold, the best first."""
     metrics = read_json(evaluation.path / "metrics.json")
+    if mode not in metrics["splits"][split]["modes"]:
+        return Markdown(f"The rooms of {split!r} have no labels to compare with.")
     values = zip(metrics["splits"][split]["modes"][mode]["iou"], metrics["classes"], strict=True)
     present = sorted(((value, name) for value, name in values if value is not None), reverse=True)
     return _markdown(("class", "IoU (%)"), [[name, f"{100 * value:.1f}"] for value, name in present])

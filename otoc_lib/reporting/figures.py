@@ -96,8 +96,7 @@ def read_prediction(runs: Path, profile: str, experiment: str, stage_name: str, 
 
 def last_mode(evaluation: Path) -> str:
     """The mode of inference that stands for an evaluation stage: propagation where it has one, else the U-Net alone."""
-    splits = read_json(evaluation / "metrics.json")["splits"].values()
-    return "full" if any("full" in split["modes"] for split in splits) else "point"
+    return "full" if "full" in read_json(evaluation / "metrics.json")["predicted"] else "point"
 
 
 def read_pseudo_labels(runs: Path, profile: str, experiment: str, iteration: int, scene: Scene) -> np.ndarray | None:
@@ -265,20 +264,23 @@ def figure2(
     initial = expand_clicks(train_room, clicks)
     pseudo = read_pseudo_labels(runs, profile, experiment, iterations, train_room)
     prediction = read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room)["full"]
-    wrong = 100 * np.mean(prediction[room.labels != IGNORE] != room.labels[room.labels != IGNORE])
+    known = room.labels is not None
+    wrong = 100 * np.mean((prediction != room.labels)[room.labels != IGNORE]) if known else 0.0
     upper = [
         Panel(seen, grey, "clicks, one per object", f"{train_room.name}: {len(clicks)} clicks", clicks),
         Panel(seen, paint(initial), "initial labels", _covered(train_room, initial)),
         Panel(seen, paint(pseudo), f"pseudo labels after iteration {iterations}", _covered(train_room, pseudo))
         if pseudo is not None
         else None,
-        Panel(seen, paint(train_room.labels), "ground truth", f"{train_room.num_points:,} points"),
+        _truth(seen, train_room, f"{train_room.num_points:,} points"),
     ]
     lower = [
         Panel(unseen, room.colors, "room, never clicked", room.name),
         Panel(unseen, paint(prediction), "prediction"),
-        Panel(unseen, error_colors(room.labels, prediction), "errors in red", f"{wrong:.1f} % of the points"),
-        Panel(unseen, paint(room.labels), "ground truth", f"{room.num_points:,} points"),
+        Panel(unseen, error_colors(room.labels, prediction), "errors in red", f"{wrong:.1f} % of the points")
+        if known
+        else None,
+        _truth(unseen, room, f"{room.num_points:,} points"),
     ]
     return draw_panels([upper, lower], room.label_set, ("training room", "validation room"))
 
@@ -299,11 +301,11 @@ def figure4(
         for k, (labels, statistics) in enumerate(zip(steps, overall, strict=True)):
             title = "" if rows else ("initial labels" if k == 0 else f"after iteration {k}")
             if title and statistics:
-                covered, right = percent(statistics["covered_percent"]), percent(statistics["accuracy_percent"])
+                covered, right = percent(statistics["covered_percent"]), percent(statistics.get("accuracy_percent"))
                 title += f"\nall rooms: {covered} covered, {right} right"
             colors = None if labels is None else room.label_set.paint(labels)
             row.append(None if labels is None else Panel(view, colors, title, _covered(room, labels)))
-        row.append(Panel(view, room.label_set.paint(room.labels), "" if rows else "ground truth\n", room.name))
+        row.append(_truth(view, room, room.name, "" if rows else "ground truth\n"))
         rows.append(row)
     return draw_panels(rows, rooms[0].label_set)
 
@@ -317,20 +319,20 @@ def figure5(runs: Path, profile: str, rooms: dict[str, Scene], methods: dict[str
     rows = []
     for room in rooms.values():
         view = room_view(room, *PANEL)
-        row = [
-            Panel(view, room.colors, "room", room.name),
-            Panel(view, room.label_set.paint(room.labels), "ground truth"),
-        ]
+        row: list[Panel | None] = [Panel(view, room.colors, "room", room.name), _truth(view, room)]
         for title, (experiment, stage_name, mode) in methods.items():
             found = read_prediction(runs, profile, experiment, stage_name, room)
             if mode not in found:
+                continue
+            if room.labels is None:
+                row.append(Panel(view, room.label_set.paint(found[mode]), title))
                 continue
             confusion = confusion_matrix(room.labels, found[mode], len(room.label_set))
             score = f"mIoU {100 * mean_iou(confusion):.1f}"
             wrong = f"{100 * (1 - np.trace(confusion) / confusion.sum()):.1f} % wrong"
             row.append(Panel(view, room.label_set.paint(found[mode]), title, score))
             row.append(Panel(view, error_colors(room.labels, found[mode]), "errors", wrong))
-        rows.append([replace(panel, title="" if rows else panel.title) for panel in row])
+        rows.append([panel and replace(panel, title="" if rows else panel.title) for panel in row])
     return draw_panels(rows, next(iter(rooms.values())).label_set, tuple(rooms))
 
 
@@ -345,10 +347,15 @@ def annotation_figure(rooms: list[Scene], clicks: dict[str, Clicks]) -> Figure:
             Panel(view, room.colors, "room", room.name),
             Panel(view, grey, "clicks", f"{len(clicks[room.name])} clicks", clicks[room.name]),
             Panel(view, paint(initial), "initial labels", _covered(room, initial)),
-            Panel(view, paint(room.labels), "ground truth", f"{room.num_supervoxels} super-voxels"),
+            _truth(view, room, f"{room.num_supervoxels} super-voxels"),
         ]
-        rows.append([replace(panel, title="" if rows else panel.title) for panel in row])
+        rows.append([panel and replace(panel, title="" if rows else panel.title) for panel in row])
     return draw_panels(rows, rooms[0].label_set)
+
+
+def _truth(view: RoomView, room: Scene, caption: str = "", title: str = "ground truth") -> Panel | None:
+    """The true labels of a room, None where they are unknown."""
+    return None if room.labels is None else Panel(view, room.label_set.paint(room.labels), title, caption)
 
 
 def figure6(runs: Path, profile: str, label_set: LabelSet, experiment: str = "otoc") -> Figure | None:
@@ -449,15 +456,18 @@ def room_strip(runs: Path, profile: str, iterations: int, room: Scene, experimen
     """One room for the gallery: colours, truth, prediction and errors side by side."""
     view = room_view(room, *PANEL)
     prediction = read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room)["full"]
-    labels = (room.label_set.paint(room.labels), room.label_set.paint(prediction))
-    pictures = [view.paint(colors) for colors in (room.colors, *labels, error_colors(room.labels, prediction))]
+    colors = [room.colors, room.label_set.paint(prediction)]
+    if room.labels is not None:
+        colors[1:] = [room.label_set.paint(room.labels), colors[1], error_colors(room.labels, prediction)]
+    pictures = [view.paint(color) for color in colors]
     strip = Image.fromarray(np.concatenate(pictures, axis=1))
     return strip.resize((strip.width * 3 // 5, strip.height * 3 // 5), Image.Resampling.LANCZOS)
 
 
 def _covered(scene: Scene, labels: np.ndarray) -> str:
     statistics = label_statistics([scene], {scene.name: labels})
-    return f"{percent(statistics['covered_percent'])} covered, {percent(statistics['accuracy_percent'])} right"
+    right = "" if scene.labels is None else f", {percent(statistics['accuracy_percent'])} right"
+    return f"{percent(statistics['covered_percent'])} covered{right}"
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

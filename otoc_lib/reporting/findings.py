@@ -14,7 +14,7 @@ ENOUGH_ROOMS = 6  # the standard error of fewer says little
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two rows of Table 2 measured on the same rooms; differences in percentage points of mIoU, first minus second.
+    """Two rows of a table measured on the same rooms; differences in percentage points of mIoU, first minus second.
 
     seeds: number of seeds that both were run with. total: mean over those of the difference of the mIoU over all
     rooms. deviation: its standard deviation over the seeds, None for one seed. room_mean, room_error: mean and
@@ -38,9 +38,11 @@ class Comparison:
         return self.rooms >= ENOUGH_ROOMS and beyond_rooms and bool(steady)
 
 
-def compare(runs: Path, profile: str, iterations: int, first: str, second: str) -> Comparison | None:
-    """Compare two rows of Table 2 on ``val``; None where one of them was not run, or not on the same rooms."""
-    methods = {method.row: method for method in TABLE2_ROWS}
+def compare(
+    runs: Path, profile: str, iterations: int, first: str, second: str, rows: tuple[MethodRow, ...] = TABLE2_ROWS
+) -> Comparison | None:
+    """Compare two of the rows on ``val``; None where one of them was not run, or not on the same rooms."""
+    methods = {method.row: method for method in rows}
     a, b = methods[first], methods[second]
     results = a.measure(runs, profile, iterations), b.measure(runs, profile, iterations)
     rooms = _room_scores(runs, profile, iterations, a), _room_scores(runs, profile, iterations, b)
@@ -62,13 +64,14 @@ def compare(runs: Path, profile: str, iterations: int, first: str, second: str) 
     )
 
 
-def findings(runs: Path, profile: str, iterations: int) -> list[str]:
-    """What the rows that were run say about self-training, the graph, and labels; one sentence group each."""
-    return list(_findings(runs, profile, iterations))
+def findings(runs: Path, profile: str, iterations: int, rows: tuple[MethodRow, ...] = TABLE2_ROWS) -> list[str]:
+    """What those of the rows (of Table 2 or 4) that were run say about self-training, the graph, and labels."""
+    return list(_findings(runs, profile, iterations, rows))
 
 
-def _findings(runs: Path, profile: str, iterations: int) -> Iterator[str]:
-    methods = {method.row: method for method in TABLE2_ROWS}
+def _findings(runs: Path, profile: str, iterations: int, rows: tuple[MethodRow, ...]) -> Iterator[str]:
+    methods = {method.row: method for method in rows}
+    own, full_supervision = methods["otoc_full"].experiment, methods["supervised"].experiment
     result = {row: method.measure(runs, profile, iterations) for row, method in methods.items()}
     questions = (
         (
@@ -86,13 +89,13 @@ def _findings(runs: Path, profile: str, iterations: int) -> Iterator[str]:
         ("otoc_baseline_sv", "otoc_baseline", "Of that, what averaging the same U-Net in super-voxels alone brings"),
     )
     for first, second, question in questions:
-        comparison = compare(runs, profile, iterations, first, second)
+        comparison = compare(runs, profile, iterations, first, second, rows)
         if comparison:
             yield f"{question}: {_verdict(comparison)}"
     full, supervised, baseline = result["otoc_full"], result["supervised"], result["otoc_baseline"]
     alone, supervised_sv = result["otoc_dagger"], result["supervised_sv"]
     if full and alone and supervised and supervised_sv and min(supervised.mean, supervised_sv.mean) > 0:
-        steps = training_steps(runs, profile, "otoc", iterations), training_steps(runs, profile, "supervised", 1)
+        steps = training_steps(runs, profile, own, iterations), training_steps(runs, profile, full_supervision, 1)
         shares = 100 * alone.mean / supervised.mean, 100 * full.mean / supervised_sv.mean
         yield (
             f"With one click per object the U-Net alone reaches {shares[0]:.0f} % of the mIoU of full supervision, and "
@@ -108,14 +111,14 @@ def _findings(runs: Path, profile: str, iterations: int) -> Iterator[str]:
             f"In {novel.rooms} rooms with furniture models that no training room holds the method reaches "
             f"{novel.mean:.1f}, against {full.mean:.1f} in the {full.rooms} validation rooms."
         )
-    start, end = (read_statistics(runs, profile, "otoc", name) for name in ("clicks", f"pseudo_{iterations}"))
+    start, end = (read_statistics(runs, profile, own, name) for name in ("clicks", f"pseudo_{iterations}"))
     if start and end:
         yield (
             f"{start['clicks_per_scene']:.1f} clicks a room label {start['covered_percent']:.1f} % of the points "
             f"({start['accuracy_percent']:.1f} % of them right); after {iterations} iterations "
             f"{end['covered_percent']:.1f} % are labelled, {end['accuracy_percent']:.1f} % of them right."
         )
-    missing = [method.setting for method in TABLE2_ROWS if result[method.row] is None]
+    missing = [method.setting for method in rows if result[method.row] is None]
     if missing:
         yield f"Not run: {'; '.join(missing)}."
 

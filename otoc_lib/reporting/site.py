@@ -19,9 +19,12 @@ from otoc_lib.reporting.tables import (
     BASELINE,
     METHOD_ROWS,
     NOT_RUN,
+    S3DIS_ROWS,
     TABLE2_ROWS,
+    TABLE4_ROWS,
     VARIANT_NAMES,
     VARIANTS,
+    MethodRow,
     Table,
     make_tables,
     with_deviation,
@@ -32,7 +35,7 @@ from otoc_lib.store import write_aside
 
 SIMULATED = ("smoke", "rooms")  # profiles that run on the bundled rooms
 DATA_NAMES = {"scannet": "ScanNet-v2, validation", "s3dis": "S3DIS, Area 5", "own": "own scans, validation"}
-EXPERIMENTS = ("supervised", "otoc", "control", "unet", "unet_gp")  # in the page's order; repeats come after
+VARIANT_EXPERIMENTS = ("unet", "unet_gp")
 GALLERY = 24  # rooms shown at most, the worst first
 
 
@@ -67,25 +70,32 @@ def build_report(
     if not (runs / profile).is_dir():
         raise OtocError(f"{runs / profile}: nothing has been run for this profile; run its notebooks first")
     folder = reports / profile
+    # A profile of S3DIS alone has no experiment "otoc": then Table 4 is what its page is about.
+    rows, all_rows = (METHOD_ROWS, TABLE2_ROWS)
+    if not (runs / profile / "otoc").is_dir():
+        rows, all_rows = (S3DIS_ROWS, TABLE4_ROWS)
     tables = make_tables(runs, profile, iterations)
     for table in tables:
         write_table(table, folder / "tables")
-    pictures = draw_figures(runs, folder / "figures", profile, scenes_by_split, iterations)
-    gallery = draw_gallery(runs, folder / "figures" / "rooms", profile, scenes_by_split, iterations)
+    pictures = draw_figures(runs, folder / "figures", profile, scenes_by_split, iterations, rows)
+    gallery = draw_gallery(
+        runs, folder / "figures" / "rooms", profile, scenes_by_split, iterations, experiment_of(rows, "otoc_full")
+    )
     stages = list(finished_stages(runs, profile))
     page = _template().render(
         profile=profile,
         simulated=profile in SIMULATED,
         data_name=data_name(profile),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        cards=_cards(runs, profile, iterations),
-        findings=findings(runs, profile, iterations),
+        cards=_cards(runs, profile, iterations, all_rows),
+        findings=findings(runs, profile, iterations, all_rows),
+        findings_s3dis=[] if rows is S3DIS_ROWS else _findings_if_run(runs, profile, iterations),
         tables=[_table_context(table) for table in tables],
         runs=_run_rows(folder, profile, params, stages),
         pictures=pictures,
         gallery=gallery,
         rooms={split: len(scenes) for split, scenes in scenes_by_split.items()},
-        per_class=_per_class(runs, profile, iterations, scenes_by_split["train"][0].label_set.colors),
+        per_class=_per_class(runs, profile, iterations, scenes_by_split["train"][0].label_set.colors, rows),
         pseudo=_pseudo_rows(runs, profile, iterations),
         stages=stages,
         total_minutes=sum(stage["seconds"] for stage in stages) / 60,
@@ -96,20 +106,39 @@ def build_report(
     return folder / "index.html"
 
 
+def experiment_of(rows: tuple[MethodRow, ...], row: str) -> str:
+    return next(method.experiment for method in rows if method.row == row)
+
+
+def _findings_if_run(runs: Path, profile: str, iterations: int) -> list[str]:
+    """What Table 4 shows, where any of it was run."""
+    run = any(method.measure(runs, profile, iterations) for method in TABLE4_ROWS)
+    return findings(runs, profile, iterations, TABLE4_ROWS) if run else []
+
+
 def data_name(profile: str) -> str:
     return "simulated rooms, validation" if profile in SIMULATED else DATA_NAMES.get(profile, f"{profile}, validation")
 
 
 def draw_figures(
-    runs: Path, folder: Path, profile: str, scenes_by_split: dict[str, list[Scene]], iterations: int
+    runs: Path,
+    folder: Path,
+    profile: str,
+    scenes_by_split: dict[str, list[Scene]],
+    iterations: int,
+    method_rows: tuple[MethodRow, ...] = METHOD_ROWS,
 ) -> list[Picture]:
-    """Draw every figure whose stages are finished into ``folder``; returns what was drawn, in the page's order."""
+    """Draw every figure whose stages are finished into ``folder``; returns what was drawn, in the page's order.
+
+    method_rows: METHOD_ROWS, or S3DIS_ROWS; they name the experiments to show.
+    """
     train, last = scenes_by_split["train"], f"evaluate_{iterations}"
-    places = best_median_worst(runs, profile, "otoc", last, scenes_by_split.get("val", []))
-    clicks = figures.read_clicks_of(runs, profile, "otoc", train)
-    ours = {m.row: result for m in METHOD_ROWS if (result := m.measure(runs, profile, iterations))}
+    own, supervised = experiment_of(method_rows, "otoc_full"), experiment_of(method_rows, "supervised")
+    places = best_median_worst(runs, profile, own, last, scenes_by_split.get("val", []))
+    clicks = figures.read_clicks_of(runs, profile, own, train)
+    ours = {m.row: result for m in method_rows if (result := m.measure(runs, profile, iterations))}
     # The training rooms with the widest choice of classes show most.
-    shown = sorted(train, key=lambda room: -len(np.unique(room.labels)))[:2]
+    shown = sorted(train, key=lambda room: 0 if room.labels is None else -len(np.unique(room.labels)))[:2]
     pictures = []
 
     def add(figure: Figure | None, name: str, title: str, caption: str) -> None:
@@ -127,7 +156,7 @@ def draw_figures(
     if clicks and places:
         add(
             figures.figure2(
-                runs, profile, iterations, shown[0], clicks[shown[0].name], places.get("median", places["best"])
+                runs, profile, iterations, shown[0], clicks[shown[0].name], places.get("median", places["best"]), own
             ),
             "figure2",
             "Figure 2. From one click per object to labels",
@@ -136,15 +165,15 @@ def draw_figures(
         )
     if clicks:
         add(
-            figures.figure4(runs, profile, iterations, shown, clicks),
+            figures.figure4(runs, profile, iterations, shown, clicks, own),
             "figure4",
             "Figure 4. Pseudo labels by iteration",
             "Grey is unlabelled. Coverage is the share of points with a label, then the share of those that is right.",
         )
     if places:
         methods = {
-            "One Thing One Click": ("otoc", last, "full"),
-            "fully supervised": ("supervised", BASELINE, "point"),
+            "One Thing One Click": (own, last, "full"),
+            "fully supervised": (supervised, BASELINE, "point"),
         }
         add(
             figures.figure5(runs, profile, places, methods),
@@ -153,14 +182,14 @@ def draw_figures(
             "The best, median and worst room by mIoU of One Thing One Click. Wrong points are red.",
         )
     add(
-        figures.figure6(runs, profile, train[0].label_set),
+        figures.figure6(runs, profile, train[0].label_set, own),
         "figure6",
         "Figure 6. t-SNE of super-voxel features",
         "Each mark is a super-voxel of a validation room. The silhouette score says how well its class keeps together "
         "in the plane, from -1 to 1.",
     )
     add(
-        figures.learning_curves(runs, profile, iterations, EXPERIMENTS),
+        figures.learning_curves(runs, profile, iterations, (*_experiments(method_rows), *VARIANT_EXPERIMENTS)),
         "learning_curves",
         "Learning curves",
         "Vertical lines separate the iterations. The control trains on the clicks alone for as many steps, with the "
@@ -178,15 +207,18 @@ def draw_figures(
 def rooms_by_score(
     runs: Path, profile: str, experiment: str, stage_name: str, split: str, scenes: list[Scene]
 ) -> list[tuple[Scene, float]]:
-    """Rooms of a split that an evaluation stage holds, with their mIoU in percent by its last mode, the worst first."""
+    """Rooms of a split that an evaluation stage holds, with their mIoU in percent by its last mode, the worst first.
+
+    Rooms without labels have no mIoU: they come first, with NaN.
+    """
     metrics = read_metrics(runs, profile, experiment, stage_name)
     per_room = metrics["splits"].get(split, {}).get("per_room", {}) if metrics else {}
     scored = []
     for scene in scenes:
         if scene.name in per_room:
             modes = per_room[scene.name]
-            scored.append((scene, 100 * modes.get("full", modes["point"])))
-    return sorted(scored, key=lambda pair: pair[1])
+            scored.append((scene, 100 * modes.get("full", modes.get("point", np.nan))))
+    return sorted(scored, key=lambda pair: -1.0 if np.isnan(pair[1]) else pair[1])
 
 
 def best_median_worst(
@@ -200,19 +232,25 @@ def best_median_worst(
 
 
 def draw_gallery(
-    runs: Path, folder: Path, profile: str, scenes_by_split: dict[str, list[Scene]], iterations: int
+    runs: Path,
+    folder: Path,
+    profile: str,
+    scenes_by_split: dict[str, list[Scene]],
+    iterations: int,
+    experiment: str = "otoc",
 ) -> list[dict[str, Any]]:
     """One strip per validation room, the worst first; returns file, name, split and mIoU of each."""
     scored = [
         (score, split, room)
         for split, scenes in scenes_by_split.items()
-        for room, score in rooms_by_score(runs, profile, "otoc", f"evaluate_{iterations}", split, scenes)
+        for room, score in rooms_by_score(runs, profile, experiment, f"evaluate_{iterations}", split, scenes)
     ]
     strips = []
     chosen = sorted(scored, key=lambda item: item[0])[:GALLERY]
     for score, split, room in tqdm(chosen, desc="room pictures", unit="room", mininterval=5.0):
         with write_aside(folder / f"{room.name}.jpg") as aside:
-            figures.room_strip(runs, profile, iterations, room).save(aside, format="jpeg", quality=85, optimize=True)
+            strip = figures.room_strip(runs, profile, iterations, room, experiment)
+            strip.save(aside, format="jpeg", quality=85, optimize=True)
         strips.append({"name": room.name, "split": split, "score": score})
     return strips
 
@@ -228,7 +266,7 @@ def _template() -> jinja2.Template:
     return environment.get_template("index.html")
 
 
-def _cards(runs: Path, profile: str, iterations: int) -> list[dict[str, str]]:
+def _cards(runs: Path, profile: str, iterations: int, method_rows: tuple[MethodRow, ...]) -> list[dict[str, str]]:
     """The numbers at the top of the page: first those of U-Nets alone, then those on super-voxels."""
     names = {
         "otoc_dagger": "One Thing One Click†, U-Net alone",
@@ -238,7 +276,7 @@ def _cards(runs: Path, profile: str, iterations: int) -> list[dict[str, str]]:
         "otoc_control_sv": "clicks only, as many steps, on super-voxels",
         "supervised_sv": "fully supervised, on super-voxels",
     }
-    rows = {m.row: m.measure(runs, profile, iterations) for m in TABLE2_ROWS}
+    rows = {m.row: m.measure(runs, profile, iterations) for m in method_rows}
     return [
         {"label": label, "value": with_deviation(rows[row]), "seeds": _seeds(rows[row])} for row, label in names.items()
     ]
@@ -252,7 +290,8 @@ def _seeds(result: Measurement | None) -> str:
 
 
 def _table_context(table: Table) -> dict[str, Any]:
-    experiments = {m.row: m.experiment for m in TABLE2_ROWS} if table.name == "table2" else {}
+    methods = {"table2": TABLE2_ROWS, "table4": TABLE4_ROWS}.get(table.name, ())
+    experiments = {m.row: m.experiment for m in methods}
     rows = [
         {
             "cells": cells,
@@ -276,8 +315,10 @@ def _table_context(table: Table) -> dict[str, Any]:
 def _run_rows(folder: Path, profile: str, params: Path | None, stages: list[dict]) -> list[dict[str, Any]]:
     """For every experiment: its params file, the command that file opens with, executed notebooks, and the cost."""
     rows = []
-    repeated = sorted({stage["experiment"] for stage in stages} - set(EXPERIMENTS))
-    for experiment in (*EXPERIMENTS, *repeated):
+    known = _experiments(TABLE2_ROWS), VARIANT_EXPERIMENTS, _experiments(TABLE4_ROWS)
+    known = [name for names in known for name in names]
+    repeated = sorted({stage["experiment"] for stage in stages} - set(known))
+    for experiment in (*known, *repeated):
         own = [stage for stage in stages if stage["experiment"] == experiment]
         file = params / profile / f"{experiment}.yaml" if params else None
         executed = sorted((folder / "notebooks").glob(f"*.{experiment}.ipynb"))
@@ -297,10 +338,17 @@ def _run_rows(folder: Path, profile: str, params: Path | None, stages: list[dict
     return rows
 
 
-def _per_class(runs: Path, profile: str, iterations: int, colors: tuple) -> dict[str, Any] | None:
+def _experiments(rows: tuple[MethodRow, ...]) -> tuple[str, ...]:
+    """The experiments of some rows, each once, in their order."""
+    return tuple(dict.fromkeys(method.experiment for method in rows))
+
+
+def _per_class(
+    runs: Path, profile: str, iterations: int, colors: tuple, method_rows: tuple[MethodRow, ...]
+) -> dict[str, Any] | None:
     """IoU of every class on the validation rooms, one column for each row of Table 2 that was run."""
     columns, share, names = {}, None, []
-    for method in METHOD_ROWS:
+    for method in method_rows:
         metrics = read_metrics(runs, profile, method.experiment, method.stage(iterations))
         modes = metrics["splits"].get("val", {}).get("modes", {}) if metrics else {}
         if method.mode in modes:

@@ -1,6 +1,7 @@
 """Tables 1-4: the paper's numbers beside ours, as CSV, Markdown and LaTeX."""
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,6 @@ NOT_RUN = "not run"
 CSV_COLUMNS = ("row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms")
 NOVEL = "val_novel"  # validation rooms furnished with models that no training room holds
 BASELINE = "evaluate_baseline"  # the U-Net of iteration 1 before any self-training
-S3DIS = "s3dis"  # the profile whose runs fill Table 4; those of every other profile fill Tables 2 and 3
 
 
 @dataclass(frozen=True)
@@ -33,22 +33,61 @@ class MethodRow:
         return measure(runs, profile, self.experiment, self.stage(iterations), self.mode, split)
 
 
-METHOD_ROWS = (
-    MethodRow("supervised", "Fully supervised", "every point", "supervised", False, "point"),
-    MethodRow("otoc_baseline", "One Thing One Click* (initial labels)", "one click/object", "otoc", False, "point"),
-    MethodRow("otoc_control", "Control: clicks only, as many steps", "one click/object", "control", True, "point"),
-    MethodRow("otoc_sv", "One Thing One Click, averaged in super-voxels", "one click/object", "otoc", True, "sv"),
-    MethodRow("otoc_dagger", "One Thing One Click† (U-Net alone)", "one click/object", "otoc", True, "point"),
-    MethodRow("otoc_full", "One Thing One Click", "one click/object", "otoc", True, "full"),
+def clicked_rows(row: str, setting: str, annotation: str, experiment: str, control: str) -> tuple[MethodRow, ...]:
+    """The paper's three rows of one kind of clicks, with our two controls between them."""
+    return (
+        MethodRow(f"{row}_baseline", f"{setting}* (initial labels)", annotation, experiment, False, "point"),
+        MethodRow(
+            f"{row}_control", f"{setting}, control: clicks only, as many steps", annotation, control, True, "point"
+        ),
+        MethodRow(f"{row}_sv", f"{setting}, averaged in super-voxels", annotation, experiment, True, "sv"),
+        MethodRow(f"{row}_dagger", f"{setting}† (U-Net alone)", annotation, experiment, True, "point"),
+        MethodRow(f"{row}_full", setting, annotation, experiment, True, "full"),
+    )
+
+
+def supervoxel_rows(row: str, setting: str, annotation: str, experiment: str, control: str) -> tuple[MethodRow, ...]:
+    """The same networks judged on super-voxels, as the whole method is. Not in the paper; without them averaging alone
+    would pass for a gain of the graph."""
+    return (
+        MethodRow(f"{row}_baseline_sv", f"{setting}* averaged in super-voxels", annotation, experiment, False, "sv"),
+        MethodRow(f"{row}_control_sv", f"{setting}, control averaged in super-voxels", annotation, control, True, "sv"),
+    )
+
+
+def supervised_row(experiment: str) -> MethodRow:
+    return MethodRow("supervised", "Fully supervised", "every point", experiment, False, "point")
+
+
+def supervised_sv_row(experiment: str) -> MethodRow:
+    """Full supervision judged on super-voxels: without it, it would look within reach of the whole method."""
+    return MethodRow(
+        "supervised_sv", "Fully supervised, averaged in super-voxels", "every point", experiment, False, "sv"
+    )
+
+
+ONE_CLICK = ("otoc", "One Thing One Click", "one click/object")
+THREE_CLICKS = ("otoc3", "One Thing Three Clicks", "three clicks/object")
+DATA_EFFICIENT = ("data_efficient", "Data Efficient", "20 points")
+METHOD_ROWS = (supervised_row("supervised"), *clicked_rows(*ONE_CLICK, "otoc", "control"))
+TABLE2_ROWS = (
+    *METHOD_ROWS,
+    *clicked_rows(*DATA_EFFICIENT, "points20", "points20_control"),
+    supervised_sv_row("supervised"),
+    *supervoxel_rows(*ONE_CLICK, "otoc", "control"),
+    *supervoxel_rows(*DATA_EFFICIENT, "points20", "points20_control"),
 )
-# The same networks judged on super-voxels, as the whole method is. Not in the paper; without them averaging alone would
-# pass for a gain of the graph, and full supervision would look within reach.
-SUPERVOXEL_ROWS = (
-    MethodRow("supervised_sv", "Fully supervised, averaged in super-voxels", "every point", "supervised", False, "sv"),
-    MethodRow("otoc_baseline_sv", "Initial labels, averaged in super-voxels", "one click/object", "otoc", False, "sv"),
-    MethodRow("otoc_control_sv", "Control, averaged in super-voxels", "one click/object", "control", True, "sv"),
+S3DIS_ROWS = (
+    supervised_row("s3dis_supervised"),
+    *clicked_rows(*ONE_CLICK, "s3dis_otoc", "s3dis_control"),
+    *clicked_rows(*THREE_CLICKS, "s3dis_otoc3", "s3dis_control3"),
 )
-TABLE2_ROWS = (*METHOD_ROWS, *SUPERVOXEL_ROWS)
+TABLE4_ROWS = (
+    *S3DIS_ROWS,
+    supervised_sv_row("s3dis_supervised"),
+    *supervoxel_rows(*ONE_CLICK, "s3dis_otoc", "s3dis_control"),
+    *supervoxel_rows(*THREE_CLICKS, "s3dis_otoc3", "s3dis_control3"),
+)
 # The columns of Table 3: experiment and mode. The last two are ours alone and keep the gains honest.
 VARIANTS = {
     "unet": ("unet", "point"),
@@ -115,16 +154,14 @@ def table1() -> Table:
 def table2(runs: Path, profile: str, iterations: int) -> Table:
     """ScanNet-v2 validation set (or the profile's own rooms), then the same rows on unseen furniture models."""
     published = {r.row: r.miou for r in paper.TABLE2}
-    own = profile != S3DIS
     rows = [
-        Row(m.row, m.setting, m.annotation, published.get(m.row), m.measure(runs, profile, iterations) if own else None)
+        Row(m.row, m.setting, m.annotation, published.get(m.row), m.measure(runs, profile, iterations))
         for m in TABLE2_ROWS
     ]
-    novel = [(m, m.measure(runs, profile, iterations, NOVEL) if own else None) for m in TABLE2_ROWS]
-    if any(ours for _, ours in novel):
-        rows += [
-            Row(f"{m.row}@{NOVEL}", f"{m.setting}, unseen furniture", m.annotation, None, ours) for m, ours in novel
-        ]
+    novel = [(m, m.measure(runs, profile, iterations, NOVEL)) for m in TABLE2_ROWS]
+    rows += [
+        Row(f"{m.row}@{NOVEL}", f"{m.setting}, unseen furniture", m.annotation, None, ours) for m, ours in novel if ours
+    ]
     note = (
         "* trained on the initial labels. † propagation and relation network switched off at inference. "
         "Compare the whole method with the rows averaged in super-voxels, † with the others. "
@@ -138,7 +175,7 @@ def table3_measurements(runs: Path, profile: str, iterations: int) -> dict[str, 
     count = max(len(paper.TABLE3["unet"]), iterations)
     return {
         column: [
-            measure(runs, profile, experiment, f"evaluate_{k}", mode) if profile != S3DIS and k <= iterations else None
+            measure(runs, profile, experiment, f"evaluate_{k}", mode) if k <= iterations else None
             for k in range(1, count + 1)
         ]
         for column, (experiment, mode) in VARIANTS.items()
@@ -192,21 +229,36 @@ def table3(runs: Path, profile: str, iterations: int) -> Table:
 
 
 def table4(runs: Path, profile: str, iterations: int) -> Table:
-    """S3DIS, Area 5: ours is filled by the runs of the profile ``s3dis``, with three clicks by its ``otoc3``."""
-    methods = {m.row: m for m in METHOD_ROWS}
-    methods |= {
-        m.row.replace("otoc", "otoc3"): MethodRow(
-            m.row.replace("otoc", "otoc3"), m.setting, "three clicks/object", "otoc3", m.last, m.mode
-        )
-        for m in METHOD_ROWS
-        if m.experiment == "otoc"
-    }
-    rows = []
-    for r in paper.TABLE4:
-        ours = methods[r.row].measure(runs, profile, iterations) if profile == S3DIS and r.row in methods else None
-        rows.append(Row(r.row, r.setting, r.annotation, r.miou, ours))
-    note = "* trained on the initial labels. † propagation and relation network switched off at inference."
-    return _comparison("table4", "Table 4. S3DIS, Area 5", note, rows, decimals=1)
+    """S3DIS, Area 5: the experiments ``s3dis_*`` of the profile, and what each gains over the row * of its clicks."""
+    methods = {m.row: m for m in TABLE4_ROWS}
+    ours = {row: m.measure(runs, profile, iterations) for row, m in methods.items()}
+    published = {r.row: r for r in paper.TABLE4}
+    rows = [Row(r.row, r.setting, r.annotation, r.miou, ours.get(r.row)) for r in paper.TABLE4]
+    rows += [Row(m.row, m.setting, m.annotation, None, ours[m.row]) for m in TABLE4_ROWS if m.row not in published]
+    by_row = {row.row: row for row in rows}
+    relative: list[list[str]] = [[], []]  # paper, ours
+    for row in rows:
+        start = by_row.get(baseline_of(row.row))
+        both = start is not None and start.paper and row.paper
+        relative[0].append(f"{100 * (row.paper / start.paper - 1):.1f}" if both else "")
+        both = start is not None and start.ours and row.ours
+        relative[1].append(f"{100 * (row.ours.mean / start.ours.mean - 1):+.1f}" if both else "")
+    note = (
+        "* trained on the initial labels. † propagation and relation network switched off at inference. Rel. imp.: "
+        "relative improvement (%) over the row * of the same clicks. The paper has no control and no super-voxel mean."
+    )
+    extra = {"Rel. imp. (paper)": relative[0], "Rel. imp. (ours)": relative[1]}
+    return _comparison("table4", "Table 4. S3DIS, Area 5", note, rows, decimals=1, extra=extra)
+
+
+def baseline_of(row: str) -> str | None:
+    """The row of Table 4 that a relative improvement refers to, None for a baseline and for rows without one."""
+    if row.startswith("xu_") and "baseline" not in row:
+        return row.replace("xu_", "xu_baseline_")
+    family, _, kind = row.partition("_")
+    if family not in ("otoc", "otoc3") or kind.startswith("baseline"):
+        return None
+    return f"{family}_baseline"
 
 
 def make_tables(runs: Path, profile: str, iterations: int) -> list[Table]:
@@ -270,14 +322,18 @@ def to_latex(table: Table) -> str:
     )
 
 
-def _comparison(name: str, title: str, note: str, rows: list[Row], decimals: int) -> Table:
-    """A table of rows; ``decimals`` are those that the paper prints."""
+def _comparison(
+    name: str, title: str, note: str, rows: list[Row], decimals: int, extra: dict[str, list[str]] | None = None
+) -> Table:
+    """A table of rows; ``decimals`` are those that the paper prints, ``extra`` holds further columns."""
+    extra = extra or {}
+    further = [list(cells) for cells in zip(*extra.values(), strict=True)] if extra else [[] for _ in rows]
     published = ["" if row.paper is None else f"{row.paper:.{decimals}f}" for row in rows]
     return Table(
         name=name,
         title=title,
         note=note,
-        csv_columns=CSV_COLUMNS,
+        csv_columns=(*CSV_COLUMNS, *(re.sub("[^a-z]+", "_", column.lower()).strip("_") for column in extra)),
         csv_rows=[
             [
                 row.row,
@@ -287,10 +343,11 @@ def _comparison(name: str, title: str, note: str, rows: list[Row], decimals: int
                 number(row.ours.mean) if row.ours else NOT_RUN,
                 number(row.ours.std) if row.ours else "",
                 *_provenance([row.ours] if row.ours else []),
+                *more,
             ]
-            for row, printed in zip(rows, published, strict=True)
+            for row, printed, more in zip(rows, published, further, strict=True)
         ],
-        columns=("Setting", "Annotation", "Paper", "Ours", "Ours - paper", "Seeds", "Views", "Rooms"),
+        columns=("Setting", "Annotation", "Paper", "Ours", "Ours - paper", *extra, "Seeds", "Views", "Rooms"),
         rows=[
             [
                 row.setting,
@@ -298,9 +355,10 @@ def _comparison(name: str, title: str, note: str, rows: list[Row], decimals: int
                 printed,
                 with_deviation(row.ours),
                 number(row.difference, sign=True),
+                *more,
                 *_provenance([row.ours] if row.ours else []),
             ]
-            for row, printed in zip(rows, published, strict=True)
+            for row, printed, more in zip(rows, published, further, strict=True)
         ],
     )
 

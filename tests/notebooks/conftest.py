@@ -1,4 +1,4 @@
-"""A project in a temporary folder: the notebooks, tiny params files and four rooms in ScanNet's layout."""
+"""A project in a temporary folder: notebooks, tiny params files, four rooms in ScanNet's layout and three in S3DIS'."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import yaml
 
+from otoc_lib.annotation.clicks import write_points
 from otoc_lib.datasets.rooms import CATEGORIES, Room, label_table, write_scan
+from otoc_lib.datasets.s3dis import write_room
+from otoc_lib.labels import IGNORE, S3DIS13
 from otoc_lib.scene import Scene
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +38,8 @@ EXPERIMENTS = {
     "otoc": {},
     "supervised": {"source": "all", "variant": "control"},
     "unet": {"variant": "unet"},
+    "points20": {"source": "points20", "clicks_file": "data/rooms/points20"},
+    "s3dis_otoc3": {"dataset": "s3dis", "data_root": "data/areas", "clicks_per_object": 3, "partition_voxel": 0.1},
 }
 
 
@@ -56,6 +61,14 @@ def write_tree(root: Path, splits: dict[str, list[Scene]]) -> None:
             write_scan(Room(scene.name, coords, faces, scene.colors, scene.supervoxels, tuple(objects)), root / "scans")
 
 
+def write_areas(root: Path, scenes: list[Scene]) -> None:
+    """Write scenes as S3DIS' files: a room in each of the areas 1, 2 and 5."""
+    for area, scene in zip((1, 2, 5), scenes, strict=True):
+        labels = np.where(scene.labels == IGNORE, S3DIS13.index("clutter"), scene.labels % len(S3DIS13))
+        instances = np.where(scene.instances < 0, scene.num_objects, scene.instances)
+        write_room(root / f"Area_{area}" / "office_1", scene.coords, scene.colors, labels, instances)
+
+
 @pytest.fixture(scope="session")
 def project(rooms: list[Scene], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
@@ -66,4 +79,6 @@ def project(rooms: list[Scene], tmp_path_factory: pytest.TempPathFactory) -> Pat
         values = {**TINY, "experiment": name, **changes}
         (root / "params" / "tiny" / f"{name}.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     write_tree(root / "data" / "rooms", {"train": rooms[:2], "val": rooms[2:]})
+    write_points(root / "data" / "rooms" / "points20", rooms, 20, seed=0)
+    write_areas(root / "data" / "areas", rooms[:3])
     return root

@@ -71,7 +71,9 @@ def test_the_snakefile_runs_every_notebook(finished):
     project, output = finished
     executed = sorted((project / "reports/tiny/notebooks").glob("*.ipynb"))
     assert [path.stem for path in executed] == [
-        *("01_annotate.otoc", "02_baseline.otoc", "02_baseline.supervised", "03_self_train.otoc"),
+        *("01_annotate.otoc", "01_annotate.points20", "01_annotate.s3dis_otoc3"),
+        *("02_baseline.otoc", "02_baseline.points20", "02_baseline.s3dis_otoc3", "02_baseline.supervised"),
+        *("03_self_train.otoc", "03_self_train.points20", "03_self_train.s3dis_otoc3"),
         *("04_ablate.unet", "05_tsne.otoc", "06_report.otoc"),
     ]
     for path in executed:
@@ -79,7 +81,7 @@ def test_the_snakefile_runs_every_notebook(finished):
         assert outputs and all(output["output_type"] != "error" for output in outputs)
         assert path.stat().st_size < 1_500_000
     # Every job says what is left, and the kernel's bars reach the terminal.
-    assert "01_annotate otoc · 7 notebooks left" in output and "06_report otoc · 1 notebook left" in output
+    assert " · 13 notebooks left" in output and "06_report otoc · 1 notebook left" in output
     assert "100%" in output and "without encryption" not in output
 
 
@@ -93,6 +95,11 @@ def test_the_report_holds_what_was_run(finished):
     with open(report / "tables" / "table3.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["unet"] == "not run" for row in rows] == [False, False, True, True, True]
+    assert float(ours["data_efficient_full"]) >= 0 and ours["data_efficient_control"] == "not run"
+    with open(report / "tables" / "table4.csv", newline="", encoding="utf-8") as file:
+        areas = {row["row"]: row for row in csv.DictReader(file)}
+    assert all(0 <= float(areas[f"otoc3_{row}"]["ours"]) <= 100 for row in ("baseline", "dagger", "full"))
+    assert areas["otoc_full"]["ours"] == "not run" and areas["otoc3_full"]["rooms"] == "1"
     page = (report / "index.html").read_text(encoding="utf-8")
     assert 'href="notebooks/04_ablate.unet.ipynb"' in page and "../../params/tiny/otoc.yaml" in page
     assert {f"figure{i}.png" for i in (1, 2, 4, 5, 6)} <= {path.name for path in (report / "figures").iterdir()}

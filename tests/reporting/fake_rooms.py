@@ -127,7 +127,7 @@ def _write_evaluation(folder: Path, scenes: dict[str, list[Scene]], right: dict[
         splits[split] = {"rooms": list(per_room), "modes": modes, "per_room": per_room}
         for name, saved in arrays.items():
             save_file(saved, folder / f"{name}.safetensors")
-    metrics = {"classes": list(SCANNET20.names), "views": 1, "splits": splits}
+    metrics = {"classes": list(SCANNET20.names), "views": 1, "predicted": list(right), "splits": splits}
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
 

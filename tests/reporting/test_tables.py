@@ -9,7 +9,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.findings import compare, findings
 from otoc_lib.reporting.runs import measure, read_history
-from otoc_lib.reporting.tables import make_tables, table2, write_table
+from otoc_lib.reporting.tables import make_tables, table2, table4, write_table
 
 COLUMNS = ["row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms"]
 
@@ -34,9 +34,14 @@ def miou(runs, experiment, stage, mode, split="val"):
 
 def test_table2_holds_the_measured_values(runs, written):
     rows = {row["row"]: row for row in read_rows(written / "table2.csv")}
-    names = ["supervised", "otoc_baseline", "otoc_control", "otoc_sv", "otoc_dagger", "otoc_full"]
-    names += ["supervised_sv", "otoc_baseline_sv", "otoc_control_sv"]
-    assert list(rows) == names + [f"{name}@val_novel" for name in names]
+    clicked = [f"otoc_{kind}" for kind in ("baseline", "control", "sv", "dagger", "full")]
+    twenty = [name.replace("otoc", "data_efficient") for name in clicked]
+    clicked_sv, twenty_sv = (
+        [f"{row}_{kind}_sv" for kind in ("baseline", "control")] for row in ("otoc", "data_efficient")
+    )
+    names = ["supervised", *clicked, *twenty, "supervised_sv", *clicked_sv, *twenty_sv]
+    run = ["supervised", *clicked, "supervised_sv", *clicked_sv]
+    assert list(rows) == names + [f"{name}@val_novel" for name in run]
     assert list(rows["supervised"]) == COLUMNS
 
     assert float(rows["supervised"]["ours"]) == pytest.approx(
@@ -86,17 +91,52 @@ def test_table3_has_a_column_for_each_variant(runs, written):
 def test_tables_of_other_data_say_not_run(written):
     for name, rows in (("table1", paper.TABLE1), ("table4", paper.TABLE4)):
         read = read_rows(written / f"{name}.csv")
-        assert [float(row["paper"]) for row in read] == [row.miou for row in rows]
+        assert [float(row["paper"]) for row in read[: len(rows)]] == [row.miou for row in rows]
+        assert {row["paper"] for row in read[len(rows) :]} <= {""}
         assert {row["ours"] for row in read} == {"not run"}
 
 
-def test_the_profile_s3dis_fills_table4(runs, tmp_path):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "s3dis").symlink_to(runs / "rooms")
-    tables = {table.name: table for table in make_tables(tmp_path / "runs", "s3dis", 3)}
-    rows = {row[0]: row for row in tables["table4"].csv_rows}
-    assert float(rows["otoc_dagger"][4]) > 0 and rows["otoc3_full"][4] == "not run"
+def test_the_experiments_of_s3dis_fill_table4(runs, tmp_path):
+    for experiment, source in (("s3dis_otoc", "otoc"), ("s3dis_otoc3", "unet"), ("s3dis_control", "control")):
+        (tmp_path / "rooms").mkdir(exist_ok=True)
+        (tmp_path / "rooms" / experiment).symlink_to(runs / "rooms" / source)
+    tables = {table.name: table for table in make_tables(tmp_path, "rooms", 3)}
+    columns = tables["table4"].csv_columns
+    rows = {row[0]: dict(zip(columns, row, strict=True)) for row in tables["table4"].csv_rows}
+    start = miou(runs, "otoc", "evaluate_baseline", "point")
+    last = miou(runs, "otoc", "evaluate_3", "full")
+    assert float(rows["otoc_full"]["ours"]) == pytest.approx(last, abs=0.006)
+    assert float(rows["otoc_full"]["rel_imp_ours"]) == pytest.approx(100 * (last / start - 1), abs=0.06)
+    assert float(rows["otoc3_baseline"]["ours"]) > 0 and rows["otoc3_baseline"]["rel_imp_ours"] == ""
+    assert float(rows["otoc_control"]["ours"]) > 0 and rows["otoc_control"]["paper"] == ""
+    assert rows["supervised"]["ours"] == "not run"
     assert {row[4] for row in tables["table2"].csv_rows} == {"not run"}
+
+
+def test_the_relative_improvements_are_those_the_paper_prints(tmp_path):
+    table = table4(tmp_path, "rooms", 3)
+    place = table.csv_columns.index("rel_imp_paper")
+    printed = {row[0]: float(row[place]) for row in table.csv_rows if row[place]}
+    expected = {
+        "xu_02": 1.1,
+        "xu_10": 5.0,
+        "otoc_dagger": 13.0,
+        "otoc_full": 14.6,
+        "otoc3_dagger": 10.6,
+        "otoc3_full": 13.1,
+    }
+    assert printed == expected
+
+
+def test_points20_fill_the_data_efficient_rows(runs, tmp_path):
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "rooms" / "points20").symlink_to(runs / "rooms" / "otoc")
+    table = table2(tmp_path, "rooms", 3)
+    rows = {row[0]: row for row in table.csv_rows}
+    assert float(rows["data_efficient_dagger"][4]) == pytest.approx(
+        miou(runs, "otoc", "evaluate_3", "point"), abs=0.006
+    )
+    assert float(rows["data_efficient_full"][3]) == 61.35 and rows["otoc_full"][4] == "not run"
 
 
 def test_markdown_and_latex_show_the_same_numbers(written):
@@ -112,7 +152,7 @@ def test_markdown_and_latex_show_the_same_numbers(written):
 
 def test_a_profile_without_runs_has_only_the_papers_numbers(tmp_path):
     table = table2(tmp_path, "rooms", 3)
-    assert len(table.rows) == 9 and {row[3] for row in table.rows} == {"not run"}
+    assert len(table.rows) == 16 and {row[3] for row in table.rows} == {"not run"}
 
 
 def test_paper_rows_agree_with_each_other():
