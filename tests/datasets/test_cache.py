@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
-from test_scannet import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, SEGMENTS, vertices, write_room
+from scannet_room import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, SEGMENTS, vertices, write_room
 
 from otoc_lib.config import Config, config_from
 from otoc_lib.datasets import cache, load_split, own, s3dis, scannet
