@@ -8,34 +8,64 @@ from otoc_lib.errors import OtocError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Bad input prints its message alone and gives status 2."""
+    """Run one command. Bad input prints its message alone and gives status 2; a check that fails gives 1."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except OtocError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m otoc_lib", description="The One Thing One Click kit.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    doctor = commands.add_parser("doctor", help="check a copy of ScanNet-v2 or S3DIS, every file, before any training")
+    doctor.add_argument("root", type=Path, help="folder that holds scans/ (ScanNet-v2) or Area_1/, Area_2/ ... (S3DIS)")
+    doctor.add_argument("--workers", type=int, default=2, help="processes that read files (default: %(default)s)")
+    doctor.set_defaults(run=_doctor)
+
+    prepare = commands.add_parser("prepare", help="convert the scenes of params files, so that they open at once")
+    prepare.add_argument("params", type=Path, nargs="+", metavar="PARAMS", help="for example params/scannet/otoc.yaml")
+    prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
+    prepare.set_defaults(run=_prepare)
+
+    export = commands.add_parser("export-benchmark", help="write predictions as the ScanNet benchmark takes them")
+    export.add_argument("params", type=Path, metavar="PARAMS", help="params file of a finished experiment")
+    export.add_argument("zip", type=Path, help="file to write: one <scene>.txt a scene, one NYU40 id a vertex")
+    export.add_argument("--split", default="test", help="evaluated split (default: %(default)s)")
+    export.add_argument("--mode", default="full", choices=("point", "sv", "full"), help="default: %(default)s")
+    export.set_defaults(run=_export)
+    score = commands.add_parser("score-benchmark", help="mIoU of such a file where the labels are at hand")
+    score.add_argument("zip", type=Path)
+    score.add_argument("labels", type=Path, help="folder with one <scene>.txt a scene, one NYU40 id a vertex")
+    score.set_defaults(run=_score)
+
     rooms = commands.add_parser("rooms", help="the bundled simulated rooms").add_subparsers(
         required=True, metavar="ACTION"
     )
-    unpack = rooms.add_parser("unpack", help="write them as an official ScanNet-v2 tree")
+    layout = argparse.ArgumentParser(add_help=False)
+    layout.add_argument(
+        "--layout", choices=("scannet", "s3dis"), default="scannet", help="which of the two sets (default: %(default)s)"
+    )
+    unpack = rooms.add_parser("unpack", parents=[layout], help="write them as an official ScanNet-v2 or S3DIS tree")
     unpack.add_argument("directory", type=Path, help="folder to write to; made if missing, left alone if complete")
     unpack.set_defaults(run=_unpack)
-    simulate = rooms.add_parser("simulate", help="make them again from the seed (needs the extra 'simulate')")
+    simulate = rooms.add_parser(
+        "simulate", parents=[layout], help="make them again from the seed (needs the extra 'simulate')"
+    )
     simulate.add_argument("directory", type=Path, help="folder for the compact rooms and the contact sheets")
     simulate.add_argument("--seed", type=int, default=0, help="the bundled rooms have seed 0 (default: %(default)s)")
-    simulate.add_argument("--rooms", nargs="+", metavar="NAME", help="only these rooms, for example scene0000_00")
+    simulate.add_argument("--rooms", nargs="+", metavar="NAME", help="only these, for example scene0000_00")
+    simulate.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     simulate.add_argument(
         "--furniture", type=Path, help="root of the unpacked Debian packages (default: where apt installs them)"
     )
     simulate.set_defaults(run=_simulate)
+    example = rooms.add_parser("example", help="write one of them as a scan of your own: a PLY and its clicks.csv")
+    example.add_argument("directory", type=Path, help="folder to write to, such as data/own")
+    example.set_defaults(run=_example)
 
     check = commands.add_parser("check-params", help="check params files without running anything")
     check.add_argument("files", type=Path, nargs="+", metavar="FILE")
@@ -43,16 +73,59 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _unpack(options: argparse.Namespace) -> None:
-    from otoc_lib.datasets import rooms
+def _doctor(options: argparse.Namespace) -> int:
+    from otoc_lib.datasets import doctor
 
-    rooms.unpack(options.directory)
+    diagnosis = doctor.diagnose(options.root, options.workers)
+    doctor.print_diagnosis(diagnosis)
+    return 0 if diagnosis.ok else 1
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from otoc_lib.config import load_config
+    from otoc_lib.datasets import cache
+
+    for path in options.params:
+        cache.prepare(load_config(path), workers=options.workers)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from otoc_lib.config import load_config
+    from otoc_lib.reporting.runs import export_predictions
+
+    export_predictions(load_config(options.params), options.split, options.mode, options.zip)
+    print(f"{options.zip}: written")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from otoc_lib.evaluation import iou, mean_iou, score_benchmark
+    from otoc_lib.labels import SCANNET20
+
+    confusion, _ = score_benchmark(options.zip, options.labels)
+    for name, value in zip(SCANNET20.names, iou(confusion), strict=True):
+        print(f"{name:16} {100 * value:6.2f}")
+    print(f"{'mIoU':16} {100 * mean_iou(confusion):6.2f}")
+
+
+def _unpack(options: argparse.Namespace) -> None:
+    from otoc_lib.datasets import areas, rooms
+
+    {"scannet": rooms, "s3dis": areas}[options.layout].unpack(options.directory)
 
 
 def _simulate(options: argparse.Namespace) -> None:
     from otoc_lib.simulate import simulate_rooms
+    from otoc_lib.simulate.areas import simulate_areas
 
-    simulate_rooms(options.directory, options.seed, options.furniture, rooms=options.rooms)
+    simulate = {"scannet": simulate_rooms, "s3dis": simulate_areas}[options.layout]
+    simulate(options.directory, options.seed, options.furniture, rooms=options.rooms, workers=options.workers)
+
+
+def _example(options: argparse.Namespace) -> None:
+    from otoc_lib.datasets import own
+
+    own.example(options.directory)
+    print(f"{options.directory}: holds a scan and its clicks; params/own/example.yaml runs them")
 
 
 def _check_params(options: argparse.Namespace) -> None:

@@ -11,7 +11,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from otoc_lib.config import Config
+from otoc_lib.datasets import load_split
 from otoc_lib.errors import OtocError
+from otoc_lib.evaluation import export_benchmark
 from otoc_lib.store import MANIFEST, find_stage
 
 
@@ -105,3 +108,33 @@ def finished_stages(runs: Path, profile: str) -> Iterator[dict[str, Any]]:
         if "reused_from" not in manifest:
             found.append({**manifest, "experiment": path.parent.parent.name})
     yield from sorted(found, key=lambda manifest: (manifest["experiment"], manifest["finished"]))
+
+
+def export_predictions(config: Config, split: str, mode: str, path: Path) -> None:
+    """Write the last predictions of a finished experiment on a split as the ScanNet benchmark takes them.
+
+    mode: "point", "sv" or "full", as in ``measure``. OtocError if the experiment has not evaluated that split, or
+    another list of scenes than the split holds now.
+    """
+    experiment, stage_name = config.experiment, f"evaluate_{config.self_train_iterations}"
+    if config.source == "all":
+        stage_name = "evaluate_baseline"
+    stage = find_stage(config.run_folder.parents[1], config.profile, experiment, stage_name)
+    evaluated = read_json(stage / "metrics.json")["splits"] if stage else {}
+    if split not in evaluated:
+        raise OtocError(
+            f"{config.run_folder / stage_name}: holds no predictions of the split {split!r}; add it to eval_splits and "
+            "run the experiment"
+        )
+    scenes = load_split(config, split)
+    missing = sorted({scene.name for scene in scenes} - set(evaluated[split]["rooms"]))
+    if missing:
+        raise OtocError(f"{stage}: has no prediction of {', '.join(missing[:5])}; run without 'eval_rooms'")
+    predictions = {scene.name: read_arrays(stage / f"{scene.name}.safetensors") for scene in scenes}
+    if any(mode not in arrays for arrays in predictions.values()):
+        raise OtocError(f"{stage}: has no predictions of mode {mode!r}; variant {config.variant!r} makes none")
+    export_benchmark(
+        {name: arrays[mode] for name, arrays in predictions.items()},
+        {scene.name: scene.num_points for scene in scenes},
+        path,
+    )

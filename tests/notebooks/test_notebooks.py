@@ -2,6 +2,7 @@ import ast
 import csv
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import papermill
 import pytest
+
+from otoc_lib.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -103,6 +106,37 @@ def test_the_report_holds_what_was_run(finished):
     page = (report / "index.html").read_text(encoding="utf-8")
     assert 'href="notebooks/04_ablate.unet.ipynb"' in page and "../../params/tiny/otoc.yaml" in page
     assert {f"figure{i}.png" for i in (1, 2, 4, 5, 6)} <= {path.name for path in (report / "figures").iterdir()}
+
+
+@pytest.mark.slow
+def test_its_predictions_are_exported_and_scored_as_the_benchmark_does(finished, rooms, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(finished[0])
+    assert main(["export-benchmark", "params/tiny/otoc.yaml", str(tmp_path / "out.zip"), "--split", "val"]) == 0
+    for scene in rooms[2:]:
+        ids = scene.label_set.to_file_ids(scene.labels)
+        (tmp_path / f"{scene.name}.txt").write_text("".join(f"{number}\n" for number in ids))
+    capsys.readouterr()
+    assert main(["score-benchmark", str(tmp_path / "out.zip"), str(tmp_path)]) == 0
+    scored = float(capsys.readouterr().out.split()[-1])
+    metrics = json.loads(Path("runs/tiny/otoc/evaluate_2/metrics.json").read_text())
+    assert scored == pytest.approx(100 * metrics["splits"]["val"]["modes"]["full"]["miou"], abs=0.006)
+
+    assert main(["export-benchmark", "params/tiny/otoc.yaml", str(tmp_path / "no.zip")]) == 2
+    assert "'test'" in capsys.readouterr().err and not (tmp_path / "no.zip").exists()
+    assert main(["export-benchmark", "params/tiny/unet.yaml", str(tmp_path / "no.zip"), "--split", "val"]) == 2
+    assert "mode 'full'" in capsys.readouterr().err
+
+
+def test_the_doctor_and_the_cache_are_commands(project, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert main(["doctor", "data/areas"]) == 0 and main(["doctor", "data/rooms"]) == 0
+    assert main(["prepare", "params/tiny/otoc.yaml", "params/tiny/s3dis_otoc3.yaml", "--workers", "1"]) == 0
+    shutil.copytree("data/areas", tmp_path / "areas")
+    broken = next((tmp_path / "areas").glob("Area_5/office_1/Annotations/*.txt"))
+    broken.write_bytes(broken.read_bytes()[:-9] + b"1.0 x\n")
+    capsys.readouterr()
+    assert main(["doctor", str(tmp_path / "areas")]) == 1
+    assert broken.name in capsys.readouterr().out
 
 
 @pytest.mark.slow
