@@ -121,10 +121,10 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
 def _diagnose_scannet(root: Path, workers: int) -> Diagnosis:
     problems, lists, own_lists = [], {}, set()
     for split in scannet.SPLITS:
-        own = [root / "splits" / f"scannetv2_{split}.txt", root / f"scannetv2_{split}.txt"]
-        if split == "val_novel" and not any(path.is_file() for path in own):
+        files = [root / "splits" / f"scannetv2_{split}.txt", root / f"scannetv2_{split}.txt"]
+        if split == "val_novel" and not any(path.is_file() for path in files):
             continue  # only the bundled rooms have this split
-        if any(path.is_file() for path in own):
+        if any(path.is_file() for path in files):
             own_lists.add(split)
         try:
             lists[split] = scannet.list_scenes(root, split)
@@ -155,8 +155,10 @@ def _diagnose_scannet(root: Path, workers: int) -> Diagnosis:
         missing = [name for name in names if name not in by_name]
         if names and missing:
             # The official lists name the whole release, and a part of it is a choice; a list of one's own is not.
-            severity = "error" if split in own_lists and split != "test" else "warning"
+            own = split in own_lists
+            severity = "error" if own and split != "test" else "warning"
             text = f"{len(missing)} of its {len(names)} scenes are missing: {_some(missing)}"
+            text += "" if own else f"; to do without, list what is there in splits/scannetv2_{split}.txt"
             problems.append(Problem(f"split {split}", severity, text))
         unlabelled = [c.name for c in found if split != "test" and c.readable and c.points_of_class is None]
         if unlabelled:

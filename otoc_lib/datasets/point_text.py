@@ -20,7 +20,7 @@ EXACT_MANTISSA = np.uint64(2**53)
 ZERO, TEN = np.uint8(ord("0")), np.uint8(10)
 MOST_DIGITS = 19  # that fit into 64 bits whatever they are
 LONGEST_TOKEN = 40  # of numbers that are converted many at a time
-POWERS_OF_TEN = 10.0 ** np.arange(23)  # all exact doubles
+POWERS_OF_TEN = np.array([float(10**power) for power in range(23)])  # all exact doubles
 
 # What a byte is to the parser. Digits are 0..9 themselves.
 LINE_END, BLANK, COMMA, OTHER = 10, 11, 12, 13
