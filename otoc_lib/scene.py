@@ -64,7 +64,7 @@ class Scene:
                 )
         if self.instances is not None:
             self._freeze("instances", np.int32, (num_points,))
-            if self.instances.min() < -1 or not _is_dense(self.instances[self.instances >= 0]):
+            if not _is_dense(self.instances, lowest=-1):
                 raise self._error("instances are not numbered 0..K-1 without gaps (-1: none); renumber them")
 
     @property
@@ -172,6 +172,8 @@ def _is_frozen(array: np.ndarray) -> bool:
     return True
 
 
-def _is_dense(ids: np.ndarray) -> bool:
-    """Whether the ids are 0..M-1, each used at least once."""
-    return ids.size == 0 or (ids.min() >= 0 and ids.max() < ids.size and bool(np.bincount(ids).all()))
+def _is_dense(ids: np.ndarray, lowest: int = 0) -> bool:
+    """Whether the ids [N], none below ``lowest``, use every number from 0 to the largest of them."""
+    if ids.min() < lowest or ids.max() >= ids.size:
+        return False
+    return bool(np.bincount(ids - lowest)[-lowest:].all())
