@@ -20,6 +20,7 @@ from otoc_lib.errors import OtocError
 
 SURFACE = 20  # neighbours that describe the surface around a voxel
 NEIGHBOURS = 10  # neighbours a voxel has in the graph
+WEIGHTS = np.repeat(np.float32([0.5, 1, 2]), 3)  # of shape, normal and colour; by benchmarks/supervoxels.py
 REACH = 3.0  # an edge longer than this times the median distance of the farthest neighbour bridges a gap: none
 
 
@@ -70,7 +71,7 @@ def segment_points(points: np.ndarray, colors: np.ndarray, partition: Partition)
         return np.zeros(0, np.int32)
     voxel_of, centres, shades = voxel_means(points, colors, partition.voxel)
     neighbours, distances = nearest(centres, SURFACE + 1)
-    features = np.hstack([surface_features(centres, neighbours), shades])  # [V, D]
+    features = np.hstack([surface_features(centres, neighbours), shades]) * WEIGHTS  # [V, 9]
     edges, lengths = neighbour_graph(neighbours, distances)
     segments = cut_pursuit(features, edges, lengths, partition.strength)
     segments = merge_small(segments, features, edges, partition.minimum)
@@ -111,13 +112,13 @@ def nearest(points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def surface_features(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """Halved linearity, planarity and scattering, and the absolute normal, float32 [V, 6].
+    """Linearity, planarity, scattering and the absolute normal, float32 [V, 6].
 
     ``points`` float32 [V, 3], ``neighbours`` uint32 [V, K]. The normal has no sign: on a wall it is arbitrary.
     """
     bounds = np.arange(0, neighbours.size + 1, neighbours.shape[1], dtype=np.uint32)
     features = pgeof.compute_features(points, neighbours.ravel(), bounds)
-    return np.hstack([features[:, :3] / 2, np.abs(features[:, 4:7])])
+    return np.hstack([features[:, :3], np.abs(features[:, 4:7])])
 
 
 def neighbour_graph(neighbours: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

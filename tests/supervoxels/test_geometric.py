@@ -96,7 +96,7 @@ def test_surface_features_equal_those_of_the_covariance():
         values, vectors = np.linalg.eigh(np.cov(points[members].astype(np.float64).T))
         small, middle, large = np.sqrt(values)
         expected = [(large - middle) / large, (middle - small) / large, small / large]
-        assert np.allclose(2 * row[:3], expected, atol=5e-3)  # pgeof adds a millimetre to the divisor
+        assert np.allclose(row[:3], expected, atol=5e-3)  # pgeof adds a millimetre to the divisor
         assert np.allclose(row[3:], np.abs(vectors[:, 0]), atol=1e-2)
 
 
