@@ -21,7 +21,7 @@ from otoc_lib.errors import OtocError
 SURFACE = 20  # neighbours that describe the surface around a voxel
 NEIGHBOURS = 10  # neighbours a voxel has in the graph
 WEIGHTS = np.repeat(np.float32([0.5, 1, 2]), 3)  # of shape, normal and colour; by benchmarks/supervoxels.py
-REACH = 3.0  # an edge longer than this times the median distance of the farthest neighbour bridges a gap: none
+REACH = 3.0  # no edge to a voxel from farther than this times the distance of its own farthest neighbour
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,14 @@ def surface_features(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
 
 
 def neighbour_graph(neighbours: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Edges uint32 [E, 2] from each point to its nearest others, and their lengths float32 [E]."""
-    ends, lengths = neighbours[:, 1 : NEIGHBOURS + 1], distances[:, 1 : NEIGHBOURS + 1]
+    """Edges uint32 [E, 2] from each point to its nearest others, and their lengths float32 [E].
+
+    Edges over a gap are left out: those much longer than what the point at their end has around it. That leaves the
+    sparse parts of a scan in one piece and stray points, whose nearest others are far, alone.
+    """
+    ends, lengths = neighbours[:, 1 : NEIGHBOURS + 1], distances[:, 1 : NEIGHBOURS + 1]  # [V, K]
     starts = np.broadcast_to(neighbours[:, :1], ends.shape)
-    near = lengths <= (REACH * np.median(lengths[:, -1]) if lengths.size else 0)
+    near = lengths <= REACH * distances[:, : NEIGHBOURS + 1].max(axis=1)[ends]
     return np.stack([starts[near], ends[near]], axis=1), lengths[near]
 
 

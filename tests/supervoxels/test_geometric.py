@@ -127,6 +127,14 @@ def test_the_graph_does_not_bridge_gaps():
     assert {(300, 301), (301, 300), (300, 302), (302, 301)} <= {tuple(edge) for edge in edges.tolist()}
 
 
+def test_the_sparse_part_of_a_scan_stays_in_one_piece():
+    rng = np.random.default_rng(0)
+    dense, sparse = rng.random((3000, 2)), rng.random((300, 2)) * [3, 1] + [1, 0]  # 2 and 10 cm apart, side by side
+    points = np.pad(np.concatenate([dense, sparse]), [(0, 0), (0, 1)]).astype(np.float32)
+    edges, _ = neighbour_graph(*nearest(points, 21))
+    assert len(reached(0, edges, set(range(3300)))) == 3300
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
