@@ -4,12 +4,12 @@ Whatever the format, a scan is points, a colour each, and triangles where the fi
 """
 
 import re
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import laspy
-import lazrs
 import numba
 import numpy as np
 
@@ -21,6 +21,8 @@ FORMATS = (".ply", ".las", ".laz", *TEXT_FORMATS)
 
 GREY = 128  # of scans without colours
 LARGEST_ROOM = 200.0  # metres; a scan that spans more is probably in millimetres
+
+MOST_PACKED = 1000  # times that LAZ makes points smaller, generously
 
 PLY_TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
@@ -113,18 +115,50 @@ def _check_points(path: Path, points: np.ndarray) -> None:
 
 
 def _read_las(path: Path) -> tuple[np.ndarray, np.ndarray | None, None]:
+    _check_las_counts(path)
     try:
-        las = laspy.read(path)
+        las = laspy.read(path, laz_backend=laspy.LazBackend.Lazrs)  # the parallel one trusts damaged sizes
         points = np.asarray(las.xyz, dtype=np.float64)
         has_colors = {"red", "green", "blue"} <= set(las.point_format.dimension_names)
         colors = np.stack([np.asarray(las[name]) for name in ("red", "green", "blue")], axis=1) if has_colors else None
-    except (laspy.LaspyException, lazrs.LazrsError, ValueError, OSError, EOFError, OverflowError, MemoryError) as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # whatever the two libraries meet; a panic of lazrs is no Exception
         raise OtocError(f"{path}: damaged or truncated LAS ({error}); copy it again") from error
     if len(points) != las.header.point_count:
         raise OtocError(f"{path}: {len(points)} of the {las.header.point_count} points it announces; copy it again")
     if colors is None or not colors.any():  # programs write zeros where there is no colour
         return points, None, None
     return points, colors_to_bytes(path, colors), None
+
+
+def _check_las_counts(path: Path) -> None:
+    """Refuse counts that the file cannot hold: laspy and lazrs would loop, allocate and abort by them."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        header = file.read(375)  # of version 1.4, the longest
+        fits = len(header) >= 227
+        if fits:
+            header_size, points_start, records = struct.unpack_from("<HII", header, 94)
+            point_size, count = struct.unpack_from("<HI", header, 105)
+            extended_start = extended = 0
+            if header[24:26] >= b"\x01\x04" and len(header) == 375:
+                extended_start, extended, count = struct.unpack_from("<QIQ", header, 235)
+            is_laz = bool(header[104] & 128)
+            fits = header_size + 54 * records <= points_start <= size
+            fits &= extended == 0 or extended_start + 60 * extended <= size
+            fits &= count * point_size <= (MOST_PACKED if is_laz else 1) * (size - points_start)
+        if fits and is_laz and count:
+            file.seek(points_start)
+            (chunks_start,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
+            if chunks_start == -1:  # written without going back: the place is at the file's end
+                file.seek(size - 8)
+                (chunks_start,) = struct.unpack("<q", file.read(8))
+            file.seek(min(max(chunks_start, 0), size))
+            _, chunks = struct.unpack("<II", file.read(8).ljust(8, b"\xff"))
+            fits = chunks <= count
+    if not fits:
+        raise OtocError(f"{path}: damaged or truncated LAS (too short for the counts it names); copy it again")
 
 
 def _read_text(path: Path) -> tuple[np.ndarray, np.ndarray | None, None]:
