@@ -1,9 +1,9 @@
 """Super-voxels: time, and what strength and minimum of the geometric partition trade against each other.
 
-Times stand beside those of the usual alternative in the same run: the mesh segmentation beside its plain Python twin
-(on a small room), the search for neighbours beside scipy's. The table of trade-offs averages over rooms: bundled meshes
-with points drawn on their triangles and 3 mm of noise, and the bundled S3DIS-like rooms as they are. The labels of the
-former follow the mesh's super-voxels; those of the latter follow the objects.
+Processor seconds, all threads together, stand beside those of the usual alternative in the same run: the mesh
+segmentation beside its plain Python twin (on a small room), the search for neighbours beside scipy's. The table of
+trade-offs averages over rooms: bundled meshes with points drawn on their triangles and 3 mm of noise, and the bundled
+S3DIS-like rooms as they are. The labels of the former follow the mesh's super-voxels, those of the latter the objects.
 
     python benchmarks/supervoxels.py            everything, about five minutes
     python benchmarks/supervoxels.py --quick    small sizes and one room of each kind
@@ -71,12 +71,12 @@ def side_by_side(clouds: list[Cloud]) -> Cloud:
 
 
 def seconds(function: Callable, repeats: int) -> float:
-    """Median of some runs after a first one, which compiles."""
+    """Median processor time of some runs after a first one, which compiles."""
     times = []
     for _ in range(repeats + 1):
-        start = time.perf_counter()
+        start = time.process_time()
         function()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times[1:])
 
 
