@@ -29,12 +29,12 @@ def unit(p: Vector) -> Vector:
 def slow_segments(vertices: list, faces: list, k: float, minimum: int) -> list[int]:
     """The smallest vertex of each vertex's segment."""
     vertices = [tuple(map(float, vertex)) for vertex in vertices]
-    sums = [(0.0, 0.0, 0.0)] * len(vertices)
-    for a, b, c in faces:
-        normal = cross(minus(vertices[b], vertices[a]), minus(vertices[c], vertices[a]))
-        for corner in (a, b, c):
-            sums[corner] = tuple(x + y for x, y in zip(sums[corner], normal, strict=True))
-    normals = [unit(total) for total in sums]
+    around = [[] for _ in vertices]
+    for corner in range(3):
+        for face in faces:
+            a, b, c = face
+            around[face[corner]].append(unit(cross(minus(vertices[b], vertices[a]), minus(vertices[c], vertices[a]))))
+    normals = [tuple(sum(n[axis] for n in own) / max(len(own), 1) for axis in range(3)) for own in around]
 
     edges = []
     for first, second in ((0, 1), (0, 2), (2, 1)):

@@ -9,7 +9,7 @@ from slow_mesh import slow_segments
 
 from otoc_lib.datasets import rooms
 from otoc_lib.errors import OtocError
-from otoc_lib.supervoxels.mesh import edge_weights, segment_mesh, vertex_normals
+from otoc_lib.supervoxels.mesh import edge_weights, mean_normals, segment_mesh, vertex_normals
 
 BUNDLED = sorted(rooms.SOURCE.glob("*.room.xz"))
 
@@ -107,12 +107,14 @@ def test_floor_and_box_side_fall_apart_at_the_concave_line():
     assert segments[flat][0] != segments[upright][0]
 
 
-ROOT = 1 - np.sqrt(0.5)  # between the normals of one triangle and those at the fold, which bisect the right angle
+# At the fold the mean of two unit normals at a right angle has the length sqrt(1/2): its product with either, and with
+# itself, is 1/2.
+HALF = 0.5
 FOLDS = {
-    "concave": ([[0, 1, 2], [1, 0, 3]], {(0, 1): 0, (1, 0): 0, (0, 2): ROOT, (2, 1): ROOT, (1, 3): ROOT, (3, 0): ROOT}),
+    "concave": ([[0, 1, 2], [1, 0, 3]], {edge: HALF for edge in ((0, 1), (1, 0), (0, 2), (2, 1), (1, 3), (3, 0))}),
     "convex": (
         [[2, 1, 0], [0, 1, 3]],
-        {(2, 1): ROOT**2, (2, 0): ROOT**2, (0, 1): 0, (0, 3): ROOT, (3, 1): ROOT**2},
+        {(2, 1): HALF**2, (2, 0): HALF**2, (0, 1): HALF, (0, 3): HALF, (3, 1): HALF**2},
     ),
 }
 
@@ -135,6 +137,16 @@ def test_normals_of_a_plane_and_of_no_face():
     vertices = np.vstack([vertices, [[9, 9, 9]]])
     assert np.allclose(vertex_normals(vertices, faces)[:-1], [0, 0, 1])
     assert np.array_equal(vertex_normals(vertices, faces)[-1], [0, 0, 0])
+
+
+def test_rough_surfaces_have_short_normals():
+    vertices, faces = bumpy_grid(6, 6, 0, 0.0)
+    vertices[:, 2] = 0
+    assert np.allclose(mean_normals(vertices, faces), [0, 0, 1])
+    vertices[7, 2] = 0.5
+    lengths = np.linalg.norm(mean_normals(vertices, faces), axis=1)
+    around = np.unique(faces[(faces == 7).any(axis=1)])
+    assert (lengths[around] < 0.99).all() and np.allclose(np.delete(lengths, around), 1)
 
 
 def test_faces_twice_change_nothing():
