@@ -11,9 +11,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from otoc_lib.simulate import areas_shapes as shapes
+from otoc_lib.simulate.areas_shapes import pick
 from otoc_lib.simulate.catalogue import Catalogue
 from otoc_lib.simulate.mesh import Mesh, split_long_faces
-from otoc_lib.simulate.shapes import box, pick
+from otoc_lib.simulate.shapes import box
 
 ANGLES = (np.pi, -np.pi / 2, 0.0, np.pi / 2)  # that turn a thing's back to the south, east, north and west wall
 SHELL = ("ceiling", "floor", "wall", "beam", "column")
@@ -50,7 +51,8 @@ MODELS: dict[str, tuple[str, ...]] = {
         SCOPIA + "table-with-leaning-feet",
         SCOPIA + "wooden_office_pear_table_rect",
         SCOPIA + "wooden_table_office",
-        SCOPIA + "round-table",
+        SCOPIA + "table-on-trestles",
+        SCOPIA + "white_kitchen_table",
     ),
     "coffee table": (SCOPIA + "saloon_table", CCBY + "coffeeTable"),
     "sofa": (
@@ -185,7 +187,7 @@ def intersections(plan: AreaPlan) -> list[tuple[str, str]]:
 def make_area_plan(catalogue: Catalogue, seed: int, area: int, kind: str, number: int) -> AreaPlan:
     """The plan of room ``<kind>_<number>`` of an area; the same arguments give the same plan."""
     rng = np.random.default_rng([seed, area, number, *kind.encode()])
-    return _Builder(catalogue, rng, kind).build()
+    return _Builder(catalogue, rng, kind, number).build()
 
 
 SIZES = {  # shorter and longer side in metres
@@ -202,8 +204,8 @@ SIZES = {  # shorter and longer side in metres
 
 
 class _Builder:
-    def __init__(self, catalogue: Catalogue, rng: np.random.Generator, kind: str):
-        self.catalogue, self.rng, self.kind = catalogue, rng, kind
+    def __init__(self, catalogue: Catalogue, rng: np.random.Generator, kind: str, number: int):
+        self.catalogue, self.rng, self.kind, self.number = catalogue, rng, kind, number
         sides = [rng.uniform(*limits) for limits in SIZES[kind]]
         self.plan = AreaPlan(*(sides if rng.random() < 0.5 else sides[::-1]), rng.uniform(2.55, 3.0))
         self.holes: list[list[tuple]] = [[], [], [], []]  # openings of the four walls
@@ -342,12 +344,12 @@ class _Builder:
 
     def office(self) -> None:
         rng = self.rng
+        if rng.random() < 0.55 or self.number == 2:  # before the rest, or it finds no place
+            self.against_wall("sofa", *self.own_or_model("sofa", 0.4, shapes.sofa))
         for _ in range(rng.integers(2, 4)):
             self.desk_place()
         for _ in range(rng.integers(1, 4)):
             self.against_wall("bookcase", *self.own_or_model("bookcase", 0.75, shapes.bookcase))
-        if rng.random() < 0.4:
-            self.against_wall("sofa", *self.own_or_model("sofa", 0.4, shapes.sofa))
         for _ in range(rng.integers(0, 3)):
             self.against_wall("clutter", shapes.cabinet(rng), "")
         if rng.random() < 0.5:
@@ -451,7 +453,8 @@ class _Builder:
 
     def WC(self) -> None:
         rng = self.rng
-        side = int(rng.integers(4))
+        free = [side for side in range(4) if not self.holes[side]]  # stalls stand at a wall without a door
+        side = free[rng.integers(len(free))] if free else 0
         color, deep, stall = pick(rng, shapes.PLAINS + shapes.WOODS), 1.3, rng.uniform(0.9, 1.05)
         start = -self.length(side) / 2
         for i in range(int(self.length(side) / stall)):
@@ -498,9 +501,9 @@ class _Builder:
         rng, plan = self.rng, self.plan
         for thing, top in self.tops:
             area = np.prod(thing.mesh.size[:2])
-            for _ in range(int(rng.integers(1, 3) + 2 * area)):
+            for _ in range(int(rng.integers(1, 3) + 1.2 * area)):
                 self.on_top(thing, top, "desk thing")
-        for thing in [thing for thing in plan.things if thing.label == "bookcase"]:
+        for thing in [thing for thing in plan.things if thing.label == "bookcase" and not thing.model]:
             if rng.random() < 0.45:
                 self.put_on(
                     thing, float(thing.mesh.upper[2]), shapes.carton(rng) if rng.random() < 0.6 else shapes.papers(rng)
@@ -724,7 +727,7 @@ class _Builder:
                 mesh, model = shapes.carton(rng), ""
             elif kind == 2:
                 mesh, model = self.choose("plant", 0.1)
-            elif kind == 3 and rng.random() < 0.4:
+            elif kind == 3 and self.kind != "WC" and rng.random() < 0.4:
                 mesh, model = self.choose("tall thing", 0.05)
             else:
                 mesh, model = self.choose("floor thing", 0.08)

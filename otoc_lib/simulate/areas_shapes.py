@@ -7,13 +7,24 @@ on a wall has the wall's surface at y = 0 and the room at y < 0; doors and windo
 import numpy as np
 
 from otoc_lib.simulate.mesh import Mesh, join
-from otoc_lib.simulate.shapes import box, image, pick, sheet
+from otoc_lib.simulate.shapes import box, image, sheet
 
 WOODS = [(150, 105, 65), (120, 78, 48), (190, 150, 105), (95, 60, 40), (205, 180, 140), (175, 125, 85)]
 PLAINS = [(225, 225, 220), (190, 190, 188), (120, 122, 125), (70, 72, 78), (210, 205, 190)]
 FABRICS = [(45, 50, 60), (150, 60, 55), (60, 85, 130), (180, 165, 135), (85, 110, 80), (120, 90, 70), (95, 95, 98)]
 METAL = np.array([165, 168, 172.0])
 DARK = np.array([38, 38, 42.0])
+
+
+def pick(rng: np.random.Generator, colors: list[tuple[int, int, int]]) -> np.ndarray:
+    """One of the colours, a little lighter or darker and hardly another hue, float (3,)."""
+    return np.clip(np.array(colors[rng.integers(len(colors))]) + rng.normal(0, 9) + rng.normal(0, 2.5, 3), 0, 255)
+
+
+def muted(rng: np.random.Generator) -> np.ndarray:
+    """Any colour that is not garish: of a book, a mug; float (3,)."""
+    color = rng.uniform(25, 230, 3)
+    return 0.65 * color + 0.35 * color.mean()
 
 
 def texture(lower: tuple, across: tuple, up: tuple, colors: np.ndarray) -> Mesh:
@@ -180,7 +191,9 @@ def board(rng: np.random.Generator) -> Mesh:
 def poster(rng: np.random.Generator) -> Mesh:
     width, height = rng.uniform(0.35, 0.8, 2)
     frame = pick(rng, [(40, 35, 30), (140, 100, 55), (200, 200, 200)])
-    art = texture((-width / 2 + 0.02, -0.026, 0.02), (width - 0.04, 0, 0), (0, 0, height - 0.04), image(rng, 20, 20))
+    art = texture(
+        (-width / 2 + 0.02, -0.026, 0.02), (width - 0.04, 0, 0), (0, 0, height - 0.04), 0.75 * image(rng, 20, 20) + 30
+    )
     return join([box((-width / 2, -0.025, 0), (width / 2, -0.002, height), frame), art])
 
 
@@ -326,7 +339,7 @@ def bookcase(rng: np.random.Generator, boxes: bool = False) -> Mesh:
             thick = rng.uniform(0.2, 0.4) if boxes else rng.uniform(0.03, 0.07)
             tall = (high - low - 0.05) * (0.9 if binders else rng.uniform(0.6, 0.95))
             front = -y + rng.uniform(0.02, 0.07)
-            shade = pick(rng, [(185, 145, 100), (165, 130, 95), (205, 200, 190)]) if boxes else rng.uniform(30, 225, 3)
+            shade = pick(rng, [(185, 145, 100), (165, 130, 95), (205, 200, 190)]) if boxes else muted(rng)
             parts.append(box((at, front, low + 0.03), (min(at + thick, end), y - 0.03, low + 0.03 + tall), shade))
             at += thick + (rng.uniform(0.02, 0.1) if boxes else 0)
     return join(parts)
@@ -409,7 +422,7 @@ def fridge(rng: np.random.Generator) -> Mesh:
 def monitor(rng: np.random.Generator) -> Mesh:
     width = rng.uniform(0.45, 0.62)
     height = width * 0.6
-    panel = image(rng, 8, 10) if rng.random() < 0.5 else np.tile(DARK, (8, 10, 1))
+    panel = 0.7 * image(rng, 8, 10) + 35 if rng.random() < 0.5 else np.tile(DARK, (8, 10, 1))
     return join(
         [
             box((-0.12, -0.09, 0), (0.12, 0.09, 0.015), DARK),
@@ -430,14 +443,14 @@ def papers(rng: np.random.Generator) -> Mesh:
     for _ in range(rng.integers(1, 6)):
         half, thick = np.array([rng.uniform(0.09, 0.16), rng.uniform(0.11, 0.2)]), rng.uniform(0.015, 0.05)
         shift = rng.normal(0, 0.008, 2)
-        color = pick(rng, [(240, 240, 236), (230, 225, 205)]) if rng.random() < 0.4 else rng.uniform(40, 215, 3)
+        color = pick(rng, [(240, 240, 236), (230, 225, 205)]) if rng.random() < 0.4 else muted(rng)
         parts.append(box((*(shift - half), low), (*(shift + half), low + thick), color))
         low += thick
     return join(parts)
 
 
 def mug(rng: np.random.Generator) -> Mesh:
-    return column(rng, rng.uniform(0.08, 0.11), 0.0, rng.uniform(0.1, 0.24), rng.uniform(30, 230, 3), True)
+    return column(rng, rng.uniform(0.08, 0.11), 0.0, rng.uniform(0.1, 0.24), muted(rng), True)
 
 
 def carton(rng: np.random.Generator) -> Mesh:
