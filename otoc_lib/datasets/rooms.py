@@ -18,6 +18,7 @@ import safetensors.numpy
 from tqdm import tqdm
 
 from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.store import write_aside
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms"
@@ -25,6 +26,8 @@ SPLITS = ("train", "val", "val_novel", "test")
 FORMAT = "otoc-room-1"
 STEP = 0.002  # metres; the lattice of packed coordinates
 DONE = "rooms.json"  # the manifest of an unpacked tree, written last
+LAYOUT = 2  # of the unpacked tree; an older one is replaced
+POINTS, POINTS_SEED = 20, 0  # points a training room in the file of limited annotations
 
 # raw category -> (NYU40 id, NYU40 class); the annotator's word on the left, as in ScanNet's label table
 CATEGORIES: dict[str, tuple[int, str]] = {
@@ -34,6 +37,7 @@ CATEGORIES: dict[str, tuple[int, str]] = {
     "wardrobe": (3, "cabinet"),
     "file cabinet": (3, "cabinet"),
     "kitchen cabinet": (3, "cabinet"),
+    "bathroom vanity": (3, "cabinet"),
     "bed": (4, "bed"),
     "chair": (5, "chair"),
     "office chair": (5, "chair"),
@@ -41,33 +45,54 @@ CATEGORIES: dict[str, tuple[int, str]] = {
     "couch": (6, "sofa"),
     "dining table": (7, "table"),
     "coffee table": (7, "table"),
+    "meeting table": (7, "table"),
     "door": (8, "door"),
     "window": (9, "window"),
     "bookshelf": (10, "bookshelf"),
     "picture": (11, "picture"),
     "counter": (12, "counter"),
     "kitchen counter": (12, "counter"),
+    "blinds": (13, "blinds"),
     "desk": (14, "desk"),
+    "shelf": (15, "shelves"),
     "curtain": (16, "curtain"),
+    "dresser": (17, "dresser"),
+    "pillow": (18, "pillow"),
+    "rug": (20, "floor mat"),
+    "clothes": (21, "clothes"),
+    "books": (23, "books"),
     "refrigerator": (24, "refridgerator"),  # NYU40's own spelling
     "tv": (25, "television"),
     "towel": (27, "towel"),
     "shower curtain": (28, "shower curtain"),
     "box": (29, "box"),
+    "whiteboard": (30, "whiteboard"),
     "nightstand": (32, "night stand"),
     "toilet": (33, "toilet"),
     "sink": (34, "sink"),
     "lamp": (35, "lamp"),
     "bathtub": (36, "bathtub"),
     "backpack": (37, "bag"),
+    "bag": (37, "bag"),
     "trash can": (39, "otherfurniture"),
     "washing machine": (39, "otherfurniture"),
     "stove": (39, "otherfurniture"),
     "radiator": (39, "otherfurniture"),
+    "ottoman": (39, "otherfurniture"),
+    "piano": (39, "otherfurniture"),
+    "laundry basket": (39, "otherfurniture"),
+    "crate": (39, "otherfurniture"),
+    "water cooler": (39, "otherfurniture"),
     "plant": (40, "otherprop"),
     "laptop": (40, "otherprop"),
     "microwave": (40, "otherprop"),
     "coffee maker": (40, "otherprop"),
+    "monitor": (40, "otherprop"),
+    "printer": (40, "otherprop"),
+    "speaker": (40, "otherprop"),
+    "bottle": (40, "otherprop"),
+    "suitcase": (40, "otherprop"),
+    "toy": (40, "otherprop"),
 }
 TSV_COLUMNS = (
     "id raw_category category count nyu40id eigen13id nyuClass nyu40class eigen13class ModelNet40 ModelNet10 "
@@ -168,20 +193,22 @@ def _whole(planes: np.ndarray) -> np.ndarray:
 # --- the official tree
 
 
-def write_scan(room: Room, scans: Path) -> None:
-    """Write one room as ScanNet's files into ``scans/<name>/``."""
+def write_scan(room: Room, scans: Path, labelled: bool = True) -> None:
+    """Write one room as ScanNet's files into ``scans/<name>/``; without labels and objects unless ``labelled``."""
     folder = scans / room.name
     folder.mkdir(parents=True, exist_ok=True)
-    labels = room.nyu40()
     with write_aside(folder / f"{room.name}_vh_clean_2.ply") as aside:
         _write_ply(aside, room, None)
-    with write_aside(folder / f"{room.name}_vh_clean_2.labels.ply") as aside:
-        _write_ply(aside, room, labels)
     segments = {
         "params": {"kThresh": "0.0100000", "segMinVerts": "20", "minPoints": "750", "maxPoints": "30000"},
         "sceneId": room.name,
         "segIndices": room.segments.tolist(),
     }
+    _write_json(folder / f"{room.name}_vh_clean_2.0.010000.segs.json", segments)
+    if not labelled:
+        return
+    with write_aside(folder / f"{room.name}_vh_clean_2.labels.ply") as aside:
+        _write_ply(aside, room, room.nyu40())
     groups = [
         {"id": number, "objectId": number, "segments": list(ids), "label": category}
         for number, (category, ids) in enumerate(room.objects)
@@ -192,9 +219,19 @@ def write_scan(room: Room, scans: Path) -> None:
         "segGroups": groups,
         "segmentsFile": f"scannet.{room.name}_vh_clean_2.0.010000.segs.json",
     }
-    for suffix, value in (("_vh_clean_2.0.010000.segs.json", segments), (".aggregation.json", aggregation)):
-        with write_aside(folder / f"{room.name}{suffix}") as aside:
-            aside.write_text(json.dumps(value, separators=(",", ":")), encoding="utf-8")
+    _write_json(folder / f"{room.name}.aggregation.json", aggregation)
+
+
+def _write_json(path: Path, value: dict) -> None:
+    with write_aside(path) as aside:
+        aside.write_text(json.dumps(value, separators=(",", ":")), encoding="utf-8")
+
+
+def draw_points(room: Room) -> np.ndarray:
+    """Vertices of a limited annotation, int64 [20], sorted: drawn uniformly from all that have a benchmark class."""
+    candidates = np.flatnonzero(SCANNET20.from_file_ids(room.nyu40()) != IGNORE)
+    rng = np.random.default_rng([POINTS_SEED, *room.name.encode()])
+    return np.sort(rng.choice(candidates, min(POINTS, len(candidates)), replace=False))
 
 
 def _write_ply(path: Path, room: Room, labels: np.ndarray | None) -> None:
@@ -246,29 +283,46 @@ def read_index(source: Path = SOURCE) -> dict:
 
 
 def unpack(destination: Path, source: Path = SOURCE) -> None:
-    """Write the packed rooms of ``source`` as a ScanNet-v2 tree: scans/, splits/, label table, CREDITS.
+    """Write the packed rooms of ``source`` as a ScanNet-v2 tree.
+
+    Labelled rooms go to scans/, test rooms without labels to scans_test/ and their NYU40 ids, one a line, to
+    test_labels/<id>.txt. Beside them: splits/, the label table, CREDITS, and points20 with 20 vertices of every
+    training room, a torch dict as ScanNet's limited annotations are.
 
     Does nothing if ``destination`` already holds exactly these rooms; replaces an older set of rooms; refuses a
     folder that holds anything else. The tree is written beside ``destination`` and renamed.
     """
+    import torch
+
     destination, index = Path(destination), read_index(source)
+    manifest = json.dumps({"layout": LAYOUT, **index})
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         if not (destination / DONE).is_file():
             raise OtocError(f"{destination}: holds something other than unpacked rooms; give a new or empty folder")
-        if (destination / DONE).read_text(encoding="utf-8") == json.dumps(index):
+        if (destination / DONE).read_text(encoding="utf-8") == manifest:
             return
     aside = destination.with_name(f".{destination.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
+    points = {}
     try:
-        for name in tqdm(index["rooms"], desc="unpacking rooms", unit="room", file=sys.stderr):
-            write_scan(read(Path(source) / f"{name}.room.xz"), aside / "scans")
-        (aside / "splits").mkdir()
+        for folder in ("scans", "scans_test", "splits", "test_labels"):
+            (aside / folder).mkdir(parents=True)
+        for name, entry in tqdm(index["rooms"].items(), desc="unpacking rooms", unit="room", file=sys.stderr):
+            room = read(Path(source) / f"{name}.room.xz")
+            test = entry["split"] == "test"
+            write_scan(room, aside / ("scans_test" if test else "scans"), labelled=not test)
+            if test:
+                text = "".join(f"{label}\n" for label in room.nyu40())
+                (aside / "test_labels" / f"{name}.txt").write_text(text, encoding="utf-8")
+            if entry["split"] == "train":
+                points[name] = torch.from_numpy(draw_points(room))
+        torch.save(points, aside / "points20")
         for split in SPLITS:
             names = [name for name, room in index["rooms"].items() if room["split"] == split]
             (aside / "splits" / f"scannetv2_{split}.txt").write_text("".join(f"{name}\n" for name in names))
         (aside / "scannetv2-labels.combined.tsv").write_text(label_table(), encoding="utf-8")
         shutil.copyfile(Path(source) / "CREDITS", aside / "CREDITS")
-        (aside / DONE).write_text(json.dumps(index), encoding="utf-8")
+        (aside / DONE).write_text(manifest, encoding="utf-8")
         if destination.exists():
             shutil.rmtree(destination)
         aside.rename(destination)

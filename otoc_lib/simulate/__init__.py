@@ -16,7 +16,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.simulate.catalogue import SYSTEM_ROOT, Catalogue, find_library
 from otoc_lib.simulate.plan import make_plan
 
-ROOMS = {"train": 60, "val": 16, "val_novel": 4, "test": 4}
+ROOMS = {"train": 96, "val": 24, "val_novel": 4, "test": 12}
 SEED = 0
 
 
@@ -76,7 +76,7 @@ def simulate_rooms(
     names = rooms or list(room_names())
     unknown = sorted(set(names) - set(room_names()))
     if unknown:
-        raise OtocError(f"rooms: {', '.join(unknown)} not among scene0000_00 .. scene3003_00")
+        raise OtocError(f"rooms: {', '.join(unknown)} not among scene0000_00 .. scene3011_00")
     destination = Path(destination)
     destination.mkdir(parents=True, exist_ok=True)
     done, entries, models = [], {}, set()

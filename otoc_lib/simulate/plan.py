@@ -1,71 +1,184 @@
 """The plan of a room: its shell, what stands in it and where; nothing intersects anything else.
 
-A room combines two or three functions (bathroom, kitchen, bedroom, living room, office), so that a small room holds
-many classes. Furniture stands against walls or around tables; small things stand on tops; doors, windows, pictures
-and curtains hang on walls. Intersections are tested on axis-aligned boxes.
+A room is of one kind or of two (bathroom, kitchen, bedroom, living room, office, meeting room, library, storage); the
+kinds come about as often as in ScanNet. Its outline is a rectangle or has corners cut out of it. Furniture stands
+against walls or around tables; small things lie on tops and on the floor; doors, windows, pictures and curtains hang on
+walls. Intersections are tested on axis-aligned boxes.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.spatial import ConvexHull
 
-from otoc_lib.simulate import shapes
+from otoc_lib.datasets.rooms import CATEGORIES
+from otoc_lib.labels import SCANNET20
+from otoc_lib.simulate import clutter, shapes
 from otoc_lib.simulate.catalogue import Catalogue
 from otoc_lib.simulate.mesh import Mesh
 from otoc_lib.simulate.selection import NOVEL, SHARED
 
-FUNCTIONS = (
-    ("bath", "bed"),
-    ("kitchen", "living"),
-    ("bath", "living", "office"),
-    ("kitchen", "bed", "office"),
-    ("bath", "kitchen"),
-    ("living", "bed"),
-    ("bath", "bed", "office"),
-    ("kitchen", "office", "living"),
+
+@dataclass(frozen=True)
+class Kind:
+    """What a room is for and what it must hold beside; ``shape`` is its outline."""
+
+    parts: tuple[str, ...]
+    area: float  # m2 of the floor
+    shape: str = "rectangle"  # or "corner", "alcove", "pillar": what is cut out of the rectangle
+    door: bool = True
+    window: bool = True
+    curtains: bool = False
+    pictures: int = 0
+
+
+# One round of rooms. Over a round every class occurs in about as many rooms as in ScanNet, the rarest in three.
+KINDS = (
+    Kind(("bath",), 6.0, window=False),
+    Kind(("office", "office"), 11.0, "corner"),
+    Kind(("living",), 11.5, "alcove", curtains=True, pictures=2),
+    Kind(("meeting",), 12.5),
+    Kind(("kitchen", "dining"), 11.0, "corner", door=False),
+    Kind(("bed",), 9.5, curtains=True, pictures=1),
+    Kind(("library",), 9.0, window=False),
+    Kind(("office", "library"), 11.0, "pillar", door=False),
+    Kind(("bath",), 6.5, "pillar", window=False),
+    Kind(("living", "kitchen"), 13.0, "corner", pictures=1),
+    Kind(("bed", "office"), 11.5, "corner", curtains=True),
+    Kind(("storage",), 8.5, window=False),
+    Kind(("meeting",), 11.0, "corner", door=False, window=False),
+    Kind(("kitchen", "dining"), 10.5, pictures=1),
+    Kind(("bath",), 5.5, door=False, window=False),
+    Kind(("living", "dining"), 13.0, "corner", pictures=2),
+    Kind(("office",), 8.5, window=False),
+    Kind(("bed", "living"), 13.0, "alcove", curtains=True, pictures=1),
+    Kind(("washroom",), 5.0, window=False),
+    Kind(("office", "meeting"), 13.0, door=False),
+    Kind(("bed",), 9.0, "pillar", door=False, window=False),
+    Kind(("living", "library"), 11.0, door=False, window=False, pictures=1),
+    Kind(("kitchen",), 8.0, window=False),
+    Kind(("bed", "office"), 11.0),
 )
+# four rooms of novel furniture that hold every class between them
+NOVEL_KINDS = (
+    Kind(("bath", "bed"), 12.0, curtains=True, pictures=1),
+    Kind(("kitchen", "living"), 13.0, "corner", pictures=1),
+    Kind(("bath", "office", "library"), 13.0, curtains=True, pictures=1),
+    Kind(("kitchen", "dining", "bed"), 14.0, "alcove", curtains=True, pictures=1),
+)
+NEEDED = {
+    "bath": {"bathtub", "shower curtain", "toilet", "sink"},
+    "washroom": {"toilet", "sink"},
+    "kitchen": {"kitchen counter", "refrigerator"},
+    "dining": {"dining table", "chair"},
+    "bed": {"bed"},
+    "living": {"couch"},
+    "office": {"desk"},
+    "meeting": {"meeting table", "chair"},
+    "library": {"bookshelf"},
+    "storage": {"shelf"},
+}
 ANGLES = (np.pi, -np.pi / 2, 0.0, np.pi / 2)  # that turn a model's back to the south, east, north and west wall
 GAP = 0.015  # metres between furniture and wall
 FREE = np.array([0.01, 0.01, 0.0])  # metres between pieces of furniture
-SHELL = ("wall", "floor")
+SHELL = ("wall", "floor", "rug")  # what other things may touch
 OVERLAP = 0.002  # boxes that share less than this do not intersect
+UNANNOTATED = 0.2  # of the small things, as annotators leave some out
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One object in the room; ``host`` is the index of the worktop that a sink is set into, else -1."""
+    """One object in the room; ``host`` is the index of what it is set into or rests on, else -1."""
 
     category: str
     model: str  # id of the catalogue model, "" if parametric
     mesh: Mesh
     host: int = -1
+    annotated: bool = True
 
     @property
     def box(self) -> tuple[np.ndarray, np.ndarray]:
         return self.mesh.lower, self.mesh.upper
 
 
+@dataclass(frozen=True)
+class Edge:
+    """A straight piece of wall, seen from inside: to the south (side 0), east, north or west (3) of the room.
+
+    It lies at ``at`` and runs from ``low`` to ``high`` along the other axis, all in metres.
+    """
+
+    side: int
+    at: float
+    low: float
+    high: float
+
+    @property
+    def length(self) -> float:
+        return self.high - self.low
+
+    @property
+    def inward(self) -> np.ndarray:
+        """Unit vector (2,) from the wall into the room."""
+        return np.array([(0.0, 1.0), (-1.0, 0.0), (0.0, -1.0), (1.0, 0.0)][self.side])
+
+    def point(self, along: float) -> np.ndarray:
+        """The point (2,) on the floor at the wall."""
+        return np.array([along, self.at] if self.side % 2 == 0 else [self.at, along])
+
+
 @dataclass
 class Plan:
-    """A room of x in 0..width, y in 0..depth, z in 0..height and its objects; the floor and walls come first."""
+    """A room: x in 0..width, y in 0..depth, z in 0..height, less ``blocks``; of its objects the shell comes first."""
 
     width: float
     depth: float
     height: float
     objects: list[Placed] = field(default_factory=list)
     clear: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # boxes kept free, in front of doors
+    blocks: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # boxes cut out of the room, full height
+
+    def contains(self, lower: np.ndarray, upper: np.ndarray) -> bool:
+        """Whether a box lies in the room."""
+        if (lower < -OVERLAP).any() or (upper > np.array([self.width, self.depth, self.height]) + OVERLAP).any():
+            return False
+        return not any(boxes_meet((lower, upper), block) for block in self.blocks)
 
     def fits(self, lower: np.ndarray, upper: np.ndarray, host: int = -1) -> bool:
         """Whether a box lies in the room and meets no object but ``host`` and no box that is kept free."""
-        if (lower < -OVERLAP).any() or (upper > np.array([self.width, self.depth, self.height]) + OVERLAP).any():
+        if not self.contains(lower, upper):
             return False
         solid = [thing.box for i, thing in enumerate(self.objects) if thing.category not in SHELL and i != host]
-        return not any(boxes_meet((lower, upper), box) for box in self.clear + solid)
+        boxes = np.array([*self.clear, *solid]).reshape(-1, 2, 3)
+        shared = np.minimum(upper, boxes[:, 1]) - np.maximum(lower, boxes[:, 0])  # [B, 3]
+        return not (shared > OVERLAP).all(axis=1).any()
 
     @property
     def furniture(self) -> list[Placed]:
         return [thing for thing in self.objects if thing.category not in SHELL]
+
+    def edges(self) -> list[Edge]:
+        """The walls around the room, straight piece by straight piece."""
+        xs = np.unique([0.0, self.width, *(float(corner[0]) for block in self.blocks for corner in block)])
+        ys = np.unique([0.0, self.depth, *(float(corner[1]) for block in self.blocks for corner in block)])
+        xs, ys = (values[np.diff(values, prepend=-1.0) > 1e-6] for values in (xs, ys))  # equal but for rounding
+        middle = np.stack(np.meshgrid((xs[1:] + xs[:-1]) / 2, (ys[1:] + ys[:-1]) / 2, indexing="ij"), -1)
+        solid = np.zeros(middle.shape[:2], bool)
+        for lower, upper in self.blocks:
+            solid |= ((middle > lower[:2]) & (middle < upper[:2])).all(axis=-1)
+        solid = np.pad(solid, 1, constant_values=True)
+        found = []
+        for side, (i, j) in enumerate(((0, -1), (1, 0), (0, 1), (-1, 0))):
+            beyond = np.roll(solid, (-i, -j), (0, 1))  # whether the neighbour on that side is solid
+            bounds = ~solid & beyond
+            lines, places, along = (bounds.T, ys, xs) if side % 2 == 0 else (bounds, xs, ys)
+            for number, line in enumerate(lines[1:-1]):
+                at = float(places[number + (side in (1, 2))])
+                starts = np.flatnonzero(line[1:-1] & ~line[:-2])
+                ends = np.flatnonzero(line[1:-1] & ~line[2:]) + 1
+                found += [Edge(side, at, float(along[a]), float(along[b])) for a, b in zip(starts, ends, strict=True)]
+        return found
 
 
 def boxes_meet(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> bool:
@@ -74,14 +187,13 @@ def boxes_meet(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray
 
 
 def intersections(plan: Plan) -> list[tuple[str, str]]:
-    """Pairs of furniture whose boxes intersect (a sink in its worktop is meant to), and what leaves the room."""
+    """Pairs of furniture whose boxes intersect (what rests on or in its host may), and what leaves the room."""
     found = []
     objects = plan.objects
     for i, a in enumerate(objects):
         if a.category in SHELL:
             continue
-        lower, upper = a.box
-        if (lower < -OVERLAP).any() or (upper > np.array([plan.width, plan.depth, plan.height]) + OVERLAP).any():
+        if not plan.contains(*a.box):
             found.append((a.category, "wall"))
         for j in range(i):
             b = objects[j]
@@ -93,53 +205,118 @@ def intersections(plan: Plan) -> list[tuple[str, str]]:
 def make_plan(catalogue: Catalogue, seed: int, split: str, index: int) -> Plan:
     """The plan of room ``index`` of a split; the same arguments give the same plan."""
     stream = {"train": 0, "val": 1, "val_novel": 2, "test": 3}[split]
-    for attempt in range(20):
+    novel = split == "val_novel"
+    kinds = NOVEL_KINDS if novel else KINDS
+    kind = kinds[index * (7 if split == "test" else 1) % len(kinds)]  # twelve test rooms: a mixture
+    for attempt in range(40):
         rng = np.random.default_rng([seed, stream, index, attempt])
-        # four novel rooms must hold every class: the second half of the list does
-        functions = FUNCTIONS[(index + 4 * (split == "val_novel")) % len(FUNCTIONS)]
-        builder = _Builder(catalogue, rng, split == "val_novel", functions)
+        builder = _Builder(catalogue, rng, novel, kind)
         plan = builder.build()
-        if 12 <= builder.counted() <= 25 and not intersections(plan):
+        if builder.complete() and not intersections(plan):
             return plan
-    raise RuntimeError(f"no plan with 12 to 25 objects for {split} room {index} of seed {seed}")
+    raise RuntimeError(f"no plan with everything a {'/'.join(kind.parts)} needs for {split} room {index}, seed {seed}")
+
+
+def upper_surface(mesh: Mesh, step: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """Where something may rest on a mesh: the lowest corner (2,) of a grid and the heights [R, S], -inf where empty."""
+    rng = np.random.default_rng(0)
+    corners = mesh.vertices[mesh.faces].astype(np.float64)  # [F, 3, 3]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    face = rng.choice(len(corners), 40_000, p=area / area.sum())
+    a, b = rng.random((2, len(face)))
+    a, b = np.where(a + b > 1, 1 - a, a), np.where(a + b > 1, 1 - b, b)
+    points = corners[face, 0] + a[:, None] * (corners[face, 1] - corners[face, 0])
+    points += b[:, None] * (corners[face, 2] - corners[face, 0])
+    origin = mesh.lower[:2].astype(np.float64)
+    cell = ((points[:, :2] - origin) / step).astype(int)
+    heights = np.full(cell.max(axis=0) + 1, -np.inf)
+    np.maximum.at(heights, tuple(cell.T), points[:, 2])
+    return origin, heights
+
+
+def outline_of(mesh: Mesh) -> np.ndarray:
+    """The corners [H, 2] of a mesh's convex outline from above: all that turning it needs."""
+    flat = mesh.vertices[:, :2].astype(np.float64)
+    return flat[ConvexHull(flat).vertices]
+
+
+def outline_box(outline: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and highest corner (2,) of an outline turned by an angle in radians."""
+    c, s = np.cos(angle), np.sin(angle)
+    turned = outline @ np.array([[c, s], [-s, c]])
+    return turned.min(axis=0), turned.max(axis=0)
 
 
 class _Builder:
-    def __init__(self, catalogue: Catalogue, rng: np.random.Generator, novel: bool, functions: tuple[str, ...]):
-        self.catalogue, self.rng, self.novel, self.functions = catalogue, rng, novel, functions
-        area = {2: rng.uniform(9.3, 11.0), 3: rng.uniform(11.3, 13.2)}[len(functions)]
-        ratio = rng.uniform(0.8, 1.25)
-        width = float(np.clip(np.sqrt(area * ratio), 3.0, 5.0))
-        self.plan = Plan(width, float(np.clip(area / width, 3.0, 5.0)), rng.uniform(2.3, 2.5))
+    def __init__(self, catalogue: Catalogue, rng: np.random.Generator, novel: bool, kind: Kind):
+        self.catalogue, self.rng, self.novel, self.kind = catalogue, rng, novel, kind
+        area, ratio = kind.area * rng.uniform(1.05, 1.35), rng.uniform(0.75, 1.35)
+        if kind.shape in ("corner", "alcove"):
+            area *= 1.15  # before the cut
+        width, depth = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        self.plan = Plan(float(width), float(depth), rng.uniform(2.3, 2.6))
+        self.plan.blocks = self.cut()
+        self.edges = self.plan.edges()
+        self.edge_of: dict[int, Edge] = {}  # what stands or hangs at a wall
+        self.surfaces: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # what other things may rest on
+
+    def cut(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The boxes cut out of the rectangle: a corner, two corners beside an alcove, or a pillar in a wall."""
+        rng, plan = self.rng, self.plan
+        size = np.array([plan.width, plan.depth])
+
+        def corner(east: bool, north: bool, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            place = np.array([east, north]) * (size - extent)
+            return np.array([*place, 0.0]), np.array([*(place + extent), plan.height])
+
+        flip = rng.random(2) < 0.5
+        if self.kind.shape == "corner":
+            return [corner(*flip, size * rng.uniform(0.28, 0.45, 2))]
+        if self.kind.shape == "alcove":
+            deep = rng.uniform(0.5, 0.8)
+            extents = [np.array([plan.width * rng.uniform(0.18, 0.3), deep]) for _ in range(2)]
+            return [corner(east, flip[0], extent) for east, extent in zip((False, True), extents, strict=True)]
+        if self.kind.shape == "pillar":
+            low, high = corner(False, flip[0], rng.uniform([0.35, 0.2], [0.6, 0.4]))
+            shift = np.array([rng.uniform(0.3, 0.7) * (plan.width - 0.5), 0.0, 0.0])
+            return [(low + shift, high + shift)]
+        return []
+
+    def complete(self) -> bool:
+        """Whether the room holds what its kind needs, and not too many objects to click."""
+        present = {thing.category for thing in self.plan.objects}
+        needed = set().union(*(NEEDED[part] for part in self.kind.parts))
+        needed |= {"door"} if self.kind.door else set()
+        needed |= {"window"} if self.kind.window else set()
+        needed |= {"curtain"} if self.kind.curtains else set()
+        needed |= {"picture"} if self.kind.pictures else set()
+        return needed <= present and 5 <= self.counted() <= 24
 
     def counted(self) -> int:
-        """Objects of benchmark classes and small things that stand on the floor, beside walls and floor."""
-        small = ("lamp", "towel", "laptop", "microwave", "coffee maker", "plant", "tv", "box", "backpack")
-        return sum(thing.category not in small for thing in self.plan.furniture)
+        """Objects to click, beside the shell."""
+        return sum(CATEGORIES[thing.category][0] in SCANNET20.file_ids for thing in self.plan.furniture)
 
     def build(self) -> Plan:
         plan, rng = self.plan, self.rng
         self.shell()
-        for _ in range(10):
-            if self.hang("door"):
-                break
-        parts = {
-            "bath": self.bath,
-            "kitchen": self.kitchen,
-            "bed": self.bedroom,
-            "living": self.living,
-            "office": self.office,
-        }
-        pending = [parts[name]() for name in self.functions]
+        if self.kind.door:
+            for _ in range(10):
+                if self.hang("door"):
+                    break
+        pending = [getattr(self, name)() for name in self.kind.parts]
+        if self.kind.curtains:
+            self.window(with_curtains=True)
         for part in pending:  # the large pieces of every function before the small ones of any
             next(part)
         for part in pending:
             next(part, None)
-        for _ in range(rng.integers(1, 3)):
-            self.window()
-        for _ in range(rng.integers(2, 4)):
+        if self.kind.window:
+            for _ in range(rng.integers(1, 4) - int(self.kind.curtains)):
+                self.window()
+        for _ in range(self.kind.pictures + rng.integers(0, 2) if self.kind.pictures else 0):
             self.hang("picture")
         self.filler()
+        self.clutter()
         return plan
 
     # --- the parts of a room; each yields once, when its large pieces stand
@@ -148,126 +325,211 @@ class _Builder:
         rng, plan = self.rng, self.plan
         paint = [(225, 220, 205), (215, 222, 228), (235, 228, 200), (205, 220, 205), (228, 210, 200), (222, 222, 222)]
         color = shapes.pick(rng, paint)
-        tiles = "bath" in self.functions and rng.random() < 0.6
-        plan.objects.append(Placed("floor", "", shapes.floor(rng, plan.width, plan.depth)))
-        for side, length in enumerate((plan.width, plan.depth, plan.width, plan.depth)):
-            mesh = shapes.wall(rng, length, plan.height, color, tiles).moved((-length / 2, 0, 0)).turned(ANGLES[side])
-            plan.objects.append(Placed("wall", "", mesh.moved(self.wall_point(side, length / 2))))
+        tiles = bool({"bath", "washroom"} & set(self.kind.parts)) and rng.random() < 0.6
+        ground = shapes.floor(rng, plan.width, plan.depth)
+        centre = ground.vertices[ground.faces].mean(axis=1)[:, :2]
+        kept = np.ones(len(centre), bool)
+        for lower, upper in plan.blocks:
+            kept &= ~((centre > lower[:2] + 0.03) & (centre < upper[:2] - 0.03)).all(axis=1)
+        plan.objects.append(Placed("floor", "", Mesh(ground.vertices, ground.faces[kept], ground.colors)))
+        for edge in self.edges:
+            mesh = shapes.wall(rng, edge.length, plan.height, color, tiles).moved((-edge.length / 2, 0, 0))
+            place = edge.point((edge.low + edge.high) / 2)
+            plan.objects.append(Placed("wall", "", mesh.turned(ANGLES[edge.side]).moved((*place, 0))))
 
     def bath(self) -> Iterator[None]:
         rng = self.rng
         tub_mesh, tub_model = self.choose("bathtub", 0.6, lambda: shapes.bathtub(rng, self.novel))
-        side = self.against_wall("bathtub", tub_mesh, tub_model, corner=True)
-        if side is not None:
+        edge = self.against_wall("bathtub", tub_mesh, tub_model, corner=True, tries=80)
+        if edge is not None:
             tub = self.plan.objects[-1]
-            long = tub_mesh.size[0]
-            sheet = shapes.shower_curtain(rng, long, self.novel)
+            sheet = shapes.shower_curtain(rng, tub_mesh.size[0], self.novel)
             # it hangs just outside the tub's free long side, from above the floor to the rod
             lower, upper = tub.box
-            centre = (lower + upper) / 2
-            inward = _inward(side)
             reach = tub_mesh.size[1] / 2 + sheet.size[1] / 2 + 0.012
-            place = centre[:2] + inward * reach
-            self.put("shower curtain", "", sheet.turned(ANGLES[side]), (*place, rng.uniform(0.38, 0.46)))
+            place = ((lower + upper) / 2)[:2] + edge.inward * reach
+            self.put("shower curtain", "", sheet.turned(ANGLES[edge.side]), (*place, rng.uniform(0.38, 0.46)))
         yield
+        yield from self.washroom()
+
+    def washroom(self) -> Iterator[None]:
+        rng = self.rng
         toilet, model = self.choose("toilet", 0.5, None if self.novel else lambda: shapes.toilet(rng))
-        self.against_wall("toilet", toilet, model, near="bathtub")
-        if rng.random() < 0.45:
-            mesh, model = self.choose("sink", 0.0, None)
-            self.against_wall("sink", mesh, model, near="toilet")
-        else:
-            self.worktop(rng.uniform(0.75, 1.0), vanity=True)
-        self.above("towel", ["towel"], height=(1.0, 1.3), count=1)
+        self.against_wall("toilet", toilet, model, near="bathtub", tries=60)
         if rng.random() < 0.6:
-            self.against_wall("washing machine", *self.choose("washing machine", 0.0, None))
+            self.against_wall("sink", *self.choose("sink", 0.0, None), near="toilet", tries=60)
+        else:
+            self.worktop("bathroom vanity", rng.uniform(0.75, 1.0))
+        if "bath" not in self.kind.parts:
+            yield
+        for _ in range(rng.integers(1, 3)):
+            self.hang("towel")
+        for category, chance in (("washing machine", 0.5), ("laundry basket", 0.5), ("radiator", 0.4)):
+            if rng.random() < chance:
+                self.against_wall(category, *self.choose(category, 0.0, None))
+        for _ in range(2):
+            self.rest("bathroom vanity", "bottle", clutter.bottle(rng))
 
     def kitchen(self) -> Iterator[None]:
         rng = self.rng
         refrigerator = self.choose("refrigerator", 0.6, lambda: shapes.refrigerator(rng, self.novel))
-        self.worktop(rng.uniform(1.5, 2.1), vanity=False)
+        self.worktop("kitchen counter", rng.uniform(1.3, 1.9))
         self.against_wall("refrigerator", *refrigerator, near="kitchen counter")
         yield
         if rng.random() < 0.5:
             self.against_wall("stove", *self.choose("stove", 0.0, None), near="kitchen counter")
-        for _ in range(rng.integers(1, 3)):
-            self.hang("kitchen cabinet")
-        self.on_top("kitchen counter", ["microwave", "coffee maker"])
-        self.table_and_chairs(rng.integers(2, 5))
+        if rng.random() < 0.7:
+            for _ in range(rng.integers(1, 4)):
+                self.hang("kitchen cabinet")
+        for category in ("microwave", "coffee maker", "bottle", "bottle", "bottle", "box", "bag", "bottle"):
+            if rng.random() < 0.8:
+                self.rest("kitchen counter", category)
+        for _ in range(2):
+            self.rest("refrigerator", "box")
+        if "dining" not in self.kind.parts and rng.random() < 0.5:
+            self.table_and_chairs("dining table", rng.integers(1, 4))
 
-    def bedroom(self) -> Iterator[None]:
+    def dining(self) -> Iterator[None]:
+        self.table_and_chairs("dining table", self.rng.integers(3, 6))
+        yield
+        self.settle("dining table", ("bottle", "books", "box", "plant", "laptop", "clothes"), 5)
+
+    def meeting(self) -> Iterator[None]:
+        rng = self.rng
+        self.table_and_chairs("meeting table", rng.integers(5, 9) if len(self.kind.parts) == 1 else rng.integers(2, 5))
+        yield
+        self.hang("whiteboard")
+        self.settle("meeting table", ("laptop", "books", "bottle", "bag", "monitor", "box", "bottle"), 6)
+        for _ in range(rng.integers(2, 5) if len(self.kind.parts) == 1 else 1):
+            self.anywhere("chair", *self.choose("chair", 0.0, None))
+        if rng.random() < 0.3:
+            self.against_wall("water cooler", *self.choose("water cooler", 0.0, None))
+        if rng.random() < 0.5:
+            self.hang("tv")
+
+    def bedroom_things(self) -> None:
+        rng = self.rng
+        self.settle("bed", ("pillow", "clothes", "pillow", "bag", "toy", "pillow", "books", "clothes"), 6)
+        for _ in range(rng.integers(1, 3)):
+            if self.against_wall("nightstand", *self.choose("nightstand", 0.0, None), near="bed") is not None:
+                self.settle("nightstand", ("lamp", "books", "bottle"), 2)
+
+    def bed(self) -> Iterator[None]:
         rng = self.rng
         self.against_wall("bed", *self.choose("bed", 0.0, None), tries=120)
-        self.window(with_curtains=True)
         yield
-        if rng.random() < 0.7:
-            self.against_wall("nightstand", *self.choose("nightstand", 0.0, None), near="bed")
-            self.on_top("nightstand", ["lamp"])
-        self.against_wall("wardrobe", *self.choose("wardrobe", 0.0, None))
+        self.bedroom_things()
+        if rng.random() < 0.65:
+            self.against_wall("wardrobe", *self.choose("wardrobe", 0.0, None))
+        if rng.random() < 0.6:
+            if self.against_wall("dresser", *self.choose("dresser", 0.0, None)) is not None:
+                self.settle("dresser", ("tv", "lamp", "books", "bottle", "toy", "clothes"), 3)
         if rng.random() < 0.5:
-            self.against_wall("cabinet", *self.choose("cabinet", 0.0, None))
-            self.on_top("cabinet", ["tv", "plant"])
+            self.against_wall("laundry basket", *self.choose("laundry basket", 0.0, None))
 
     def living(self) -> Iterator[None]:
         rng = self.rng
-        side = self.against_wall("couch", *self.choose("couch", 0.0, None), tries=120)
+        edge = self.against_wall("couch", *self.choose("couch", 0.0, None), tries=120)
         sofa = self.plan.objects[-1]
-        self.window(with_curtains=True)
-        if side is not None:
+        if edge is not None:
             mesh, model = self.choose("coffee table", 0.0, None)
             lower, upper = sofa.box
-            inward = _inward(side)
-            centre = ((lower + upper) / 2)[:2] + inward * (
-                np.abs(inward) @ (upper - lower)[:2] / 2 + 0.35 + mesh.size[1] / 2
-            )
-            self.put("coffee table", model, mesh.turned(ANGLES[side]), (*centre, 0))
+            reach = np.abs(edge.inward) @ (upper - lower)[:2] / 2 + rng.uniform(0.25, 0.45) + mesh.size[1] / 2
+            centre = ((lower + upper) / 2)[:2] + edge.inward * reach
+            self.put("coffee table", model, mesh.turned(ANGLES[edge.side]), (*centre, 0))
         yield
-        self.against_wall("bookshelf", *self.choose("bookshelf", 0.6, lambda: shapes.bookshelf(rng, self.novel)))
-        self.against_wall("cabinet", *self.choose("cabinet", 0.0, None))
-        self.on_top("cabinet", ["tv", "plant"])
-        if rng.random() < 0.6:
-            self.against_wall("armchair", *self.choose("armchair", 0.0, None), near="couch")
+        self.settle("couch", ("pillow", "pillow", "clothes", "pillow", "bag", "pillow"), 5)
+        self.settle("coffee table", ("books", "bottle", "laptop", "plant", "box", "bottle"), 4)
+        if rng.random() < 0.75:
+            if self.against_wall("cabinet", *self.choose("cabinet", 0.0, None)) is not None:
+                self.settle("cabinet", ("tv", "speaker", "plant", "books", "lamp"), 3)
+        for category, chance in (("armchair", 0.8), ("armchair", 0.4), ("ottoman", 0.45), ("piano", 0.15)):
+            if rng.random() < chance:
+                self.against_wall(category, *self.choose(category, 0.0, None), near="couch")
 
     def office(self) -> Iterator[None]:
         rng = self.rng
-        side = self.against_wall("desk", *self.choose("desk", 0.0, None), tries=120)
-        if side is not None:
-            desk = self.plan.objects[-1]
-            lower, upper = desk.box
-            inward = _inward(side)
+        for _ in range(1 if len(self.kind.parts) > 1 else 2):
+            edge = self.against_wall("desk", *self.choose("desk", 0.0, None), tries=120)
+            if edge is None:
+                continue
+            lower, upper = self.plan.objects[-1].box
             mesh, model = self.choose(("office chair", "chair")[int(rng.random() < 0.3)], 0.0, None)
-            place = ((lower + upper) / 2)[:2] + inward * (
-                np.abs(inward) @ (upper - lower)[:2] / 2 + 0.04 + mesh.size[1] / 2
-            )
-            self.put("office chair", model, mesh.turned(ANGLES[side] + np.pi), (*place, 0))
-        self.against_wall("bookshelf", *self.choose("bookshelf", 0.6, lambda: shapes.bookshelf(rng, self.novel)))
+            reach = np.abs(edge.inward) @ (upper - lower)[:2] / 2 + rng.uniform(0.04, 0.2) + mesh.size[1] / 2
+            place = ((lower + upper) / 2)[:2] + edge.inward * reach
+            self.put("office chair", model, mesh.turned(ANGLES[edge.side] + np.pi), (*place, 0))
         yield
-        self.on_top("desk", ["laptop", "lamp"])
+        for host in self.count("desk"):
+            self.settle(host, ("monitor", "books", "laptop", "lamp", "printer", "bottle", "box", "monitor"), 6)
+        for _ in range(rng.integers(1, 3)):
+            if rng.random() < 0.6 and self.against_wall("file cabinet", *self.choose("file cabinet", 0.0, None)):
+                self.settle("file cabinet", ("printer", "books", "box", "plant"), 2)
+        if rng.random() < 0.4:
+            self.hang("whiteboard")
+        if rng.random() < 0.6:
+            self.anywhere("chair", *self.choose("chair", 0.0, None))
+
+    def library(self) -> Iterator[None]:
+        rng = self.rng
+        for _ in range(rng.integers(2, 5) if len(self.kind.parts) == 1 else rng.integers(1, 3)):
+            own = lambda: shapes.bookshelf(rng, self.novel)  # noqa: E731
+            self.against_wall("bookshelf", *self.choose("bookshelf", 0.7, own), tries=80)
+        yield
+        for _ in range(2):
+            self.rest("bookshelf", "box")
+        if len(self.kind.parts) == 1:
+            self.table_and_chairs("dining table", rng.integers(1, 4))
+            self.settle("dining table", ("books", "laptop", "books", "lamp", "bag"), 4)
+            self.against_wall("armchair", *self.choose("armchair", 0.0, None))
+
+    def storage(self) -> Iterator[None]:
+        rng = self.rng
+        for _ in range(rng.integers(2, 4)):
+            self.against_wall("shelf", clutter.rack(rng), "", tries=80)
         if rng.random() < 0.7:
-            self.against_wall("file cabinet", *self.choose("file cabinet", 0.0, None))
-            self.on_top("file cabinet", ["plant", "box"])
+            self.against_wall("wardrobe", *self.choose("wardrobe", 0.0, None))
+        yield
+        for category in ("suitcase", "crate", "trash can", "laundry basket", "chair", "washing machine"):
+            if rng.random() < 0.6:
+                self.against_wall(category, *self.choose(category, 0.0, None))
+        for _ in range(6):
+            self.anywhere("box", *self.small("box"))
 
     def filler(self) -> None:
-        """Fill up: more storage along the walls, a bin, a radiator, things on the floor."""
+        """What any room may hold: more storage along the walls, bins, radiators, chairs."""
         rng = self.rng
-        chances = {
-            "trash can": 0.8,
-            "wardrobe": 0.6,
-            "cabinet": 0.6,
-            "chair": 0.6,
-            "radiator": 0.5,
-            "bookshelf": 0.5,
-            "nightstand": 0.6,
-        }
-        for category in map(str, rng.permutation(list(chances))):
-            if self.counted() < 23 and rng.random() < chances[category]:
-                own = (lambda: shapes.bookshelf(rng, self.novel)) if category == "bookshelf" else None
-                self.against_wall(category, *self.choose(category, 0.6, own))
-        if not self.count("dining table") and rng.random() < 0.5:
-            self.table_and_chairs(2)
-        for category in ("box", "backpack", "plant", "lamp", "box", "plant"):
-            if rng.random() < 0.75:
-                self.anywhere(category, *self.choose("floor lamp" if category == "lamp" else category, 0.0, None))
-        self.on_top("dining table", ["laptop", "plant"])
+        wet = not {"bath", "washroom", "storage"}.isdisjoint(self.kind.parts)
+        chances = {"trash can": 0.2, "radiator": 0.1, "crate": 0.04, "laundry basket": 0.03 + 0.12 * wet}
+        if not wet:
+            chances |= {"chair": 0.15, "armchair": 0.1, "coffee table": 0.3, "ottoman": 0.06, "suitcase": 0.1}
+            chances |= {"cabinet": 0.05, "dresser": 0.2, "shelf": 0.12, "nightstand": 0.25}
+        present = {thing.category for thing in self.plan.objects}
+        for category in ("chair", "cabinet", "file cabinet", "coffee table", "bookshelf", "trash can"):
+            if category in present:  # rooms hold several of what they hold at all
+                chances[category] = 0.75
+        for _ in range(2):
+            for category in map(str, rng.permutation(list(chances))):
+                if rng.random() < chances[category] and self.counted() < 21:
+                    made = (clutter.rack(rng), "") if category == "shelf" else self.choose(category, 0.0, None)
+                    self.against_wall(category, *made)
+
+    def clutter(self) -> None:
+        """Small things on every top that is left and on the floor, most of them along the walls."""
+        rng = self.rng
+        if {"bath", "washroom", "storage"}.isdisjoint(self.kind.parts) and rng.random() < 0.6:
+            self.lay_rug()
+        tops = ("cabinet", "wardrobe", "chair", "office chair", "coffee table", "nightstand", "dresser", "stove")
+        for host in [index for category in tops for index in self.count(category)]:
+            if rng.random() < 0.45:
+                self.settle(host, ("box", "clothes", "bag", "books", "bottle", "pillow"), 2)
+        chances = {"box": 0.9, "bag": 0.8, "plant": 0.3, "clothes": 0.7, "books": 0.5, "lamp": 0.25, "backpack": 0.3}
+        chances |= {"bottle": 0.4, "toy": 0.2, "speaker": 0.25, "suitcase": 0.1}
+        for turn in range(4):
+            for category in map(str, rng.permutation(list(chances))):
+                if rng.random() < chances[category]:
+                    made = self.small("floor lamp" if category == "lamp" else category)
+                    if turn == 0 or self.against_wall(category, *made, small=True) is None:
+                        self.anywhere(category, *made, small=True)
 
     # --- placing
 
@@ -281,25 +543,52 @@ class _Builder:
         mesh = self.catalogue.mesh(model).scaled(rng.uniform(0.92, 1.06) * rng.uniform(0.96, 1.04, 3))
         return mesh.tinted(rng.uniform(0.8, 1.15) * rng.uniform(0.92, 1.08, 3)), model
 
-    def put(self, category: str, model: str, mesh: Mesh, offset: tuple = (0, 0, 0), host: int = -1) -> bool:
-        """Add a mesh moved by an offset if it fits there; a sink may meet its host."""
+    def small(self, category: str) -> tuple[Mesh, str]:
+        """A small thing: one of ours, or a model."""
+        rng = self.rng
+        own = {
+            "pillow": clutter.cushion,
+            "clothes": clutter.clothes,
+            "bag": clutter.bag,
+            "books": clutter.books,
+            "bottle": clutter.bottle,
+            "monitor": clutter.monitor,
+            "box": clutter.carton,
+        }
+        return (own[category](rng), "") if category in own else self.choose(category, 0.0, None)
+
+    def annotated(self, small: bool) -> bool:
+        return not (small and self.rng.random() < UNANNOTATED)
+
+    def put(
+        self, category: str, model: str, mesh: Mesh, offset: tuple = (0, 0, 0), host: int = -1, small: bool = False
+    ) -> bool:
+        """Add a mesh moved by an offset if it fits there; it may meet its host."""
         shift = np.asarray(offset)
         fits = self.plan.fits(mesh.lower + shift, mesh.upper + shift, host)
         if fits:
-            self.plan.objects.append(Placed(category, model, mesh.moved(offset), host))
+            self.plan.objects.append(Placed(category, model, mesh.moved(offset), host, self.annotated(small)))
         return fits
 
     def count(self, category: str) -> list[int]:
         return [i for i, thing in enumerate(self.plan.objects) if thing.category == category]
 
-    def wall_point(self, side: int, along: float) -> tuple[float, float, float]:
-        plan = self.plan
-        return ((along, 0.0, 0.0), (plan.width, along, 0.0), (along, plan.depth, 0.0), (0.0, along, 0.0))[side]
+    def any_edge(self) -> Edge:
+        """A random wall, long ones more often."""
+        lengths = np.array([edge.length for edge in self.edges])
+        return self.edges[self.rng.choice(len(lengths), p=lengths / lengths.sum())]
 
     def against_wall(
-        self, category: str, mesh: Mesh, model: str, near: str = "", corner: bool = False, tries: int = 40
-    ) -> int | None:
-        """Stand a mesh with its back to a wall; the side, or None if it found no room.
+        self,
+        category: str,
+        mesh: Mesh,
+        model: str,
+        near: str = "",
+        corner: bool = False,
+        tries: int = 40,
+        small: bool = False,
+    ) -> Edge | None:
+        """Stand a mesh with its back to a wall; the wall, or None if it found no room.
 
         The place nearest to an object of category ``near`` wins where one is given; ``corner`` keeps to the corners.
         """
@@ -307,54 +596,70 @@ class _Builder:
         turned = [mesh.turned(angle) for angle in ANGLES]
         best, best_distance = None, np.inf
         targets = [(thing.mesh.lower + thing.mesh.upper)[:2] / 2 for thing in plan.objects if thing.category == near]
+        half = mesh.size[0] / 2 + GAP
         for _ in range(tries):
-            side = int(rng.integers(4))
-            length = (plan.width, plan.depth)[side % 2]
-            half = mesh.size[0] / 2 + GAP
-            along = rng.uniform(half, max(length - half, half))
+            edge = self.any_edge()
+            if 2 * half > edge.length:
+                continue
+            along = rng.uniform(edge.low + half, edge.high - half)
             if corner or rng.random() < 0.3:
-                along = (half, length - half)[rng.integers(2)]
-            offset = self.wall_offset(turned[side], side, along, GAP)
-            lower, upper = turned[side].lower + offset, turned[side].upper + offset
+                along = (edge.low + half, edge.high - half)[rng.integers(2)]
+            offset = self.wall_offset(turned[edge.side], edge, along, GAP)
+            lower, upper = turned[edge.side].lower + offset, turned[edge.side].upper + offset
             if not plan.fits(lower - FREE, upper + FREE):
                 continue
             distance = min((float(np.linalg.norm((lower + upper)[:2] / 2 - target)) for target in targets), default=0.0)
             if distance < best_distance:
-                best, best_distance = (side, offset), distance
+                best, best_distance = (edge, offset), distance
             if not targets:
                 break
         if best is None:
             return None
-        side, offset = best
-        plan.objects.append(Placed(category, model, turned[side].moved(offset)))
-        return side
+        edge, offset = best
+        self.edge_of[len(plan.objects)] = edge
+        placed = Placed(category, model, turned[edge.side].moved(offset), annotated=self.annotated(small))
+        plan.objects.append(placed)
+        return edge
 
-    def wall_offset(self, turned: Mesh, side: int, along: float, gap: float) -> np.ndarray:
+    def wall_offset(self, turned: Mesh, edge: Edge, along: float, gap: float) -> np.ndarray:
         """The shift that brings a turned mesh with its back to a wall, ``gap`` before it, at z as it is."""
         centre = (turned.lower + turned.upper) / 2
-        inward = _inward(side)
-        place = np.array(self.wall_point(side, along))[:2] + inward * (np.abs(inward) @ turned.size[:2] / 2 + gap)
+        place = edge.point(along) + edge.inward * (np.abs(edge.inward) @ turned.size[:2] / 2 + gap)
         return np.array([*(place - centre[:2]), 0.0])
 
-    def anywhere(self, category: str, mesh: Mesh, model: str, tries: int = 30) -> bool:
+    def anywhere(self, category: str, mesh: Mesh, model: str, tries: int = 30, small: bool = False) -> bool:
         """Stand a mesh anywhere on the floor."""
         rng, plan = self.rng, self.plan
+        outline, room = outline_of(mesh), np.array([plan.width, plan.depth])
         for _ in range(tries):
-            turned = mesh.turned(ANGLES[rng.integers(4)])
-            half = turned.size[:2] / 2
-            room = np.array([plan.width, plan.depth])
+            angle = ANGLES[rng.integers(4)] + rng.uniform(-0.3, 0.3) * (small or category == "chair")
+            lower, upper = outline_box(outline, angle)
+            half = (upper - lower) / 2
             if (2 * half + 0.2 > room).any():
                 return False
-            centre = rng.uniform(half + 0.1, room - half - 0.1)
-            middle = (turned.lower + turned.upper) / 2
-            if self.put(category, model, turned, (*(centre - middle[:2]), 0)):
-                return True
+            shift = rng.uniform(half + 0.1, room - half - 0.1) - (lower + upper) / 2
+            if plan.fits(np.array([*(lower + shift), mesh.lower[2]]), np.array([*(upper + shift), mesh.upper[2]])):
+                return self.put(category, model, mesh.turned(angle), (*shift, 0), small=small)
         return False
 
-    def worktop(self, length: float, vanity: bool) -> None:
-        """A counter, nearly always with a sink set into it."""
+    def lay_rug(self) -> None:
+        """A rug on the floor; furniture stands on it."""
+        rng, plan = self.rng, self.plan
+        for _ in range(20):
+            rug = clutter.rug(rng).turned(ANGLES[rng.integers(2)])
+            half = rug.size[:2] / 2
+            room = np.array([plan.width, plan.depth])
+            if (2 * half < room).all():
+                offset = np.array([*rng.uniform(half, room - half), 0.0])
+                if plan.contains(rug.lower + offset, rug.upper + offset):
+                    plan.objects.append(Placed("rug", "", rug.moved(offset)))
+                    return
+
+    def worktop(self, category: str, length: float) -> None:
+        """A counter or a vanity, nearly always with a sink set into it."""
         rng = self.rng
-        has_sink = vanity or rng.random() < 0.8
+        vanity = category == "bathroom vanity"
+        has_sink = vanity or rng.random() < 0.7
         size = (
             (rng.uniform(0.42, 0.5), rng.uniform(0.34, 0.38))
             if vanity
@@ -363,29 +668,27 @@ class _Builder:
         x = 0.0 if vanity else rng.uniform(-0.25, 0.25) * (length - 0.9)
         hole = (x, size[0] - 0.03, size[1] - 0.03) if has_sink else None
         mesh = shapes.counter(rng, length, hole, vanity, self.novel)
-        category = "counter" if vanity else "kitchen counter"
-        side = self.against_wall(category, mesh, "", near="toilet" if vanity else "", tries=80)
-        if side is None or not has_sink:
+        edge = self.against_wall(category, mesh, "", near="toilet" if vanity else "", tries=80)
+        if edge is None or not has_sink:
             return
         host = len(self.plan.objects) - 1
         lower, upper = self.plan.objects[host].box
         sink = shapes.basin(rng, *size, novel=self.novel)
         centre = (lower + upper) / 2
-        turned = sink.moved((x, 0, 0)).turned(ANGLES[side])
+        turned = sink.moved((x, 0, 0)).turned(ANGLES[edge.side])
         self.put("sink", "", turned, (*centre[:2], upper[2] - 0.12 + 0.001), host)
 
-    def table_and_chairs(self, chairs: int) -> None:
+    def table_and_chairs(self, category: str, chairs: int) -> None:
         """A table with chairs drawn up to its sides."""
         rng = self.rng
-        mesh, model = self.choose("dining table", 0.0, None)
-        placed = self.anywhere("dining table", mesh, model, tries=60)
+        mesh, model = self.choose(category, 0.0, None)
+        placed = self.anywhere(category, mesh, model, tries=60)
         if not placed:
-            placed = self.against_wall("dining table", mesh, model) is not None
+            placed = self.against_wall(category, mesh, model) is not None
         if not placed:
             return
         lower, upper = self.plan.objects[-1].box
-        chair_category = "chair"
-        models = (NOVEL if self.novel else SHARED)[chair_category]
+        models = (NOVEL if self.novel else SHARED)["chair"]
         model = models[rng.integers(len(models))]
         base = (
             self.catalogue.mesh(model)
@@ -397,114 +700,124 @@ class _Builder:
             if chairs == 0:
                 break
             side, shift = slots[number]
-            outward = -_inward(side)
+            outward = -Edge(side, 0.0, 0.0, 0.0).inward
             across = np.array([-outward[1], outward[0]])
             extent = np.abs(across) @ (upper - lower)[:2]
             shift = shift if extent > 1.15 else 0.0
-            reach = np.abs(outward) @ (upper - lower)[:2] / 2 + base.size[1] / 2 + rng.uniform(0.01, 0.06)
-            place = ((lower + upper) / 2)[:2] + outward * reach + across * shift * extent
             # a chair at the south side of a table faces north: its back is to the south
-            turned = base.turned(ANGLES[side])
+            turned = base.turned(ANGLES[side] + rng.uniform(-0.25, 0.25))
+            half = np.abs(outward) @ turned.size[:2] / 2
+            reach = np.abs(outward) @ (upper - lower)[:2] / 2 + half + rng.uniform(0.01, 0.12)
+            place = ((lower + upper) / 2)[:2] + outward * reach + across * shift * extent
             chairs -= self.put("chair", model, turned, (*place, 0))
 
-    def on_top(self, host: str, categories: list[str]) -> None:
-        """Put small things on top of the latest object of a category."""
+    def settle(self, host: str | int, categories: tuple[str, ...], most: int) -> None:
+        """Rest up to ``most`` things of these categories on an object."""
+        chosen = np.sort(self.rng.permutation(len(categories))[:most])
+        for number in chosen:
+            self.rest(host, categories[number])
+
+    def rest(self, host: str | int, category: str, mesh: Mesh | None = None) -> None:
+        """Lay a small thing where the upper surface of an object (the latest of a category) is level."""
         rng, plan = self.rng, self.plan
-        hosts = self.count(host)
+        hosts = [host] if isinstance(host, int) else self.count(host)
         if not hosts:
             return
-        lower, upper = plan.objects[hosts[-1]].box
-        for category in categories:
-            mesh, model = self.choose(category, 0.0, None)
-            top = upper[2] - (0.12 if host == "kitchen counter" else 0.0) + 0.004
-            if host == "desk" and upper[2] > 0.85:
-                continue  # its top is not its highest point
-            for _ in range(10):
-                turned = mesh.turned(rng.uniform(-0.4, 0.4) + ANGLES[rng.integers(4)])
-                half = turned.size[:2] / 2
-                if (2 * half > (upper - lower)[:2]).any():
-                    break
-                centre = rng.uniform(lower[:2] + half, upper[:2] - half)
-                if self.put(category, model, turned, (*centre, top)):
-                    break
+        mesh, model = (mesh, "") if mesh is not None else self.small(category)
+        thing = plan.objects[hosts[-1]]
+        if hosts[-1] not in self.surfaces:
+            self.surfaces[hosts[-1]] = upper_surface(thing.mesh)
+        origin, heights = self.surfaces[hosts[-1]]
+        outline = outline_of(mesh)
+        for _ in range(15):
+            angle = rng.uniform(-0.4, 0.4) + ANGLES[rng.integers(4)]
+            lower, upper = outline_box(outline, angle)
+            half = (upper - lower) / 2
+            if (2 * half > thing.mesh.size[:2]).any():
+                continue
+            centre = rng.uniform(thing.mesh.lower[:2] + half, thing.mesh.upper[:2] - half)
+            first = ((centre - half - origin) / 0.05).astype(int)
+            last = ((centre + half - origin) / 0.05).astype(int) + 1
+            under = heights[first[0] : last[0], first[1] : last[1]]
+            top = under.max()
+            if np.median(under) < top - 0.05 or under.min() < top - 0.12 or not 0.1 < top < 1.9:
+                continue
+            shift = np.array([*(centre - (lower + upper) / 2), top + 0.002])
+            if plan.fits(np.array([*lower, 0.0]) + shift, np.array([*upper, mesh.upper[2]]) + shift, hosts[-1]):
+                self.put(category, model, mesh.turned(angle), tuple(shift), hosts[-1], small=True)
+                return
 
     def hang(self, category: str) -> bool:
-        """Hang something on a free piece of wall: a door, a picture or a wall cabinet."""
+        """Hang something on a free piece of wall: a door, a picture, a board, a towel or a wall cabinet."""
         rng, plan = self.rng, self.plan
-        if category == "picture":
-            mesh, model, low = shapes.picture(rng, self.novel), "", rng.uniform(1.05, 1.35)
+        own = {
+            "picture": (lambda: shapes.picture(rng, self.novel), (1.05, 1.35)),
+            "whiteboard": (lambda: clutter.whiteboard(rng), (0.85, 1.0)),
+            "towel": (lambda: clutter.towel(rng), (0.7, 1.0)),
+        }
+        if category in own:
+            make, height = own[category]
+            mesh, model, low = make(), "", rng.uniform(*height)
         else:
             mesh, model = self.choose(category, 0.0, None)
-            low = 0.0 if category == "door" else rng.uniform(1.35, 1.45)
+            low = {"door": 0.0, "tv": 1.0}.get(category, rng.uniform(1.35, 1.45))
         if category == "door":
             mesh = mesh.scaled((0.9, 0.09 / mesh.size[1], 0.97))
         if category == "kitchen cabinet":
             mesh = mesh.scaled((1, 1, 0.85))
         half = mesh.size[0] / 2
-        for side, along, _ in self.wall_places(half):
+        for edge, along in self.wall_places(half):
             counters = self.count("kitchen counter")
             if category == "kitchen cabinet" and counters:  # above the worktop
                 lower, upper = plan.objects[counters[-1]].box
-                side = self._side_of(counters[-1])
-                along = rng.uniform(lower[side % 2] + half, max(upper[side % 2] - half, lower[side % 2] + half + 0.01))
-            if self.on_wall(category, mesh, model, side, along, low):
+                edge = self.edge_of[counters[-1]]
+                axis = edge.side % 2
+                along = rng.uniform(lower[axis] + half, max(upper[axis] - half, lower[axis] + half + 0.01))
+            if self.on_wall(category, mesh, model, edge, along, low):
                 if category == "door":
-                    lower, upper = (np.array(part) for part in self.plan.objects[-1].box)
-                    swing = _inward(side) * 0.55
-                    self.plan.clear.append(
-                        (np.minimum(lower, lower + [*swing, 0]), np.maximum(upper, upper + [*swing, 0]))
-                    )
+                    lower, upper = (np.array(part) for part in plan.objects[-1].box)
+                    swing = edge.inward * 0.55
+                    plan.clear.append((np.minimum(lower, lower + [*swing, 0]), np.maximum(upper, upper + [*swing, 0])))
                 return True
         return False
 
-    def wall_places(self, half: float) -> Iterator[tuple[int, float, float]]:
-        """Up to 40 random places for something twice ``half`` wide: side, metres along it, and the side's length."""
+    def wall_places(self, half: float) -> Iterator[tuple[Edge, float]]:
+        """Up to 40 random places for something twice ``half`` wide: a wall and metres along it."""
         for _ in range(40):
-            side = int(self.rng.integers(4))
-            length = (self.plan.width, self.plan.depth)[side % 2]
-            if 2 * half + 0.1 <= length:
-                yield side, self.rng.uniform(half + 0.05, length - half - 0.05), length
+            edge = self.any_edge()
+            if 2 * half + 0.1 <= edge.length:
+                yield edge, self.rng.uniform(edge.low + half + 0.05, edge.high - half - 0.05)
 
-    def on_wall(self, category: str, mesh: Mesh, model: str, side: int, along: float, low: float) -> bool:
+    def on_wall(self, category: str, mesh: Mesh, model: str, edge: Edge, along: float, low: float) -> bool:
         """Fix a mesh to a wall, its lower edge at height ``low``."""
-        turned = mesh.turned(ANGLES[side])
-        offset = self.wall_offset(turned, side, along, 0.002)
-        return self.put(category, model, turned, (*offset[:2], low - turned.lower[2]))
+        turned = mesh.turned(ANGLES[edge.side])
+        offset = self.wall_offset(turned, edge, along, 0.002)
+        fits = self.put(category, model, turned, (*offset[:2], low - turned.lower[2]))
+        if fits:
+            self.edge_of[len(self.plan.objects) - 1] = edge
+        return fits
 
     def window(self, with_curtains: bool = False) -> None:
-        """A window, with a curtain at one or both sides if wanted."""
+        """A window, with a curtain at one or both sides if wanted, else sometimes with blinds."""
         rng = self.rng
-        mesh = shapes.window(rng, self.novel)
+        mesh = shapes.window(rng, self.novel).scaled((rng.uniform(0.7, 1.0), 1, rng.uniform(0.75, 0.95)))
         half = mesh.size[0] / 2
-        for side, along, length in self.wall_places(half):
-            if not self.on_wall("window", mesh, "", side, along, rng.uniform(0.85, 1.0)):
+        for edge, along in self.wall_places(half):
+            low = rng.uniform(0.85, 1.0)
+            if not self.on_wall("window", mesh, "", edge, along, low):
                 continue
             if with_curtains:
                 for direction in (-1, 1):
                     cloth = shapes.curtain(rng, self.novel)
-                    beside = along + direction * (half + cloth.size[0] / 2 + 0.01)
-                    if rng.random() < 0.9 and cloth.size[0] / 2 < beside < length - cloth.size[0] / 2:
-                        self.on_wall("curtain", cloth, "", side, beside, 0.12)
+                    reach = cloth.size[0] / 2
+                    beside = along + direction * (half + reach + 0.01)
+                    if rng.random() < 0.9 and edge.low + reach < beside < edge.high - reach:
+                        self.on_wall("curtain", cloth, "", edge, beside, 0.12)
+            elif rng.random() < 0.3:
+                window = len(self.plan.objects) - 1
+                cover = clutter.blinds(rng, mesh.size[0] * 0.9, mesh.size[2] * rng.uniform(0.4, 0.8))
+                turned = cover.turned(ANGLES[edge.side])
+                place = self.wall_offset(turned, edge, along, mesh.size[1])
+                top = self.plan.objects[window].mesh.upper[2]
+                self.put("blinds", "", turned, (*place[:2], top - cover.size[2]), window)
             return
-
-    def above(self, category: str, models: list[str], height: tuple[float, float], count: int) -> None:
-        """Hang small things on the wall."""
-        rng, plan = self.rng, self.plan
-        for _ in range(count):
-            mesh, model = self.choose(models[rng.integers(len(models))], 0.0, None)
-            for _ in range(10):
-                side = int(rng.integers(4))
-                along = rng.uniform(0.5, (plan.width, plan.depth)[side % 2] - 0.5)
-                if self.on_wall(category, mesh, model, side, along, rng.uniform(*height)):
-                    break
-
-    def _side_of(self, index: int) -> int:
-        """The wall an object stands against."""
-        lower, upper = self.plan.objects[index].box
-        gaps = (lower[1], self.plan.width - upper[0], self.plan.depth - upper[1], lower[0])
-        return int(np.argmin(gaps))
-
-
-def _inward(side: int) -> np.ndarray:
-    """Unit vector (2,) from a wall into the room."""
-    return np.array([(0.0, 1.0), (-1.0, 0.0), (0.0, -1.0), (1.0, 0.0)][side])

@@ -47,6 +47,6 @@ def scan_room(plan: Plan, name: str, rng: np.random.Generator) -> tuple[Room, fl
     objects = tuple(
         (plan.objects[number].category, tuple(ids[majority == number].tolist()))
         for number in range(len(plan.objects))
-        if (majority == number).any()
+        if plan.objects[number].annotated and (majority == number).any()
     )
     return Room(name, surface.vertices, surface.faces, surface.colors, segments, objects), purity

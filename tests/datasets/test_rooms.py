@@ -6,11 +6,24 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from plyfile import PlyData
 
-from otoc_lib.datasets.rooms import CATEGORIES, SOURCE, SPLITS, Room, label_table, pack, read, read_index, unpack
+from otoc_lib.datasets.rooms import (
+    CATEGORIES,
+    SOURCE,
+    SPLITS,
+    Room,
+    draw_points,
+    label_table,
+    pack,
+    read,
+    read_index,
+    unpack,
+)
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.simulate.statistics import compare_rooms, distance_to_scannet
 from otoc_lib.supervoxels.mesh import segment_mesh
 
 
@@ -52,26 +65,38 @@ def rooms_of(split: str) -> list[dict]:
 
 
 def test_splits_and_classes_of_the_bundled_rooms():
-    assert [len(rooms_of(split)) for split in SPLITS] == [60, 16, 4, 4]
+    assert [len(rooms_of(split)) for split in SPLITS] == [96, 24, 4, 12]
     for name in SCANNET20.names:
-        assert sum(name in room["objects"] for room in rooms_of("train")) >= 15, name
-        assert sum(name in room["objects"] for room in rooms_of("val")) >= 4, name
+        assert sum(name in room["objects"] for room in rooms_of("train")) >= 8, name
+        assert sum(name in room["objects"] for room in rooms_of("val")) >= 3, name
+        assert sum(name in room["objects"] for room in rooms_of("val_novel")) >= 1, name
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_bundled_rooms_are_small_and_full(split):
     rooms = rooms_of(split)
-    assert np.mean([room["wall_floor_share"] for room in rooms]) <= 0.40
+    assert np.mean([room["wall_floor_share"] for room in rooms]) <= 0.36
+    assert 15 <= np.mean([sum(room["objects"].values()) for room in rooms]) <= 30
     for room in rooms:
-        beside = sum(count for name, count in room["objects"].items() if name not in ("wall", "floor"))
-        assert 12 <= beside <= 25
-        assert 14 <= sum(room["objects"].values()) <= 30
-        assert 15_000 <= room["vertices"] <= 45_000
+        assert 8 <= sum(room["objects"].values()) <= 36
+        assert 9_000 <= room["vertices"] <= 50_000
         assert 0.025 <= room["spacing"] <= 0.032
 
 
+def test_bundled_rooms_resemble_scannet():
+    names = [name for name, room in read_index()["rooms"].items() if room["split"] == "train"]
+    statistics = compare_rooms(read(SOURCE / f"{name}.room.xz") for name in names)
+    assert distance_to_scannet(statistics) <= 0.35
+    assert statistics["wall, % of points"] <= 25
+    assert statistics["wall, % of points"] + statistics["floor, % of points"] <= 35
+    assert 2.5 <= statistics["vertex spacing, cm"] <= 3.2
+    assert statistics["super-voxel size, median"] == pytest.approx(69, rel=0.15)
+    assert statistics["super-voxel size, 5th percentile"] == pytest.approx(27, rel=0.15)
+    assert statistics["super-voxel size, 95th percentile"] == pytest.approx(315, rel=0.4)
+
+
 def test_bundled_rooms_stay_small_on_disk():
-    assert sum(path.stat().st_size for path in SOURCE.iterdir()) <= 30e6
+    assert sum(path.stat().st_size for path in SOURCE.iterdir()) <= 34e6
 
 
 def test_every_model_is_credited_under_a_free_licence():
@@ -81,7 +106,7 @@ def test_every_model_is_credited_under_a_free_licence():
         assert line.split("|")[2].strip() and line.split("|")[3].strip().startswith(("CC0 1.0", "CC-BY 3.0"))
 
 
-@pytest.mark.parametrize("name", ["scene0000_00", "scene0037_00", "scene1003_00", "scene2001_00", "scene3002_00"])
+@pytest.mark.parametrize("name", ["scene0000_00", "scene0037_00", "scene1003_00", "scene2001_00", "scene3011_00"])
 def test_bundled_room_matches_its_index_and_ids(name):
     room, entry = read(SOURCE / f"{name}.room.xz"), read_index()["rooms"][name]
     n = len(room.vertices)
@@ -113,8 +138,9 @@ def test_unpacked_files_hold_the_room_in_order(tmp_path, packed):
     for number, split in enumerate(SPLITS):
         name = f"scene{number}000_00"
         assert (tree / "splits" / f"scannetv2_{split}.txt").read_text() == f"{name}\n"
-        room, stem = read(packed / f"{name}.room.xz"), tree / "scans" / name / name
-        for suffix in ("_vh_clean_2.ply", "_vh_clean_2.labels.ply"):
+        room, labelled = read(packed / f"{name}.room.xz"), split != "test"
+        stem = tree / ("scans" if labelled else "scans_test") / name / name
+        for suffix in ("_vh_clean_2.ply", "_vh_clean_2.labels.ply")[: 1 + labelled]:
             ply = PlyData.read(f"{stem}{suffix}")
             assert not ply.text and ply.byte_order == "<"
             vertex = ply["vertex"]
@@ -122,12 +148,50 @@ def test_unpacked_files_hold_the_room_in_order(tmp_path, packed):
             assert np.array_equal(np.stack([vertex[c] for c in ("red", "green", "blue")], 1), room.colors)
             assert (vertex["alpha"] == 255).all()
             assert np.array_equal(np.stack(ply["face"]["vertex_indices"]), room.faces)
-        assert vertex["label"].dtype == np.uint16 and np.array_equal(vertex["label"], room.nyu40())
         segments = json.loads(open(f"{stem}_vh_clean_2.0.010000.segs.json").read())
         assert segments["sceneId"] == name and segments["segIndices"] == room.segments.tolist()
-        groups = json.loads(open(f"{stem}.aggregation.json").read())["segGroups"]
-        assert [(group["label"], tuple(group["segments"])) for group in groups] == list(room.objects)
-        assert [group["objectId"] for group in groups] == list(range(len(groups)))
+        if labelled:
+            assert vertex["label"].dtype == np.uint16 and np.array_equal(vertex["label"], room.nyu40())
+            groups = json.loads(open(f"{stem}.aggregation.json").read())["segGroups"]
+            assert [(group["label"], tuple(group["segments"])) for group in groups] == list(room.objects)
+            assert [group["objectId"] for group in groups] == list(range(len(groups)))
+
+
+def test_labels_of_test_rooms_are_kept_apart(tmp_path, packed):
+    tree = tmp_path / "tree"
+    unpack(tree, packed)
+    name = "scene3000_00"
+    assert [path.name for path in (tree / "scans_test").iterdir()] == [name] and not (tree / "scans" / name).exists()
+    assert sorted(path.name for path in (tree / "scans_test" / name).iterdir()) == [
+        f"{name}_vh_clean_2.0.010000.segs.json",
+        f"{name}_vh_clean_2.ply",
+    ]
+    assert [path.name for path in (tree / "test_labels").iterdir()] == [f"{name}.txt"]
+    lines = (tree / "test_labels" / f"{name}.txt").read_text().splitlines()
+    assert [int(line) for line in lines] == read(packed / f"{name}.room.xz").nyu40().tolist()
+
+
+def test_points20_is_a_file_of_limited_annotations(tmp_path, packed):
+    tree = tmp_path / "tree"
+    unpack(tree, packed)
+    points = torch.load(tree / "points20", weights_only=True)
+    assert list(points) == ["scene0000_00"]  # training rooms only, as in ScanNet's
+    chosen, labels = points["scene0000_00"], read(packed / "scene0000_00.room.xz").nyu40()
+    assert chosen.dtype == torch.int64 and chosen.shape == (20,) and len(chosen.unique()) == 20
+    assert (SCANNET20.from_file_ids(labels)[chosen] != IGNORE).all()
+
+
+def test_points_are_drawn_uniformly_from_what_has_a_class():
+    vertices, segments = np.zeros((400, 3), np.float32), np.repeat([3, 17, 40, 59], 100)
+    objects = (("wall", (3,)), ("office chair", (17,)), ("lamp", (40,)))  # a lamp has no benchmark class
+    drawn = [
+        draw_points(Room(f"scene{n:04d}_00", vertices, np.zeros((0, 3), int), vertices, segments, objects))
+        for n in range(400)
+    ]
+    counts = np.bincount(np.concatenate(drawn), minlength=400)
+    assert (counts[200:] == 0).all() and all((np.diff(points) > 0).all() for points in drawn)
+    assert counts[:200].mean() == 40 and abs(counts[:200] - 40).max() < 5.5 * np.sqrt(40)
+    assert np.array_equal(drawn[5], draw_points(Room("scene0005_00", vertices, None, vertices, segments, objects)))
 
 
 def test_label_table_maps_every_category_to_its_nyu40_id():
@@ -154,7 +218,7 @@ def test_a_new_set_replaces_an_older_one(tmp_path, packed):
     del index["rooms"]["scene3000_00"]
     (packed / "index.json").write_text(json.dumps(index))
     unpack(tree, packed)
-    assert not (tree / "scans" / "scene3000_00").exists() and (tree / "scans" / "scene0000_00").exists()
+    assert not (tree / "scans_test" / "scene3000_00").exists() and (tree / "scans" / "scene0000_00").exists()
 
 
 # --- bad input
