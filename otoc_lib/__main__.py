@@ -42,6 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("labels", type=Path, help="folder with one <scene>.txt a scene, one NYU40 id a vertex")
     score.set_defaults(run=_score)
 
+    snap = commands.add_parser("snap-clicks", help="turn positions on scans of your own into a clicks.csv")
+    snap.add_argument("root", type=Path, help="folder of the scans, such as data/own")
+    snap.add_argument("positions", type=Path, help="CSV with the columns scene, x, y, z and class")
+    snap.add_argument("clicks", type=Path, help="clicks.csv to write")
+    snap.set_defaults(run=_snap)
+
     rooms = commands.add_parser("rooms", help="the bundled simulated rooms").add_subparsers(
         required=True, metavar="ACTION"
     )
@@ -105,6 +111,12 @@ def _score(options: argparse.Namespace) -> None:
     for name, value in zip(SCANNET20.names, iou(confusion), strict=True):
         print(f"{name:16} {100 * value:6.2f}")
     print(f"{'mIoU':16} {100 * mean_iou(confusion):6.2f}")
+
+
+def _snap(options: argparse.Namespace) -> None:
+    from otoc_lib.datasets import own
+
+    print(f"{options.clicks}: {own.snap_clicks(options.root, options.positions, options.clicks)} clicks")
 
 
 def _unpack(options: argparse.Namespace) -> None:

@@ -43,7 +43,7 @@ class Config:
     # Super-voxels of points without a mesh (S3DIS, own scans): cut pursuit on a voxel grid
     partition_voxel: float = 0.03  # metres
     partition_strength: float = 0.05
-    partition_minimum: int = 10  # voxels
+    partition_minimum: int = 20  # voxels
 
     # Annotation: one click per object, official or own click lists, or every label
     source: Literal["simulated", "file", "points20", "all"] = "simulated"
