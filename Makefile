@@ -26,11 +26,11 @@ data/scannet_rooms/rooms.json: .venv/.installed data/rooms/index.json
 	@$(BIN)/python -m otoc_lib rooms unpack data/scannet_rooms
 	@touch $@
 
-data/s3dis_rooms/rooms.json: .venv/.installed data/rooms_s3dis/index.json
+data/s3dis_rooms/rooms_s3dis.json: .venv/.installed data/rooms_s3dis/index.json
 	@$(BIN)/python -m otoc_lib rooms unpack --layout s3dis data/s3dis_rooms
 	@touch $@
 
-reproduce: .venv/.installed data/scannet_rooms/rooms.json data/s3dis_rooms/rooms.json
+reproduce: .venv/.installed data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
 	@if $(SNAKEMAKE) --dry-run --quiet host | grep -q "Nothing to be done"; \
 	then echo "Nothing is left to do: every stage of the profile $(PROFILE) is finished."; \
 	else $(SNAKEMAKE) --quiet all || { echo "Failed; what ran is in reports/$(PROFILE)/notebooks. The same command goes on from there."; exit 1; }; fi
