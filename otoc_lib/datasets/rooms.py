@@ -26,7 +26,7 @@ SPLITS = ("train", "val", "val_novel", "test")
 FORMAT = "otoc-room-1"
 STEP = 0.002  # metres; the lattice of packed coordinates
 DONE = "rooms.json"  # the manifest of an unpacked tree, written last
-LAYOUT = 2  # of the unpacked tree; an older one is replaced
+LAYOUT = 3  # of the unpacked tree; an older one is replaced
 POINTS, POINTS_SEED = 20, 0  # points a training room in the file of limited annotations
 
 # raw category -> (NYU40 id, NYU40 class); the annotator's word on the left, as in ScanNet's label table
@@ -194,19 +194,19 @@ def _whole(planes: np.ndarray) -> np.ndarray:
 
 
 def write_scan(room: Room, scans: Path, labelled: bool = True) -> None:
-    """Write one room as ScanNet's files into ``scans/<name>/``; without labels and objects unless ``labelled``."""
+    """Write one room as ScanNet's files into ``scans/<name>/``; the mesh alone unless ``labelled``."""
     folder = scans / room.name
     folder.mkdir(parents=True, exist_ok=True)
     with write_aside(folder / f"{room.name}_vh_clean_2.ply") as aside:
         _write_ply(aside, room, None)
+    if not labelled:
+        return
     segments = {
         "params": {"kThresh": "0.0100000", "segMinVerts": "20", "minPoints": "750", "maxPoints": "30000"},
         "sceneId": room.name,
         "segIndices": room.segments.tolist(),
     }
     _write_json(folder / f"{room.name}_vh_clean_2.0.010000.segs.json", segments)
-    if not labelled:
-        return
     with write_aside(folder / f"{room.name}_vh_clean_2.labels.ply") as aside:
         _write_ply(aside, room, room.nyu40())
     groups = [

@@ -1,7 +1,7 @@
 """Reader of the official ScanNet-v2 layout, which the bundled rooms are unpacked to as well.
 
 ``<root>/scannetv2-labels.combined.tsv`` maps raw category names to NYU40 ids, and ``<root>/scans/<id>/`` (or
-``scans_test/<id>/``, without labels) holds for every scene ``<id>_vh_clean_2.ply`` (points),
+``scans_test/<id>/``, which has only the first file) holds for every scene ``<id>_vh_clean_2.ply`` (the mesh),
 ``<id>_vh_clean_2.0.010000.segs.json`` (super-voxels), ``<id>_vh_clean_2.labels.ply`` (NYU40 ids) and
 ``<id>.aggregation.json`` (objects as lists of super-voxels). Scene names are listed in
 ``<root>/splits/scannetv2_<split>.txt`` or ``<root>/scannetv2_<split>.txt``, else in the official lists shipped here.
@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from plyfile import PlyData, PlyParseError
 
+from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import SCANNET20
 from otoc_lib.scene import Scene, densify
+from otoc_lib.supervoxels.mesh import segment_mesh
 
 SPLITS = ("train", "val", "val_novel", "test")
 OFFICIAL_LISTS = Path(__file__).parent / "scannet_splits"
@@ -59,7 +61,10 @@ def list_scenes(root: Path, split: str) -> list[str]:
 def scene_files(root: Path, name: str) -> list[Path]:
     """The files that ``load_scene`` reads, whether they exist or not."""
     folder = _folder(root, name)
-    files = [folder / f"{name}_vh_clean_2.ply", folder / f"{name}_vh_clean_2.0.010000.segs.json"]
+    files = [folder / f"{name}_vh_clean_2.ply"]
+    segments = folder / f"{name}_vh_clean_2.0.010000.segs.json"
+    if folder.parent.name == "scans" or segments.exists():
+        files.append(segments)
     if folder.parent.name == "scans":
         files += [folder / f"{name}_vh_clean_2.labels.ply", _aggregation_file(folder, name), _categories_file(root)]
     return files
@@ -75,7 +80,8 @@ def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
 
     Returns:
         The scene, centred on the mean of its points. Its instances are the annotated objects of the benchmark classes,
-        in the order of the aggregation file; points of other objects have instance -1 and label IGNORE.
+        in the order of the aggregation file; points of other objects have instance -1 and label IGNORE. A test scene
+        has no segs.json: its super-voxels are cut from its mesh, as ScanNet's were.
 
     Raises:
         OtocError: a file is missing, damaged or contradicts another one; the message names it.
@@ -87,7 +93,10 @@ def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
     mesh_path = folder / f"{name}_vh_clean_2.ply"
     points, colors = _read_points(mesh_path)
     segments_path = folder / f"{name}_vh_clean_2.0.010000.segs.json"
-    segments = _read_segments(segments_path)
+    if segments_path in scene_files(root, name):
+        segments = _read_segments(segments_path)
+    else:
+        segments = _segment(mesh_path)
     if len(segments) != len(points):
         raise OtocError(
             f"{segments_path}: {len(segments)} segIndices for the {len(points)} vertices of {mesh_path.name}; "
@@ -173,6 +182,14 @@ def _read_labels(path: Path, num_points: int) -> np.ndarray:
 def _read_segments(path: Path) -> np.ndarray:
     """Raw segment ids, int64 [N], not dense."""
     return _whole_numbers(path, _member(path, _read_json(path), "segIndices", list))
+
+
+def _segment(mesh_path: Path) -> np.ndarray:
+    """Segment ids, int32 [N], cut from the mesh itself."""
+    scan = read_scan(mesh_path)
+    if scan.faces is None:
+        raise OtocError(f"{mesh_path}: has no triangles to cut super-voxels from; copy it again, or add its segs.json")
+    return segment_mesh(scan.points, scan.faces)
 
 
 def _read_instances(path: Path, segments: np.ndarray, categories: dict[str, int]) -> np.ndarray:
@@ -275,8 +292,9 @@ def _read_vertices(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def _read_json(path: Path) -> Any:
+    text = _read_text(path)
     try:
-        return json.loads(_read_text(path))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:  # a ValueError may also be a number of thousands of digits
         raise OtocError(f"{path}: damaged or truncated JSON ({error}); copy it again") from error
 
