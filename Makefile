@@ -20,6 +20,8 @@ SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 1 --config p
 .venv/.installed-dev: .venv/.installed
 	@echo "Adding what the tests need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,simulate]'
+	@# A reader of ScanNet that is not ours. Its requirement open3d would overwrite open3d-cpu; reading needs neither.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps scenezoo==0.3.1
 	@touch $@
 
 data/scannet_rooms/rooms.json: .venv/.installed data/rooms/index.json
@@ -50,3 +52,7 @@ lab: .venv/.installed data/scannet_rooms/rooms.json
 
 benchmark: .venv/.installed-dev
 	$(BIN)/python benchmarks/sparse_conv.py
+	$(BIN)/python benchmarks/supervoxels.py
+	$(BIN)/python benchmarks/point_text.py
+	$(BIN)/python benchmarks/cache.py
+	$(BIN)/python benchmarks/room_statistics.py
