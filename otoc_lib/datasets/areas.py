@@ -1,27 +1,22 @@
 """The bundled simulated areas: a compact file a room in ``data/rooms_s3dis``, unpacked into an official S3DIS tree.
 
-Like the rooms of ``datasets/rooms.py`` a packed room is an xz-compressed safetensors file of small integers in byte
-planes. The points of one annotated object follow each other, along a Morton curve, and the objects stand in the order
+The points of one annotated object follow each other, along a Morton curve, and the objects stand in the order
 of their files' names: the order in which the reader of S3DIS gives a room back.
 """
 
 import json
-import lzma
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from tqdm import tqdm
 
-from otoc_lib.datasets.rooms import _planes, _whole
+from otoc_lib.datasets.packing import color_planes, new_tree, planes, read_packed, whole, whole_colors, write_packed
 from otoc_lib.datasets.s3dis import write_room
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
-from otoc_lib.store import write_aside
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms_s3dis"
 FORMAT = "otoc-area-room-1"
@@ -99,37 +94,21 @@ def pack(room: AreaRoom, path: Path) -> None:
     files = [_file(name) for name, _ in room.objects]
     if files != sorted(files) or sum(count for _, count in room.objects) != len(room.points):
         raise OtocError(f"{room.name}: objects must be sorted by their files' names and hold every point")
-    shades = room.colors.astype(np.int64) // 4
-    shades[:, [0, 2]] -= shades[:, [1]]  # red and blue follow green
-    arrays = {
-        "points": _planes(np.diff(steps, axis=0, prepend=0)),
-        "colors": _planes(np.diff(shades, axis=0, prepend=0)),
-    }
-    metadata = {"format": FORMAT, "name": room.name, "objects": json.dumps(room.objects)}
-    with write_aside(path) as aside:
-        aside.write_bytes(lzma.compress(safetensors.numpy.save(arrays, metadata), preset=9 | lzma.PRESET_EXTREME))
+    arrays = {"points": planes(np.diff(steps, axis=0, prepend=0)), "colors": color_planes(room.colors)}
+    write_packed(path, arrays, {"format": FORMAT, "name": room.name, "objects": json.dumps(room.objects)})
 
 
 def read(path: Path) -> AreaRoom:
     """Read a packed room; OtocError naming the file if it is missing, truncated or something else."""
-    path = Path(path)
-    try:
-        data = lzma.decompress(path.read_bytes())
-        arrays = safetensors.numpy.load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        if header["format"] != FORMAT:
-            raise ValueError(f"format {header['format']!r}")
-        steps = np.cumsum(_whole(arrays["points"]), axis=0)
-        shades = np.cumsum(_whole(arrays["colors"]), axis=0)
-        shades[:, [0, 2]] += shades[:, [1]]
-        objects = tuple((str(name), int(count)) for name, count in json.loads(header["objects"]))
-        if not len(steps) == len(shades) == sum(count for _, count in objects):
-            raise ValueError("its objects do not hold as many points as it has")
-        return AreaRoom(header["name"], steps / STEPS, (shades * 4).astype(np.uint8), objects)
-    except FileNotFoundError as error:
-        raise OtocError(f"{path}: no such file; is data/rooms_s3dis complete?") from error
-    except (lzma.LZMAError, EOFError, safetensors.SafetensorError, KeyError, ValueError, IndexError) as error:
-        raise OtocError(f"{path}: not a packed room or damaged ({error}); restore it from the repository") from error
+    return read_packed(path, FORMAT, _build)
+
+
+def _build(arrays: dict[str, np.ndarray], header: dict[str, str]) -> AreaRoom:
+    steps, colors = np.cumsum(whole(arrays["points"]), axis=0), whole_colors(arrays["colors"])
+    objects = tuple((str(name), int(count)) for name, count in json.loads(header["objects"]))
+    if not len(steps) == len(colors) == sum(count for _, count in objects):
+        raise ValueError("its objects do not hold as many points as it has")
+    return AreaRoom(header["name"], steps / STEPS, colors, objects)
 
 
 def packed_path(folder: Path, name: str) -> Path:
@@ -170,22 +149,10 @@ def unpack(destination: Path, source: Path = SOURCE) -> None:
     folder that holds anything else. The tree is written beside ``destination`` and renamed.
     """
     destination, index = Path(destination), read_index(source)
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        if not (destination / DONE).is_file():
-            raise OtocError(f"{destination}: holds something other than unpacked rooms; give a new or empty folder")
-        if (destination / DONE).read_text(encoding="utf-8") == json.dumps(index):
+    with new_tree(destination, DONE, json.dumps(index)) as tree:
+        if tree is None:
             return
-    aside = destination.with_name(f".{destination.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
         for name in tqdm(index["rooms"], desc="unpacking areas", unit="room", file=sys.stderr):
-            (aside / name).parent.mkdir(exist_ok=True)
-            write_area_room(read(packed_path(source, name)), aside)
-        shutil.copyfile(Path(source) / "CREDITS", aside / "CREDITS")
-        (aside / DONE).write_text(json.dumps(index), encoding="utf-8")
-        if destination.exists():
-            shutil.rmtree(destination)
-        aside.rename(destination)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            (tree / name).parent.mkdir(exist_ok=True)
+            write_area_room(read(packed_path(source, name)), tree)
+        shutil.copyfile(Path(source) / "CREDITS", tree / "CREDITS")

@@ -1,22 +1,19 @@
 """The bundled simulated rooms: a compact file a room in ``data/rooms``, unpacked into an official ScanNet-v2 tree.
 
-A packed room is an xz-compressed safetensors file of small integers (differences of neighbouring values, in
-byte planes, which compress well). Packing keeps every vertex, triangle and id in its order; coordinates come in
-steps of 2 mm and colours in steps of 4, so a room survives packing and unpacking bit by bit.
+Packing keeps every vertex, triangle and id in its order; coordinates come in steps of 2 mm and colours in steps of 4,
+so a room survives packing and unpacking bit by bit.
 """
 
 import json
-import lzma
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from tqdm import tqdm
 
+from otoc_lib.datasets.packing import color_planes, new_tree, planes, read_packed, whole, whole_colors, write_packed
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.store import write_aside
@@ -129,65 +126,36 @@ def pack(room: Room, path: Path) -> None:
         raise OtocError(
             f"{room.name}: only coordinates in steps of 2 mm and colours in steps of 4 can be packed; round them"
         )
-    shades = room.colors.astype(np.int64) // 4
-    shades[:, [0, 2]] -= shades[:, [1]]  # red and blue follow green
     ids, dense = np.unique(room.segments, return_inverse=True)
     owner = {segment: number for number, (_, owned) in enumerate(room.objects) for segment in owned}
     arrays = {
-        "vertices": _planes(np.diff(steps, axis=0, prepend=0)),
-        "colors": _planes(np.diff(shades, axis=0, prepend=0)),
-        "face_starts": _planes(np.diff(room.faces[:, 0].astype(np.int64), prepend=0)),
-        "face_offsets": _planes(room.faces[:, 1:].astype(np.int64) - room.faces[:, :1]),
+        "vertices": planes(np.diff(steps, axis=0, prepend=0)),
+        "colors": color_planes(room.colors),
+        "face_starts": planes(np.diff(room.faces[:, 0].astype(np.int64), prepend=0)),
+        "face_offsets": planes(room.faces[:, 1:].astype(np.int64) - room.faces[:, :1]),
         "segment_ids": ids.astype(np.int32),
         "segments": dense.reshape(-1).astype(np.uint16),
         "owners": np.array([owner.get(int(segment), -1) for segment in ids], np.int16),
     }
     objects = json.dumps([category for category, _ in room.objects])
-    data = safetensors.numpy.save(arrays, metadata={"format": FORMAT, "name": room.name, "objects": objects})
-    with write_aside(path) as aside:
-        aside.write_bytes(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+    write_packed(path, arrays, {"format": FORMAT, "name": room.name, "objects": objects})
 
 
 def read(path: Path) -> Room:
     """Read a packed room; OtocError naming the file if it is missing, truncated or something else."""
-    path = Path(path)
-    try:
-        data = lzma.decompress(path.read_bytes())
-        arrays = safetensors.numpy.load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        if header["format"] != FORMAT:
-            raise ValueError(f"format {header['format']!r}")
-        vertices = (np.cumsum(_whole(arrays["vertices"]), axis=0) * STEP).astype(np.float32)
-        starts = np.cumsum(_whole(arrays["face_starts"]))[:, None]
-        faces = np.concatenate([starts, starts + _whole(arrays["face_offsets"])], axis=1).astype(np.int32)
-        ids, owners = arrays["segment_ids"], arrays["owners"]
-        objects = tuple(
-            (category, tuple(ids[owners == number].tolist()))
-            for number, category in enumerate(json.loads(header["objects"]))
-        )
-        shades = np.cumsum(_whole(arrays["colors"]), axis=0)
-        shades[:, [0, 2]] += shades[:, [1]]
-        return Room(header["name"], vertices, faces, (shades * 4).astype(np.uint8), ids[arrays["segments"]], objects)
-    except FileNotFoundError as error:
-        raise OtocError(f"{path}: no such file; is data/rooms complete?") from error
-    except (lzma.LZMAError, EOFError, safetensors.SafetensorError, KeyError, ValueError, IndexError) as error:
-        raise OtocError(f"{path}: not a packed room or damaged ({error}); restore it from the repository") from error
+    return read_packed(path, FORMAT, _build)
 
 
-def _planes(values: np.ndarray) -> np.ndarray:
-    """Integers [N] or [N, C] as bytes [C, B, N], least significant plane first; signs folded into the lowest bit."""
-    columns = np.atleast_2d(values.T).astype(np.int64)
-    folded = np.where(columns < 0, -2 * columns - 1, 2 * columns).astype("<u4")
-    count = max(1, (int(folded.max(initial=0)).bit_length() + 7) // 8)
-    return np.ascontiguousarray(folded[:, :, None].view(np.uint8).transpose(0, 2, 1)[:, :count])
-
-
-def _whole(planes: np.ndarray) -> np.ndarray:
-    """The inverse of ``_planes``: int64 [N] for one column, [N, C] for more."""
-    scale = (256 ** np.arange(planes.shape[1], dtype=np.int64))[None, :, None]
-    folded = (planes.astype(np.int64) * scale).sum(axis=1)
-    values = np.where(folded % 2, -(folded + 1) // 2, folded // 2)
-    return values[0] if len(values) == 1 else values.T
+def _build(arrays: dict[str, np.ndarray], header: dict[str, str]) -> Room:
+    vertices = (np.cumsum(whole(arrays["vertices"]), axis=0) * STEP).astype(np.float32)
+    starts = np.cumsum(whole(arrays["face_starts"]))[:, None]
+    faces = np.concatenate([starts, starts + whole(arrays["face_offsets"])], axis=1).astype(np.int32)
+    ids, owners = arrays["segment_ids"], arrays["owners"]
+    objects = tuple(
+        (category, tuple(ids[owners == number].tolist()))
+        for number, category in enumerate(json.loads(header["objects"]))
+    )
+    return Room(header["name"], vertices, faces, whole_colors(arrays["colors"]), ids[arrays["segments"]], objects)
 
 
 # --- the official tree
@@ -294,37 +262,24 @@ def unpack(destination: Path, source: Path = SOURCE) -> None:
     """
     import torch
 
-    destination, index = Path(destination), read_index(source)
-    manifest = json.dumps({"layout": LAYOUT, **index})
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        if not (destination / DONE).is_file():
-            raise OtocError(f"{destination}: holds something other than unpacked rooms; give a new or empty folder")
-        if (destination / DONE).read_text(encoding="utf-8") == manifest:
+    destination, index, points = Path(destination), read_index(source), {}
+    with new_tree(destination, DONE, json.dumps({"layout": LAYOUT, **index})) as tree:
+        if tree is None:
             return
-    aside = destination.with_name(f".{destination.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    points = {}
-    try:
         for folder in ("scans", "scans_test", "splits", "test_labels"):
-            (aside / folder).mkdir(parents=True)
+            (tree / folder).mkdir()
         for name, entry in tqdm(index["rooms"].items(), desc="unpacking rooms", unit="room", file=sys.stderr):
             room = read(Path(source) / f"{name}.room.xz")
             test = entry["split"] == "test"
-            write_scan(room, aside / ("scans_test" if test else "scans"), labelled=not test)
+            write_scan(room, tree / ("scans_test" if test else "scans"), labelled=not test)
             if test:
                 text = "".join(f"{label}\n" for label in room.nyu40())
-                (aside / "test_labels" / f"{name}.txt").write_text(text, encoding="utf-8")
+                (tree / "test_labels" / f"{name}.txt").write_text(text, encoding="utf-8")
             if entry["split"] == "train":
                 points[name] = torch.from_numpy(draw_points(room))
-        torch.save(points, aside / "points20")
+        torch.save(points, tree / "points20")
         for split in SPLITS:
             names = [name for name, room in index["rooms"].items() if room["split"] == split]
-            (aside / "splits" / f"scannetv2_{split}.txt").write_text("".join(f"{name}\n" for name in names))
-        (aside / "scannetv2-labels.combined.tsv").write_text(label_table(), encoding="utf-8")
-        shutil.copyfile(Path(source) / "CREDITS", aside / "CREDITS")
-        (aside / DONE).write_text(manifest, encoding="utf-8")
-        if destination.exists():
-            shutil.rmtree(destination)
-        aside.rename(destination)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            (tree / "splits" / f"scannetv2_{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        (tree / "scannetv2-labels.combined.tsv").write_text(label_table(), encoding="utf-8")
+        shutil.copyfile(Path(source) / "CREDITS", tree / "CREDITS")

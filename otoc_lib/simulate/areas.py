@@ -4,21 +4,17 @@
 no labels that follow super-voxels: a point carries the label of the surface its ray hit, and noise moves it.
 """
 
-import json
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from otoc_lib.datasets.areas import AreaRoom, assemble, pack, packed_path
-from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
 from otoc_lib.simulate.areas_plan import AreaPlan, make_area_plan
-from otoc_lib.simulate.catalogue import SYSTEM_ROOT, Catalogue, find_library
+from otoc_lib.simulate.catalogue import Catalogue
 from otoc_lib.simulate.mesh import join
+from otoc_lib.simulate.production import choose_rooms, find_furniture, produce, write_index
 
 SEED = 0
 AREAS: dict[int, tuple[str, ...]] = {  # kinds of rooms by area; Area 5 is the one held out
@@ -205,42 +201,22 @@ def simulate_areas(
     the rooms, "Area_1/office_1" (all by default); ``contact_sheets`` writes PNG pages into ``destination/sheets``.
     OtocError if the extra or the furniture is missing.
     """
-    try:
-        import open3d  # noqa: F401
-        import trimesh  # noqa: F401
-        from PIL import Image  # noqa: F401
-    except ImportError as error:
-        raise OtocError(
-            f"simulating rooms needs the extra packages: pip install 'otoc-kit[simulate]' ({error})"
-        ) from error
     from otoc_lib.simulate.areas_sheets import write_sheets
     from otoc_lib.simulate.statistics import credits_text
-    from otoc_lib.store import write_aside
 
-    furniture_root = Path(furniture_root or SYSTEM_ROOT)
-    find_library(furniture_root, "Scopia")
-    names = rooms or list(room_names())
-    unknown = sorted(set(names) - set(room_names()))
-    if unknown:
-        raise OtocError(f"rooms: {', '.join(unknown)} not among Area_1/office_1 .. {list(room_names())[-1]}")
+    names, furniture_root = choose_rooms(rooms, room_names()), find_furniture(furniture_root)
     destination = Path(destination)
     destination.mkdir(parents=True, exist_ok=True)
     done, entries, models = [], {}, set()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        results = pool.map(simulate_room, names, [seed] * len(names), [furniture_root] * len(names))
-        for name, (room, used) in zip(names, results, strict=True):
-            pack(room, packed_path(destination, name))
-            entries[name] = room_statistics(room)
-            models.update(used)
-            if contact_sheets:
-                done.append(room)
-            print(f"{name}: {len(room.points)} points, {len(room.objects)} objects", file=sys.stderr, flush=True)
-    with write_aside(destination / "index.json") as aside:
-        aside.write_text(json.dumps({"seed": seed, "rooms": entries}, indent=0) + "\n", encoding="utf-8")
-    with write_aside(destination / "CREDITS") as aside:
-        table = credits_text(models).partition("model | name")
-        aside.write_text(CREDITS_HEAD + "".join(table[1:]), encoding="utf-8")
+    results = produce(simulate_room, names, seed, furniture_root, workers)
+    for name, (room, used) in zip(names, results, strict=True):
+        pack(room, packed_path(destination, name))
+        entries[name] = room_statistics(room)
+        models.update(used)
+        if contact_sheets:
+            done.append(room)
+        print(f"{name}: {len(room.points)} points, {len(room.objects)} objects", file=sys.stderr, flush=True)
+    write_index(destination, seed, entries, CREDITS_HEAD + "".join(credits_text(models).partition("model | name")[1:]))
     print_statistics(entries)
     if contact_sheets:
         write_sheets(done, destination / "sheets")

@@ -1,10 +1,8 @@
 """The simulator: plans without intersections, fusing against known shapes, the same room from the same seed."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from furniture import FURNITURE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -13,7 +11,7 @@ from otoc_lib.datasets.rooms import CATEGORIES, SOURCE, Room, read_index
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.simulate import SEED, clutter, room_names, shapes, simulate_room, simulate_rooms
-from otoc_lib.simulate.catalogue import SYSTEM_ROOT, Catalogue, read_models
+from otoc_lib.simulate.catalogue import read_models
 from otoc_lib.simulate.film import (
     FOCAL,
     HEIGHT,
@@ -46,17 +44,6 @@ from otoc_lib.simulate.statistics import (
     compare_rooms,
     distance_to_scannet,
 )
-
-FURNITURE = Path(os.environ.get("OTOC_FURNITURE", SYSTEM_ROOT))  # where sweethome3d-furniture is unpacked
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    pytest.importorskip("trimesh", reason="needs trimesh: pip install 'otoc-kit[simulate]'")
-    if not list(FURNITURE.rglob("Scopia.sh3f")):
-        pytest.skip("needs the Debian package sweethome3d-furniture (or its unpacked folder in OTOC_FURNITURE)")
-    return Catalogue(FURNITURE)
-
 
 # --- what needs neither Open3D nor the furniture
 

@@ -1,10 +1,8 @@
 """The simulator of areas: plans without intersections, scans against known shapes, the same room from the same seed."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from furniture import FURNITURE
 
 from otoc_lib.datasets.areas import SOURCE, packed_path, read, read_index
 from otoc_lib.errors import OtocError
@@ -12,19 +10,10 @@ from otoc_lib.labels import S3DIS13
 from otoc_lib.simulate import areas_shapes as shapes
 from otoc_lib.simulate.areas import AREAS, MOST, SEED, _thin, room_names, scan_plan, simulate_areas, simulate_room
 from otoc_lib.simulate.areas_plan import MODELS, AreaPlan, Thing, boxes_meet, intersections, make_area_plan, meet
-from otoc_lib.simulate.catalogue import SYSTEM_ROOT, Catalogue, read_models
+from otoc_lib.simulate.catalogue import read_models
 from otoc_lib.simulate.shapes import box
 
-FURNITURE = Path(os.environ.get("OTOC_FURNITURE", SYSTEM_ROOT))  # where sweethome3d-furniture is unpacked
 GREY = np.array([120, 120, 120])
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    pytest.importorskip("trimesh", reason="needs trimesh: pip install 'otoc-kit[simulate]'")
-    if not list(FURNITURE.rglob("Scopia.sh3f")):
-        pytest.skip("needs the Debian package sweethome3d-furniture (or its unpacked folder in OTOC_FURNITURE)")
-    return Catalogue(FURNITURE)
 
 
 # --- what needs neither Open3D nor the furniture

@@ -1,0 +1,14 @@
+"""The furniture models, where they are installed."""
+
+import pytest
+from furniture import FURNITURE
+
+from otoc_lib.simulate.catalogue import Catalogue
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    pytest.importorskip("trimesh", reason="needs trimesh: pip install 'otoc-kit[simulate]'")
+    if not list(FURNITURE.rglob("Scopia.sh3f")):
+        pytest.skip("needs the Debian package sweethome3d-furniture (or its unpacked folder in OTOC_FURNITURE)")
+    return Catalogue(FURNITURE)
