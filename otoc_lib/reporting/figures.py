@@ -211,10 +211,10 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} %"
 
 
-def figure1(ours: dict[str, Measurement], data_name: str) -> Figure:
-    """Bars: the paper's Figure 1 on ScanNet and S3DIS, and ours with whatever rows of Table 2 were run.
+def figure1(ours: dict[str, dict[str, Measurement]]) -> Figure:
+    """Bars: above the paper's Figure 1 on ScanNet and S3DIS, below ours with whatever was run.
 
-    ours: row of Table 2 -> result. data_name: what ours was measured on, for the title.
+    ours: what it was measured on, for the title -> row of Table 2 or 4 -> result; one or two.
     """
     short = {
         "otoc_baseline": "initial labels*",
@@ -222,6 +222,7 @@ def figure1(ours: dict[str, Measurement], data_name: str) -> Figure:
         "otoc_sv": "super-voxel mean",
         "otoc_dagger": "1T1C†",
         "otoc_full": "1T1C",
+        "otoc3_full": "1T3C",
         "supervised": "fully supervised",
     }
     names = {"mprm_scene": "MPRM", "mprm_subcloud": "MPRM", "xu_02": "Xu et al.", "xu_10": "Xu et al."}
@@ -233,11 +234,14 @@ def figure1(ours: dict[str, Measurement], data_name: str) -> Figure:
         )
         for title, rows in paper.FIGURE1.items()
     ]
-    measured = [(f"{short[row]}", m.mean, m.std or 0.0, row) for row in short if (m := ours.get(row))]
-    panels.append((f"{data_name} (ours)", measured))
-    figure = Figure(figsize=(13, 3.9), dpi=CHART_DPI, facecolor="white", layout="constrained")
-    widths = [max(4, len(bars)) for _, bars in panels]
-    for axes, (title, bars) in zip(figure.subplots(1, 3, width_ratios=widths), panels, strict=True):
+    for title, rows in ours.items():
+        measured = [(short[row], m.mean, m.std or 0.0, row) for row in short if (m := rows.get(row))]
+        panels.append((f"{title} (ours)", measured))
+    figure = Figure(figsize=(12.6, 7.4), dpi=CHART_DPI, facecolor="white", layout="constrained")
+    grid = figure.subplots(2, 2).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (title, bars) in zip(grid, panels, strict=False):
         own = title.endswith("(ours)")
         for x, (_, value, deviation, row) in enumerate(bars):
             strong = row.startswith(("otoc_full", "otoc3_full"))
