@@ -305,7 +305,7 @@ def _table_context(table: Table) -> dict[str, Any]:
             "cells": cells,
             "run": experiments.get(key.split("@")[0], ""),
             "novel": "@" in key,
-            "strong": key.split("@")[0] == "otoc_full",
+            "strong": key.split("@")[0] in ("otoc_full", "otoc3_full", "data_efficient_full"),
         }
         for key, cells in zip(table.keys, table.rows, strict=True)
     ]
@@ -316,6 +316,7 @@ def _table_context(table: Table) -> dict[str, Any]:
         "title": table.title,
         "note": table.note,
         "columns": table.columns if run else table.columns[:4],
+        "linked": run and bool(experiments),
         "rows": rows,
     }
 
