@@ -22,4 +22,4 @@ def load_split(config: Config, split: str, limit: int | None = None) -> list[Sce
     """
     names = cache.list_scenes(config, split)[:limit]
     cache.convert_missing(config, names)
-    return [cache.open_scene(config, name) for name in tqdm(names, desc=f"loading {split}", unit="room")]
+    return [cache.load_converted(config, name) for name in tqdm(names, desc=f"loading {split}", unit="room")]

@@ -42,6 +42,11 @@ def open_scene(config: Config, name: str) -> Scene:
     """
     if not _is_fresh(config, name):
         _convert(config, name)
+    return load_converted(config, name)
+
+
+def load_converted(config: Config, name: str) -> Scene:
+    """``open_scene`` for a scene that is known to be converted, after ``convert_missing``."""
     return Scene.load(_path(config, name))
 
 

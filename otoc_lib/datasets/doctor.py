@@ -19,10 +19,8 @@ from tqdm import tqdm
 from otoc_lib.datasets import s3dis, scannet
 from otoc_lib.datasets.point_text import count_rows
 from otoc_lib.errors import OtocError
-from otoc_lib.labels import IGNORE, S3DIS13, SCANNET20, LabelSet
+from otoc_lib.labels import IGNORE, PAPER_CLICKS, S3DIS13, SCANNET20, LabelSet
 
-# Clicks a scene in the paper: one for every object of a benchmark class in the training scenes.
-PAPER_CLICKS = {"ScanNet": 19.74, "S3DIS": 36.15}
 JUNK = {".DS_Store", "Icon\r", "Thumbs.db"}  # left by file managers, some of it in the release itself
 NAMES_SHOWN = 5
 
@@ -119,13 +117,10 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
 
 
 def _diagnose_scannet(root: Path, workers: int) -> Diagnosis:
-    problems, lists, own_lists = [], {}, set()
+    problems, lists = [], {}
     for split in scannet.SPLITS:
-        files = [root / "splits" / f"scannetv2_{split}.txt", root / f"scannetv2_{split}.txt"]
-        if split == "val_novel" and not any(path.is_file() for path in files):
+        if split == "val_novel" and scannet.own_list(root, split) is None:
             continue  # only the bundled rooms have this split
-        if any(path.is_file() for path in files):
-            own_lists.add(split)
         try:
             lists[split] = scannet.list_scenes(root, split)
         except OtocError as error:
@@ -154,10 +149,10 @@ def _diagnose_scannet(root: Path, workers: int) -> Diagnosis:
         found = [by_name[name] for name in names if name in by_name]
         missing = [name for name in names if name not in by_name]
         if names and missing:
-            own = split in own_lists
             severity = "warning" if split == "test" else "error"  # no training reads test scenes
             text = f"{len(missing)} of its {len(names)} scenes are missing: {_some(missing)}"
-            text += "" if own else f"; to do without, list what is there in splits/scannetv2_{split}.txt"
+            if scannet.own_list(root, split) is None:
+                text += f"; to do without, list what is there in splits/scannetv2_{split}.txt"
             problems.append(Problem(f"split {split}", severity, text))
         unlabelled = [c.name for c in found if split != "test" and c.readable and c.points_of_class is None]
         if unlabelled:
@@ -323,7 +318,8 @@ def _finish(
     labelled = [checkup for checkup in train if checkup.points_of_class is not None]
     if labelled:
         objects = np.mean([checkup.num_objects for checkup in labelled])
-        totals.append(Total("objects a training scene", f"{objects:.2f}", f"{PAPER_CLICKS[dataset]} (clicks, paper)"))
+        clicks = f"{PAPER_CLICKS[label_set.name]} (clicks, paper)"
+        totals.append(Total("objects a training scene", f"{objects:.2f}", clicks))
         counts = np.stack([checkup.points_of_class for checkup in labelled])  # [scenes, C]
         present = int(counts.any(axis=0).sum())
         totals.append(Total("classes in training scenes", str(present), str(len(label_set))))

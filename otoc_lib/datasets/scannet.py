@@ -40,9 +40,9 @@ def list_scenes(root: Path, split: str) -> list[str]:
     """Names of the scenes of a split ("train", "val", "val_novel" or "test"), in the order of its list."""
     if split not in SPLITS:
         raise OtocError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
-    file = f"scannetv2_{split}.txt"
-    places = [_root(root) / "splits" / file, _root(root) / file, OFFICIAL_LISTS / file]
-    path = next((place for place in places if place.is_file()), places[0])
+    path = own_list(root, split) or OFFICIAL_LISTS / f"scannetv2_{split}.txt"
+    if not path.is_file():  # the official ones have no such split
+        path = _list_places(root, split)[0]
     first_line: dict[str, int] = {}
     for line, text in enumerate(_read_text(path).splitlines(), start=1):
         name = text.strip()
@@ -56,6 +56,16 @@ def list_scenes(root: Path, split: str) -> list[str]:
     if not first_line:
         raise OtocError(f"{path}: lists no scene; it needs one name a line")
     return list(first_line)
+
+
+def own_list(root: Path, split: str) -> Path | None:
+    """The list of a split under ``root``; None where there is none and the official one counts."""
+    return next((place for place in _list_places(root, split) if place.is_file()), None)
+
+
+def _list_places(root: Path, split: str) -> list[Path]:
+    file = f"scannetv2_{split}.txt"
+    return [_root(root) / "splits" / file, _root(root) / file]
 
 
 def scene_files(root: Path, name: str) -> list[Path]:

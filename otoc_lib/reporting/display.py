@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.config import project_root
-from otoc_lib.labels import LabelSet
-from otoc_lib.reporting import paper
+from otoc_lib.labels import PAPER_CLICKS, LabelSet
 from otoc_lib.reporting.figures import percent, to_png
 from otoc_lib.reporting.runs import read_json
 from otoc_lib.reporting.tables import Table, to_markdown
@@ -42,7 +41,7 @@ def click_table(scenes: list[Scene], clicks: dict[str, Clicks]) -> Markdown:
     """Clicks a room, their share of the points, and beside them the paper's numbers on that dataset."""
     total, points = sum(len(clicks[scene.name]) for scene in scenes), sum(scene.num_points for scene in scenes)
     ours = [f"{total / len(scenes):.2f}", f"{100 * total / points:.3f} %"]
-    published = paper.CLICKS.get(scenes[0].label_set.name)
+    published = PAPER_CLICKS.get(scenes[0].label_set.name)
     beside = [["paper", f"{published:.2f}", "under 0.02 %"]] if published else []
     return _markdown(("", "clicks a room", "share of the points"), [["here", *ours], *beside])
 

@@ -17,9 +17,6 @@ class PaperRow:
     miou: float
 
 
-# Mean clicks a scene with one click per object, by label set (section 4).
-CLICKS = {"scannet20": 19.74, "s3dis13": 36.15}
-
 # ScanNet-v2 test set (hidden labels, benchmark server).
 TABLE1 = (
     PaperRow("pointnet2", "PointNet++", "100%", 33.9),

@@ -14,13 +14,12 @@ from otoc_lib.simulate import areas_shapes as shapes
 from otoc_lib.simulate.areas_shapes import pick
 from otoc_lib.simulate.catalogue import Catalogue
 from otoc_lib.simulate.mesh import Mesh, split_long_faces
+from otoc_lib.simulate.plan import ANGLES, OVERLAP, boxes_meet
+from otoc_lib.simulate.selection import CC0, CCBY, KATOR, SCOPIA
 from otoc_lib.simulate.shapes import box
 
-ANGLES = (np.pi, -np.pi / 2, 0.0, np.pi / 2)  # that turn a thing's back to the south, east, north and west wall
 SHELL = ("ceiling", "floor", "wall", "beam", "column")
-OVERLAP = 0.002  # metres; boxes that share less than this do not meet
 APART = 0.012  # metres between a chair's surface and a table's
-CC0, CCBY, KATOR, SCOPIA = "Blend Swap CC-0#", "Blend Swap CC-BY#", "Kator Legaz#", "Scopia#"
 
 # catalogue models by what they serve as
 MODELS: dict[str, tuple[str, ...]] = {
@@ -110,6 +109,10 @@ class Thing:
     model: str
     mesh: Mesh
 
+    @property
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.mesh.lower, self.mesh.upper
+
 
 @dataclass
 class AreaPlan:
@@ -130,15 +133,9 @@ class AreaPlan:
         """Whether a thing can be added; an ``embedded`` one, a door or a window, may reach behind its wall."""
         if not embedded and not self.inside(thing.mesh):
             return False
-        extent = (thing.mesh.lower, thing.mesh.upper)
-        if any(boxes_meet(extent, box_) for box_ in self.clear):
+        if any(boxes_meet(thing.box, box_) for box_ in self.clear):
             return False
         return not any(meet(thing, other) for other in self.things)
-
-
-def boxes_meet(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether two boxes share more than OVERLAP along every axis."""
-    return bool(((np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])) > OVERLAP).all())
 
 
 def meet(a: Thing, b: Thing) -> bool:
@@ -150,7 +147,7 @@ def meet(a: Thing, b: Thing) -> bool:
     if labels & {"ceiling", "floor"} or labels in ({"wall", "door"}, {"wall", "window"}):
         return False
     lower, upper = np.maximum(a.mesh.lower, b.mesh.lower), np.minimum(a.mesh.upper, b.mesh.upper)
-    if not ((upper - lower) > OVERLAP).all():
+    if not boxes_meet(a.box, b.box):
         return False
     if labels != {"chair", "table"}:
         return True
