@@ -1,20 +1,20 @@
 """Converting ScanNet rooms for the cache, and opening them from it: times by the clock and of the processor.
 
 The rooms are wavy sheets of as many vertices as asked for, in shuffled order, with super-voxels of about 80 vertices
-and 40 objects. Opening is set beside reading the official files; the sides take turns, medians of 50.
+and 40 objects. Opening is set beside reading the official files, and converting with two workers beside one; the sides
+take turns, medians. All files lie in the system's file cache: what is measured is the processor, not the disk.
 
-    python benchmarks/cache.py                     12 rooms of 150 000 vertices
-    python benchmarks/cache.py --rooms 2 --vertices 20000      a few seconds
+    python benchmarks/cache.py            8 rooms of 150 000 vertices, about 40 seconds
+    python benchmarks/cache.py --quick    2 rooms of 20 000 vertices, a few seconds
 """
 
 import argparse
-import statistics
+import itertools
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from timing import in_turn
 
 from otoc_lib.config import Config, config_from
 from otoc_lib.datasets import cache, rooms, scannet
@@ -22,7 +22,6 @@ from otoc_lib.scene import ARRAYS, Scene
 
 PATCH = 9  # vertices along one edge of a super-voxel
 OBJECTS = 40
-TURNS = 50
 
 
 def wavy_room(name: str, vertices: int) -> rooms.Room:
@@ -69,43 +68,48 @@ def read_whole(scene: Scene) -> None:
         getattr(scene, field).sum()
 
 
-def in_turn(sides: dict[str, Callable]) -> dict[str, tuple[float, float]]:
-    """Median milliseconds of each side, by the clock and of the processor."""
-    times = {side: [] for side in sides}
-    for turn in range(TURNS + 1):
-        for side, work in sides.items():
-            clock, processor = time.perf_counter(), time.process_time()
-            work()
-            if turn:  # the first fills the file cache
-                times[side].append((1000 * (time.perf_counter() - clock), 1000 * (time.process_time() - processor)))
-    return {side: tuple(map(statistics.median, zip(*both, strict=True))) for side, both in times.items()}
+def print_converting(root: Path, folder: Path, rooms_in_all: int, repeats: int) -> None:
+    fresh = itertools.count()  # every turn fills a cache of its own
+
+    def prepare(workers: int) -> None:
+        cache.prepare(config_for(root, folder / f"cache{next(fresh)}"), workers=workers)
+
+    both = in_turn({"1 worker": lambda: prepare(1), "2 workers": lambda: prepare(2)}, repeats)
+    print(f"\nConverting {rooms_in_all} rooms, the start of the workers included; medians of {repeats}:\n")
+    print("| side | s a room by the clock | 1 worker / side |\n|---|---|---|")
+    for side, (clock, _) in both.items():  # the processor time of the workers is not this process's
+        print(f"| {side} | {clock / rooms_in_all:.3f} | {both['1 worker'][0] / clock:.2f} |")
 
 
-def main() -> None:
+def print_opening(root: Path, cache_root: Path, name: str, repeats: int) -> None:
+    config = config_for(root, cache_root)
+    cache.prepare(config)
+    sides = in_turn(
+        {
+            "read the official files": lambda: scannet.load_scene(root, name),
+            "open from the cache": lambda: cache.open_scene(config, name),
+            "open and read every value": lambda: read_whole(cache.open_scene(config, name)),
+        },
+        repeats,
+    )
+    slowest = sides["read the official files"]
+    print(f"\nOne room; medians of {repeats}:\n")
+    print("| side | ms by the clock | ms of processor | processor, official files / side |\n|---|---|---|---|")
+    for side, (clock, processor) in sides.items():
+        print(f"| {side} | {1000 * clock:.2f} | {1000 * processor:.2f} | {slowest[1] / processor:.1f} |")
+
+
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rooms", type=int, default=12)
-    parser.add_argument("--vertices", type=int, default=150_000)
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="2 rooms of 20 000 vertices")
+    quick = parser.parse_args(argv).quick
+    count, vertices, repeats = (2, 20_000, 1) if quick else (8, 150_000, 3)
+    print(f"## Cache of converted rooms\n\nRooms of {vertices} vertices.")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "scannet"
-        names = write_rooms(root, options.rooms, options.vertices)
-        for workers in (1, 2):
-            config = config_for(root, Path(folder) / f"cache{workers}")
-            start = time.perf_counter()
-            cache.prepare(config, workers=workers)
-            seconds = (time.perf_counter() - start) / len(names)
-            print(f"prepare, {workers} worker{'s' * (workers > 1)}: {seconds:.3f} s a room")
-        sides = in_turn(
-            {
-                "read the official files": lambda: scannet.load_scene(root, names[0]),
-                "open from the cache": lambda: cache.open_scene(config, names[0]),
-                "open and read every value": lambda: read_whole(cache.open_scene(config, names[0])),
-            }
-        )
-        slowest = sides["read the official files"]
-        for side, (clock, processor) in sides.items():
-            ratio = slowest[1] / processor
-            print(f"{side:26} {clock:8.2f} ms by the clock {processor:8.2f} ms of processor {ratio:6.1f} x")
+        names = write_rooms(root, count, vertices)
+        print_converting(root, Path(folder), count, repeats)
+        print_opening(root, Path(folder) / "cache", names[0], repeats=5 if quick else 20)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,11 @@ The last row of each half is a whole room of the official layout.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from timing import in_turn
 
 from otoc_lib.datasets.point_text import format_points, read_table
 from otoc_lib.datasets.s3dis import read_room, write_room
@@ -27,21 +25,6 @@ def random_points(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Points on the 1 mm lattice, float64 [N, 3], and colours, uint8 [N, 3]."""
     rng = np.random.default_rng(0)
     return np.rint(rng.uniform(-30, 30, (count, 3)) * 1000) / 1000, rng.integers(0, 256, (count, 3)).astype(np.uint8)
-
-
-def in_turn(sides: dict[str, Callable], repeats: int) -> dict[str, tuple[float, float]]:
-    """Median seconds of each side, by the clock and of processor time.
-
-    One more turn comes first, which compiles and fills the file cache.
-    """
-    seconds = {side: [] for side in sides}
-    for repeat in range(repeats + 1):
-        for side, work in sides.items():
-            clock, processor = time.perf_counter(), time.process_time()
-            work()
-            if repeat:
-                seconds[side].append((time.perf_counter() - clock, time.process_time() - processor))
-    return {side: tuple(map(statistics.median, zip(*times, strict=True))) for side, times in seconds.items()}
 
 
 def savetxt(path: Path, points: np.ndarray, colors: np.ndarray) -> None:
@@ -56,12 +39,10 @@ def split_and_float(path: Path) -> np.ndarray:
     return np.array(path.read_text().split(), dtype=np.float64).reshape(-1, 6)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="100 000 points, 3 repeats")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    count, repeats = (100_000, 3) if options.quick else (1_000_000, options.repeats)
+    parser.add_argument("--quick", action="store_true", help="100 000 points")
+    count, repeats = (100_000, 3) if parser.parse_args(argv).quick else (1_000_000, 3)
     points, colors = random_points(count)
     instances = np.random.default_rng(1).integers(0, OBJECTS, count)
     labels = (instances % 13).astype(np.int16)
@@ -97,13 +78,13 @@ def main() -> None:
             },
             repeats,
         )
-    print(f"{count} points, {megabytes:.0f} MB of text; medians of {repeats}")
-    print("| side | MB/s by the clock | MB/s of processor time | processor time / ours |")
+    print(f"## Points as text\n\n{count} points, {megabytes:.0f} MB of text; medians of {repeats}.\n")
+    print("| side | MB/s by the clock | MB/s of processor time | processor time a MB / ours |")
     print("|---|---|---|---|")
     for seconds, ours in ((reading, "read_table"), (writing, "format_points")):
         for side, (clock, processor) in seconds.items():
-            size = 2 * megabytes if side.startswith("write_room") else megabytes
-            ratio = processor / seconds[ours][1]
+            size = 2 * megabytes if side.startswith("write_room") else megabytes  # a room's file and its objects'
+            ratio = processor / size / (seconds[ours][1] / megabytes)
             print(f"| {side} | {size / clock:.0f} | {size / processor:.0f} | {ratio:.2f} |")
 
 

@@ -1,24 +1,24 @@
 """Super-voxels: time, and what strength and minimum of the geometric partition trade against each other.
 
-Processor seconds, all threads together, stand beside those of the usual alternative in the same run: the mesh
-segmentation beside its plain Python twin (on a small room), the search for neighbours beside scipy's. The table of
-trade-offs averages over rooms: bundled meshes with points drawn on their triangles and 3 mm of noise, and the bundled
-S3DIS-like rooms as they are. The labels of the former follow the mesh's super-voxels, those of the latter the objects.
+Processor seconds, all threads together, medians. Where there is a usual alternative, it takes turns with ours: the
+mesh segmentation with its plain Python twin (on a small room), the search for neighbours with scipy's. The rest says
+where the time goes. The table of trade-offs averages over rooms: bundled meshes with points drawn on their triangles
+and 3 mm of noise, and the bundled S3DIS-like rooms as they are. The labels of the former follow the mesh's
+super-voxels, those of the latter the objects.
 
-    python benchmarks/supervoxels.py            everything, about five minutes
+    python benchmarks/supervoxels.py            everything, about a minute
     python benchmarks/supervoxels.py --quick    small sizes and one room of each kind
 """
 
 import argparse
 import runpy
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
+from timing import in_turn
 
 from otoc_lib.datasets import areas, rooms
 from otoc_lib.labels import SCANNET20
@@ -70,32 +70,30 @@ def side_by_side(clouds: list[Cloud]) -> Cloud:
     return np.concatenate(points), np.concatenate([c for _, c, _ in clouds]), np.concatenate([c for _, _, c in clouds])
 
 
-def seconds(function: Callable, repeats: int) -> float:
-    """Median processor time of some runs after a first one, which compiles."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return statistics.median(times[1:])
+def seconds(repeats: int, *sides: Callable) -> list[float]:
+    """Median processor time of each side, all threads together."""
+    return [processor for _, processor in in_turn(dict(enumerate(sides)), repeats).values()]
 
 
 def print_times(quick: bool, room: rooms.Room, cloud: Cloud) -> None:
-    repeats = 1 if quick else 5
+    repeats = 1 if quick else 3
     print("| what | size | seconds | beside | seconds | ratio |\n|---|---|---|---|---|---|")
 
     vertices, faces = noisy_surface(20_000 if quick else 250_000)
-    ours = seconds(lambda: segment_mesh(vertices, faces), repeats)
+    (ours,) = seconds(repeats, lambda: segment_mesh(vertices, faces))
     print(f"| mesh segmentation | {len(vertices)} vertices, {len(faces)} faces | {ours:.2f} | | | |")
     slow_segments = runpy.run_path(str(SLOW_MESH))["slow_segments"]
     plain_vertices, plain_faces = room.vertices.tolist(), room.faces.tolist()
-    ours = seconds(lambda: segment_mesh(room.vertices, room.faces), repeats)
-    plain = seconds(lambda: slow_segments(plain_vertices, plain_faces, 0.01, 20), 1)
+    ours, plain = seconds(
+        repeats,
+        lambda: segment_mesh(room.vertices, room.faces),
+        lambda: slow_segments(plain_vertices, plain_faces, 0.01, 20),
+    )
     size = f"{len(room.vertices)} vertices, {len(room.faces)} faces"
     print(f"| mesh segmentation | {size} | {ours:.3f} | plain Python | {plain:.2f} | {plain / ours:.0f} |")
 
     points, colors, _ = cloud
-    whole = seconds(lambda: segment_points(points, colors, Partition()), min(repeats, 3))
+    (whole,) = seconds(repeats, lambda: segment_points(points, colors, Partition()))
     print(f"| geometric partition | {len(points)} points | {whole:.2f} | | | |")
     _, centres, shades = voxel_means(points, colors, Partition().voxel)
     neighbours, distances = nearest(centres, SURFACE + 1)
@@ -104,55 +102,55 @@ def print_times(quick: bool, room: rooms.Room, cloud: Cloud) -> None:
     pieces = cut_pursuit(features, *graph, Partition().strength)
     steps = {
         "voxel means": lambda: voxel_means(points, colors, Partition().voxel),
-        f"{SURFACE + 1} nearest": lambda: nearest(centres, SURFACE + 1),
         "surface features": lambda: surface_features(centres, neighbours),
         f"graph of {NEIGHBOURS} neighbours": lambda: neighbour_graph(neighbours, distances),
         "cut pursuit": lambda: cut_pursuit(features, *graph, Partition().strength),
         "merging": lambda: merge_small(pieces, features, graph[0], Partition().minimum),
     }
+    ours, tree = seconds(
+        repeats, lambda: nearest(centres, SURFACE + 1), lambda: cKDTree(centres).query(centres, SURFACE + 1)
+    )
+    size = f"{len(centres)} voxels"
+    print(f"| … {SURFACE + 1} nearest | {size} | {ours:.2f} | scipy's cKDTree | {tree:.2f} | {tree / ours:.1f} |")
     for name, step in steps.items():
-        ours, beside = seconds(step, 1), "| | | |"
-        if "nearest" in name:
-            tree = seconds(lambda: cKDTree(centres).query(centres, SURFACE + 1), 1)
-            beside = f"| scipy's cKDTree | {tree:.2f} | {tree / ours:.1f} |"
-        print(f"| … {name} | {len(centres)} voxels | {ours:.2f} {beside}")
+        print(f"| … {name} | {size} | {seconds(1, step)[0]:.2f} | | | |")
 
 
-def print_trade_off(title: str, clouds: list[Cloud], strengths: list[float], minimums: list[int]) -> None:
-    print(f"\n{title}: means over {len(clouds)} rooms of {int(np.mean([len(c[0]) for c in clouds]))} points")
+def print_trade_off(title: str, clouds: list[Cloud], settings: list[tuple[float, int]]) -> None:
+    points = int(np.mean([len(cloud[0]) for cloud in clouds]))
+    print(f"\n### {title}\n\nMeans over {len(clouds)} rooms of {points} points.\n")
     print("| strength | minimum | super-voxels | purity | mixed | boundary recall | p5 | p50 | p95 points |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for strength in strengths:
-        for minimum in minimums:
-            rows = []
-            for points, colors, labels in clouds:
-                segments = segment_points(points, colors, Partition(strength=strength, minimum=minimum))
-                rows.append(astuple(partition_quality(points, segments, labels)))
-            count, purity, mixed, recall, *sizes = np.nanmean(rows, axis=0)
-            sizes = " | ".join(f"{size:.0f}" for size in sizes)
-            print(f"| {strength} | {minimum} | {count:.0f} | {purity:.4f} | {mixed:.3f} | {recall:.3f} | {sizes} |")
+    for strength, minimum in settings:
+        rows = []
+        for points, colors, labels in clouds:
+            segments = segment_points(points, colors, Partition(strength=strength, minimum=minimum))
+            rows.append(astuple(partition_quality(points, segments, labels)))
+        count, purity, mixed, recall, *sizes = np.nanmean(rows, axis=0)
+        sizes = " | ".join(f"{size:.0f}" for size in sizes)
+        print(f"| {strength} | {minimum} | {count:.0f} | {purity:.4f} | {mixed:.3f} | {recall:.3f} | {sizes} |")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, one room of each kind")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
+    kept = 1 if options.quick else 3
     names = [name for name, room in rooms.read_index()["rooms"].items() if room["split"] == "val"]
-    names = names[:: len(names) // 4][: 1 if options.quick else 4]
+    names = names[:: len(names) // 4][:kept]
     meshes = [rooms.read(rooms.SOURCE / f"{name}.room.xz") for name in names]
     clouds = [drawn_on(mesh, 60_000 if options.quick else 125_000) for mesh in meshes]
+    print("## Super-voxels\n")
     print_times(options.quick, meshes[0], side_by_side(clouds))
 
-    strengths, minimums = ([0.05], [20]) if options.quick else ([0.02, 0.035, 0.05, 0.08, 0.12], [10, 20, 40])
-    print_trade_off("Points on bundled meshes, labels of the mesh's super-voxels", clouds, strengths, minimums)
-    names = [name for name in areas.read_index()["rooms"] if name.startswith("Area_5")]
-    loaded = [areas.read(areas.packed_path(areas.SOURCE, name)) for name in names[: 1 if options.quick else 4]]
-    print_trade_off(
-        "S3DIS-like rooms, labels of the objects",
-        [(room.points, room.colors, room.labels()) for room in loaded],
-        strengths,
-        minimums,
-    )
+    strengths, minimums = [0.02, 0.035, 0.05, 0.08, 0.12], [10, 40]
+    settings = [(strength, 20) for strength in strengths] + [(0.05, minimum) for minimum in minimums]
+    settings = [(0.05, 20)] if options.quick else settings
+    print_trade_off("Points on bundled meshes, labels of the mesh's super-voxels", clouds, settings)
+    names = [name for name in areas.read_index()["rooms"] if name.startswith("Area_5")][:kept]
+    loaded = [areas.read(areas.packed_path(areas.SOURCE, name)) for name in names]
+    clouds = [(room.points, room.colors, room.labels()) for room in loaded]
+    print_trade_off("S3DIS-like rooms, labels of the objects", clouds, settings)
 
 
 if __name__ == "__main__":
