@@ -3,8 +3,9 @@
 # make lab                         set up, then open the notebooks in JupyterLab
 PROFILE ?= rooms
 PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
-SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 1 --config profile=$(PROFILE) --rerun-incomplete --nolock
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --nolock
 
 .PHONY: reproduce test lint lab benchmark
 .DEFAULT_GOAL := reproduce
@@ -35,7 +36,7 @@ data/s3dis_rooms/rooms_s3dis.json: .venv/.installed data/rooms_s3dis/index.json
 reproduce: .venv/.installed data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
 	@if $(SNAKEMAKE) --dry-run --quiet host | grep -q "Nothing to be done"; \
 	then echo "Nothing is left to do: every stage of the profile $(PROFILE) is finished."; \
-	else $(SNAKEMAKE) --quiet all || { echo "Failed; what ran is in reports/$(PROFILE)/notebooks. The same command goes on from there."; exit 1; }; fi
+	else $(BIN)/python -m otoc_lib prepare params/$(PROFILE)/*.yaml && $(SNAKEMAKE) --quiet all || { echo "Failed; what ran is in reports/$(PROFILE)/notebooks. The same command goes on from there."; exit 1; }; fi
 	@echo "The report is at reports/$(PROFILE)/index.html"
 
 test: .venv/.installed-dev

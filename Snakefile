@@ -2,7 +2,8 @@
 #
 # One rule per notebook, one job per params file. This is the only place that knows the order. A notebook that fails is
 # kept, traceback and all, where the executed one would be; whatever it finished is reused when it runs again.
-# One job at a time on a laptop, since each training uses every core. On Slurm:
+# A step on the bundled rooms is too small to fill many cores, so up to four jobs share them; with real data one job at
+# a time has all cores and the GPU, unless --config at_once=... says otherwise. On Slurm:
 #   snakemake --config profile=scannet --executor slurm --jobs 4 --default-resources slurm_partition=gpu mem_mb=32000
 
 import sys
@@ -54,12 +55,17 @@ def done(notebook, wildcards):
     return [f"{RUNS}/{name}/{notebook}.done" for name in names[:1]]
 
 
-# The kernel's progress bars go to the terminal as they come; everything else is in the executed notebook.
+CORES = workflow.cores or 1
+AT_ONCE = min(CORES, int(config.get("at_once", 4 if PROFILE in ("rooms", "smoke") else 1)))
+THREADS = CORES // AT_ONCE
+
+# What the kernel says goes to the terminal, line by line; everything else is in the executed notebook.
 RUN = (
-    "python -m otoc_lib.progress '{rule} {wildcards.experiment}' --runs runs --params {FILES} --done {ALL} && "
-    "mkdir -p $(dirname {log}) && "
+    "python -m otoc_lib.progress left '{rule} {wildcards.experiment}' --at-once {AT_ONCE} --runs runs "
+    "--params {FILES} --done {ALL} && mkdir -p $(dirname {log}) && "
+    "OMP_NUM_THREADS={threads} NUMBA_NUM_THREADS={threads} "
     "papermill {input.notebook} {log} -f {input.params} --log-level ERROR --no-progress-bar --stderr-file - "
-    "2> >(grep --line-buffered -v 'without encryption' >&2)"
+    "2>&1 | python -m otoc_lib.progress relay {wildcards.experiment}"
 )
 
 
@@ -82,6 +88,7 @@ rule annotate:
         touch(f"{RUNS}/{{experiment}}/01_annotate.done"),
     log:
         f"{REPORTS}/notebooks/01_annotate.{{experiment}}.ipynb",
+    threads: THREADS
     shell:
         RUN
 
@@ -96,6 +103,7 @@ rule baseline:
         touch(f"{RUNS}/{{experiment}}/02_baseline.done"),
     log:
         f"{REPORTS}/notebooks/02_baseline.{{experiment}}.ipynb",
+    threads: THREADS
     shell:
         RUN
 
@@ -110,6 +118,7 @@ rule self_train:
         touch(f"{RUNS}/{{experiment}}/03_self_train.done"),
     log:
         f"{REPORTS}/notebooks/03_self_train.{{experiment}}.ipynb",
+    threads: THREADS
     shell:
         RUN
 
@@ -125,6 +134,7 @@ rule ablate:
         touch(f"{RUNS}/{{experiment}}/04_ablate.done"),
     log:
         f"{REPORTS}/notebooks/04_ablate.{{experiment}}.ipynb",
+    threads: THREADS
     shell:
         RUN
 
@@ -139,6 +149,7 @@ rule tsne:
         touch(f"{RUNS}/{{experiment}}/05_tsne.done"),
     log:
         f"{REPORTS}/notebooks/05_tsne.{{experiment}}.ipynb",
+    threads: THREADS
     shell:
         RUN
 
@@ -153,5 +164,6 @@ rule report:
         touch(f"{RUNS}/{{experiment}}/06_report.done"),
     log:
         f"{REPORTS}/notebooks/06_report.{{experiment}}.ipynb",
+    threads: THREADS
     shell:
         RUN

@@ -1,12 +1,19 @@
-"""How long a profile still takes: ``python -m otoc_lib.progress`` prints one line before each notebook.
+"""What ``make reproduce`` says while several notebooks run at once: ``python -m otoc_lib.progress left | relay``.
 
-The seconds of finished stages, by training step for networks and by stage for the rest, are applied to the stages
-that the params files still ask for.
+``left`` prints one line before each notebook: how much is still to do. The seconds of finished stages, by training step
+for networks and by stage for the rest, are applied to the stages that the params files still ask for.
+``relay`` gives every line of a notebook's progress the name of its experiment, and a bar one line now and then.
 """
 
 import argparse
+import codecs
 import json
+import os
+import re
+import sys
+import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from otoc_lib.config import Config, load_config
@@ -81,16 +88,47 @@ def line(title: str, left: int, seconds: float | None) -> str:
     return f"{title} · {left} notebook{'' if left == 1 else 's'} left · {time}"
 
 
-def main() -> None:
+def relay(descriptor: int, title: str, seconds: float = 10.0) -> Iterator[str]:
+    """Lines ``title · text`` of what is written to a file descriptor.
+
+    Whole lines come at once. A bar, which ends in a carriage return each time it moves, comes when ``seconds`` have
+    passed since the last one, and when it is finished.
+    """
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    waiting, shown = "", -float("inf")
+    while data := os.read(descriptor, 65536):
+        *pieces, waiting = re.split(r"(?<=[\r\n])", waiting + decode(data))
+        for piece in pieces:
+            moving = piece.endswith("\r")
+            if moving and time.monotonic() - shown < seconds:
+                continue
+            text = piece.strip("\r\n")
+            if text.strip() and "without encryption" not in text:  # the kernel speaks to this machine alone
+                shown = time.monotonic() if moving else shown
+                yield f"{title} · {text}"
+    if waiting.strip():
+        yield f"{title} · {waiting}"
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m otoc_lib.progress", description=__doc__.splitlines()[0])
-    parser.add_argument("title", help="what is about to run")
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--params", type=Path, nargs="+", required=True, help="every params file that will be run")
-    parser.add_argument("--done", type=Path, nargs="+", required=True, help="files that appear as notebooks finish")
-    options = parser.parse_args()
-    left = sum(not path.exists() for path in options.done)
+    commands = parser.add_subparsers(required=True, dest="command")
+    left = commands.add_parser("left", help="one line: what is left to do")
+    left.add_argument("title", help="what is about to run")
+    left.add_argument("--at-once", type=int, default=1, help="notebooks that run at the same time")
+    left.add_argument("--runs", type=Path, default=Path("runs"))
+    left.add_argument("--params", type=Path, nargs="+", required=True, help="every params file that will be run")
+    left.add_argument("--done", type=Path, nargs="+", required=True, help="files that appear as notebooks finish")
+    commands.add_parser("relay", help="pass standard input on, line by line").add_argument("title")
+    options = parser.parse_args(arguments)
+    if options.command == "relay":
+        for text in relay(sys.stdin.fileno(), options.title):
+            print(text, flush=True)
+        return
+    notebooks = sum(not path.exists() for path in options.done)
     seconds = seconds_left(options.runs, [load_config(path) for path in options.params])
-    print(line(options.title, left, seconds), flush=True)
+    seconds = seconds and seconds / min(options.at_once, max(notebooks, 1))
+    print(line(options.title, notebooks, seconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import json
-import sys
+import os
+import threading
 
 import pytest
 
@@ -60,8 +61,47 @@ def test_the_line(tmp_path, monkeypatch, capsys):
     finish(tmp_path / "runs", "other", "unet_1", 50.0, parameters={"unet_steps": 100})
     done = [tmp_path / "a.done", tmp_path / "b.done"]
     done[0].touch()
-    arguments = ["02_baseline", "--runs", tmp_path / "runs", "--params", params, "--done", *done]
-    monkeypatch.setattr(sys, "argv", ["progress", *map(str, arguments)])
-    progress.main()
+    places = ["--runs", tmp_path / "runs", "--params", params, "--done", *done]
+    progress.main(["left", "02_baseline", *map(str, places)])
     assert capsys.readouterr().out == "02_baseline · 1 notebook left · about 5 min of training and evaluation\n"
     assert progress.line("x", 3, None).startswith("x · 3 notebooks left · time left is known once")
+
+
+def test_two_notebooks_at_once_take_half_the_time(tmp_path, capsys):
+    params = tmp_path / "supervised.yaml"
+    params.write_text("profile: p\nexperiment: supervised\nsource: all\nvariant: control\nunet_steps: 600\n")
+    finish(tmp_path / "runs", "other", "unet_1", 50.0, parameters={"unet_steps": 100})
+    places = ["--runs", tmp_path / "runs", "--params", params, "--done", tmp_path / "a.done", tmp_path / "b.done"]
+    progress.main(["left", "x", "--at-once", "2", *map(str, places)])
+    assert capsys.readouterr().out == "x · 2 notebooks left · about 2 min of training and evaluation\n"
+
+
+@pytest.fixture
+def pipe():
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb", buffering=0) as end:
+        yield reading, end
+
+
+def test_the_relay_names_lines_and_thins_bars(pipe):
+    reading, writing = pipe
+    writing.write("UNet:  1%|▏ |\rUNet:  2%|▏ |\rUNet:  3%|▎ |\rUNet: 100%|██|\na warning\n\n".encode())
+    writing.write(b"[IPKernelApp] running over TCP without encryption\nno end")
+    writing.close()
+    assert list(progress.relay(reading, "otoc")) == [
+        "otoc · UNet:  1%|▏ |",
+        "otoc · UNet: 100%|██|",
+        "otoc · a warning",
+        "otoc · no end",
+    ]
+
+
+def test_the_relay_speaks_before_the_end_and_joins_split_characters(pipe):
+    reading, writing = pipe
+    lines = progress.relay(reading, "otoc", seconds=0.0)
+    bar = "UNet: |█|\r".encode()
+    writing.write(bar[:8])  # within the three bytes of the block
+    threading.Timer(0.2, writing.write, [bar[8:]]).start()
+    assert next(lines) == "otoc · UNet: |█|"
+    writing.write(b"\r1\r2\r")
+    assert [next(lines), next(lines)] == ["otoc · 1", "otoc · 2"]

@@ -33,7 +33,7 @@ def environment():
 
 
 def snakemake(project, *arguments):
-    command = ["snakemake", "--cores", "1", "--config", "profile=tiny", "--nolock", *arguments]
+    command = ["snakemake", "--cores", "2", "--config", "profile=tiny", "at_once=2", "--nolock", *arguments]
     return subprocess.run(
         command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -83,9 +83,9 @@ def test_the_snakefile_runs_every_notebook(finished):
         outputs = [output for cell in read(path)["cells"] for output in cell.get("outputs", [])]
         assert outputs and all(output["output_type"] != "error" for output in outputs)
         assert path.stat().st_size < 1_500_000
-    # Every job says what is left, and the kernel's bars reach the terminal.
+    # Every job says what is left, and the kernel's bars reach the terminal, each with the name of its experiment.
     assert " · 13 notebooks left" in output and "06_report otoc · 1 notebook left" in output
-    assert "100%" in output and "without encryption" not in output
+    assert "otoc · UNet: 100%" in output and "without encryption" not in output
 
 
 @pytest.mark.slow
@@ -156,7 +156,7 @@ def test_a_changed_params_file_runs_its_own_notebooks_again(finished):
 
 
 def test_an_unknown_profile_is_named(project):
-    run = snakemake(project, "--quiet", "all", "--config", "profile=nowhere")
+    run = snakemake(project, "--quiet", "all", "--config", "profile=nowhere", "at_once=2")
     assert run.returncode != 0 and "params/nowhere/otoc.yaml does not exist" in run.stdout
 
 
