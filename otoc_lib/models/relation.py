@@ -49,8 +49,10 @@ class RelationNet(nn.Module):
             embeddings: unit rows [S, D] of this step's sampled super-voxels.
             classes: their classes, int64 [S].
         """
-        counts = torch.bincount(classes, minlength=len(self.prototypes))  # [C]
-        sums = torch.zeros_like(self.prototypes).index_add_(0, classes, embeddings.to(self.prototypes.dtype))
+        # A masked sum: counting on a GPU would wait for it, and adding rows there has no fixed order.
+        of_class = classes == torch.arange(len(self.prototypes), device=classes.device)[:, None]  # [C, S]
+        counts = of_class.sum(1)  # [C]
+        sums = (of_class[:, :, None] * embeddings.to(self.prototypes.dtype)).sum(1)  # [C, D]
         means = sums / counts.clamp(min=1)[:, None]
         moved = functional.normalize(self.momentum * self.prototypes + (1 - self.momentum) * means, dim=1)
         # A new tensor, not in place: the loss of this step still holds the old one for its gradient.

@@ -1,9 +1,10 @@
 """Random changes of a room before it is voxelised: the paper's released settings are the defaults of config.py."""
 
 import numpy as np
-from scipy.ndimage import map_coordinates, uniform_filter1d
+from scipy.ndimage import uniform_filter1d
 
 from otoc_lib.config import Config
+from otoc_lib.training import kernels
 
 
 def random_matrix(config: Config, generator: np.random.Generator) -> np.ndarray:
@@ -37,18 +38,15 @@ def elastic(coords: np.ndarray, granularity: float, magnitude: float, generator:
     Returns:
         Moved coordinates, float64 (N, 3).
     """
-    low = coords.min(axis=0)
+    low, high = kernels.bounds(coords)
     spacing = 2 * granularity
-    shape = np.ceil((coords.max(axis=0) - low) / spacing).astype(int) + 4  # one node of margin on either side
-    where = ((coords - low) / spacing + 1.0).T  # (3, N) in grid nodes
-    moved = np.empty(coords.shape)
-    for axis in range(3):
-        noise = generator.standard_normal(shape).astype(np.float32)
-        for _ in range(2):
-            for direction in range(3):
-                noise = uniform_filter1d(noise, size=3, axis=direction, mode="constant")
-        moved[:, axis] = coords[:, axis] + magnitude * map_coordinates(noise, where, order=1)
-    return moved
+    shape = np.ceil((high - low) / spacing).astype(int) + 4  # one node of margin on either side
+    noise = generator.standard_normal((3, *shape)).astype(np.float32)  # a field for x, one for y, one for z
+    for _ in range(2):
+        for direction in (1, 2, 3):
+            noise = uniform_filter1d(noise, size=3, axis=direction, mode="constant")
+    fields = np.ascontiguousarray(np.moveaxis(noise, 0, 3))  # (X, Y, Z, 3)
+    return kernels.displace(coords, low, spacing, fields, np.float32(magnitude))
 
 
 def crop(coords: np.ndarray, max_points: int, generator: np.random.Generator) -> np.ndarray:
@@ -61,16 +59,20 @@ def crop(coords: np.ndarray, max_points: int, generator: np.random.Generator) ->
         bool (N,), True for the points to keep; never all False. Geometry inside the box stays whole.
     """
     keep = np.ones(len(coords), dtype=bool)
-    extent = coords.max(axis=0) + 1
+    kept = len(coords)
+    if kept <= max_points:
+        return keep
+    extent = kernels.bounds(coords)[1] + 1
     size = extent.copy()
-    while keep.sum() > max_points:
+    while kept > max_points:
         size[:2] = np.maximum(size[:2] - 32, 1)
         # A box around one of the points, so that no crop is empty.
         anchor = coords[generator.integers(len(coords))]
         start = np.clip(anchor - generator.uniform(size=3) * size, 0, np.maximum(extent - size, 0))
-        keep = ((coords >= start) & (coords < start + size)).all(axis=1)
-        if (size[:2] <= 1).all() and keep.sum() > max_points:
+        keep = kernels.inside(coords, start, start + size)
+        kept = np.count_nonzero(keep)
+        if (size[:2] <= 1).all() and kept > max_points:
             # A column of one voxel still holds too many points: nothing geometric is left to cut.
-            dropped = generator.permutation(np.flatnonzero(keep))[max_points:]
-            keep[dropped] = False
+            keep[generator.permutation(np.flatnonzero(keep))[max_points:]] = False
+            kept = max_points
     return keep

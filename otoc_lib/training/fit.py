@@ -21,11 +21,11 @@ from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet, sample_supervoxels
 from otoc_lib.models.unet import UNet
-from otoc_lib.propagation import pool_mean
+from otoc_lib.propagation.pooling import majority_labels as majority_labels
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import set_backend
 from otoc_lib.store import write_aside
-from otoc_lib.training.voxels import Batch, make_batch, training_sample
+from otoc_lib.training.voxels import Batch, VoxelLabels, make_batch, send, training_sample
 
 LossFunction = Callable[[nn.Module, Batch, torch.Generator], Tensor]
 
@@ -75,11 +75,11 @@ def train_unet(
         iteration: of Algorithm 1, part of the seed.
         start: weights to start from; None starts from random ones.
     """
-    weights = class_weights(config, scenes, labels)
+    weights = class_weights(config, scenes, labels).to(choose_device(config))
 
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         _, logits = model(batch.voxels)
-        return point_cross_entropy(batch.at_points(logits), batch.labels, weights.to(logits.device))
+        return point_cross_entropy(logits, batch.labels, weights)
 
     fit(config, new_unet(config, scenes[0]), loss, scenes, labels, schedule, folder, [config.seed, iteration, 0], start)
 
@@ -110,16 +110,18 @@ def train_relation(
     )
 
 
-def point_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def point_cross_entropy(logits: Tensor, labels: VoxelLabels, weights: Tensor) -> Tensor:
     """Cross entropy over labelled points, weighted by class; 0, not NaN, where a batch has no label.
 
+    Points of one voxel and class have the same loss: it is computed once and counted for each of them.
+
     Args:
-        logits: [P, C]; labels: int64 [P] with IGNORE; weights: [C].
+        logits: [V, C] of the voxels; weights: [C] in the precision of the loss.
     """
-    labelled = labels != IGNORE
-    if not labelled.any():
-        return logits.sum() * 0.0
-    return functional.cross_entropy(logits[labelled].float(), labels[labelled], weight=weights)
+    rows = functional.embedding(labels.voxels, logits).to(weights.dtype)  # [K, C]
+    losses = functional.cross_entropy(rows, labels.classes, weight=weights, reduction="none")  # [K]
+    total = (labels.points * functional.embedding(labels.classes, weights[:, None])[:, 0]).sum()
+    return (labels.points * losses).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def relation_loss(model: RelationNet, batch: Batch, per_class: int, generator: torch.Generator) -> Tensor:
@@ -127,27 +129,18 @@ def relation_loss(model: RelationNet, batch: Batch, per_class: int, generator: t
 
     Returns 0, and leaves the prototypes alone, where a batch has no label.
     """
-    embeddings = batch.at_points(model(batch.voxels))  # [P, D]
-    pooled = functional.normalize(pool_mean(embeddings.float(), batch.supervoxels, batch.num_supervoxels), dim=1)
-    classes = majority_labels(batch.labels, batch.supervoxels, batch.num_supervoxels, len(model.prototypes)).cpu()
+    classes = batch.supervoxels.labels
     labelled = torch.nonzero(classes != IGNORE).squeeze(1)
     drawn = labelled[sample_supervoxels(classes[labelled], per_class, generator)]
+    embeddings = model(batch.voxels)  # [V, D]
     if len(drawn) == 0:
         return embeddings.sum() * 0.0
-    sampled, targets = pooled[drawn.to(pooled.device)], classes[drawn].to(pooled.device)
+    pooled = batch.supervoxels.pool(embeddings.to(model.prototypes.dtype), drawn)
+    sampled, targets = functional.normalize(pooled, dim=1), send(classes[drawn], pooled.device)
     loss = functional.cross_entropy(model.logits(sampled), targets)
     if model.training:
         model.update_prototypes(sampled.detach(), targets)
     return loss
-
-
-def majority_labels(labels: Tensor, supervoxels: Tensor, num_supervoxels: int, num_classes: int) -> Tensor:
-    """Most frequent label of the labelled points of each super-voxel, int64 [M]; IGNORE where there is none."""
-    labelled = labels != IGNORE
-    pairs = supervoxels[labelled] * num_classes + labels[labelled]
-    votes = torch.bincount(pairs, minlength=num_supervoxels * num_classes).view(num_supervoxels, num_classes)
-    most, winner = votes.max(dim=1)
-    return torch.where(most > 0, winner, IGNORE)
 
 
 def class_weights(config: Config, scenes: list[Scene], labels: dict[str, np.ndarray]) -> Tensor:
@@ -206,7 +199,8 @@ def fit(
     if start is not None:
         model.load_state_dict(load_file(start))
     model.to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate)
+    fused = device.type in ("cpu", "cuda")  # one pass over the parameters, equal to rounding
+    optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, fused=fused)
     generator = torch.Generator()
     precision = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[config.precision]
     mixed = precision != torch.float32
@@ -226,7 +220,7 @@ def fit(
         batch_size=None,
         sampler=range(first_step, schedule.steps),
         num_workers=config.workers,
-        pin_memory=False,
+        pin_memory=device.type == "cuda",
     )
     started = saved = time.perf_counter()
     spent = history[-1][3] if history else 0.0

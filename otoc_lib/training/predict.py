@@ -10,7 +10,6 @@ from torch.nn import functional
 from otoc_lib.config import Config
 from otoc_lib.models.relation import RelationNet
 from otoc_lib.models.unet import UNet
-from otoc_lib.propagation import pool_mean
 from otoc_lib.scene import Scene
 from otoc_lib.training.voxels import Batch, inference_sample, make_batch
 
@@ -29,16 +28,14 @@ class Prediction:
 def predict(config: Config, scene: Scene, unet: UNet, relation: RelationNet | None) -> Prediction:
     """Predict one room; both networks see the same views. The networks must be on one device, in eval mode."""
     device = next(unet.parameters()).device
-    supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64)).to(device)  # [N]
-    size = scene.num_supervoxels
     probabilities, features, relation_probabilities, relation_features = [], [], [], []
     for view in range(config.views):
         batch = view_batch(config, scene, view).to(device)
         voxel_features, logits = unet(batch.voxels)
         probabilities.append(batch.at_points(functional.softmax(logits.float(), dim=1)))
-        features.append(pool_mean(batch.at_points(voxel_features.float()), supervoxels, size))
+        features.append(batch.supervoxels.pool(voxel_features.float()))
         if relation is not None:
-            embeddings = pool_mean(batch.at_points(relation(batch.voxels).float()), supervoxels, size)
+            embeddings = batch.supervoxels.pool(relation(batch.voxels).float())
             relation_features.append(functional.normalize(embeddings, dim=1))
             relation_probabilities.append(functional.softmax(relation.logits(relation_features[-1]), dim=1))
     return Prediction(

@@ -1,6 +1,9 @@
 """Rooms to batches of voxels for the sparse networks."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,9 +12,13 @@ from torch.nn import functional
 
 from otoc_lib.config import Config
 from otoc_lib.labels import IGNORE
+from otoc_lib.propagation.pooling import majority_labels
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import SparseTensor
-from otoc_lib.training import augmentation
+from otoc_lib.training import augmentation, kernels
+
+# Largest grid of one room that is numbered by one bit a cell: 128 MiB of bits and 64 MiB of counts.
+MOST_CELLS = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -20,19 +27,68 @@ class Sample:
 
     coords: np.ndarray  # float64 (P, 3) in voxels, not negative
     features: np.ndarray  # float32 (P, 6): rgb in [-1, 1], augmented xyz in metres
-    labels: np.ndarray  # int64 (P,)
-    supervoxels: np.ndarray  # int64 (P,), dense among the points that are left
+    labels: np.ndarray  # int32 (P,), class or IGNORE
+    supervoxels: np.ndarray  # int32 (P,), dense among the points that are left
+
+
+@dataclass(frozen=True)
+class VoxelLabels:
+    """The distinct (voxel, class) of the labelled points: points of one voxel share its logits, so the loss needs each
+    pair only once."""
+
+    voxels: Tensor  # int64 [K] rows of the batch's voxels
+    classes: Tensor  # int64 [K]
+    points: Tensor  # float32 [K] labelled points of each pair
+
+
+@dataclass(frozen=True)
+class VoxelSupervoxels:
+    """The distinct (super-voxel, voxel) of the points, sorted by super-voxel. Always on the CPU, where the relation
+    loss draws super-voxels: the device never has to be asked."""
+
+    voxels: Tensor  # int64 [K] rows of the batch's voxels
+    shares: Tensor  # float64 [K] part of the super-voxel's points that lie in the voxel
+    starts: Tensor  # int64 [S + 1] first pair of every super-voxel
+    labels: Tensor  # int64 [S] most frequent label in use, or IGNORE
+
+    def pool(self, values: Tensor, which: Tensor | None = None) -> Tensor:
+        """Mean over the points of super-voxels of values of the voxels, differentiable (eq. 2).
+
+        Args:
+            values: float [V, D] on any device.
+            which: super-voxels to pool, int64 [T] on the CPU, in any order and repeated at will; None: all.
+
+        Returns:
+            [T, D] in the dtype of ``values``.
+        """
+        voxels, shares, starts = self.voxels, self.shares, self.starts
+        if which is not None:
+            first, lengths = starts[which], starts.diff()[which]
+            starts = functional.pad(lengths.cumsum(0), (1, 0))
+            pairs = torch.arange(int(starts[-1])) + torch.repeat_interleave(first - starts[:-1], lengths)
+            voxels, shares = voxels[pairs], shares[pairs]
+        voxels, shares, starts = (send(t, values.device) for t in (voxels, shares.to(values.dtype), starts))
+        return functional.embedding_bag(
+            voxels, values, starts, mode="sum", per_sample_weights=shares, include_last_offset=True
+        )
 
 
 @dataclass
 class Batch:
-    """Voxels of several rooms; P points in all, super-voxel ids counted through the rooms."""
+    """Voxels of several rooms; P points in all, super-voxels counted through the rooms."""
 
-    voxels: SparseTensor
+    features: Tensor  # float32 [V, 6], means over the points of each voxel
+    coords: Tensor  # int32 [V, 4] (room, x, y, z), in lexicographic order
+    spatial_shape: tuple[int, int, int]
+    batch_size: int
     point_to_voxel: Tensor  # int64 [P]
-    labels: Tensor  # int64 [P]
-    supervoxels: Tensor  # int64 [P], 0..S-1
-    num_supervoxels: int  # S
+    labels: VoxelLabels
+    supervoxels: VoxelSupervoxels
+
+    @cached_property
+    def voxels(self) -> SparseTensor:
+        """Input of the networks; made on the device that it is asked for on."""
+        return SparseTensor(self.features, self.coords, self.spatial_shape, self.batch_size)
 
     def at_points(self, values: Tensor) -> Tensor:
         """Values of the voxels [V, D] at the points, [P, D].
@@ -41,68 +97,121 @@ class Batch:
         """
         return functional.embedding(self.point_to_voxel, values)
 
+    def pin_memory(self) -> "Batch":
+        """A copy in page-locked memory, which goes to a GPU while that computes."""
+        return self._mapped(Tensor.pin_memory)
+
     def to(self, device: torch.device | str) -> "Batch":
         if torch.device(device).type == "cpu":
             return self
-        features, coords = self.voxels.features.to(device), self.voxels.coords.to(device)
-        voxels = SparseTensor(features, coords, self.voxels.spatial_shape, self.voxels.batch_size)
-        points = (tensor.to(device) for tensor in (self.point_to_voxel, self.labels, self.supervoxels))
-        return Batch(voxels, *points, self.num_supervoxels)
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        labels = VoxelLabels(*map(change, (self.labels.voxels, self.labels.classes, self.labels.points)))
+        features, coords, points = map(change, (self.features, self.coords, self.point_to_voxel))
+        return Batch(features, coords, self.spatial_shape, self.batch_size, points, labels, self.supervoxels)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A small tensor from the CPU to a device, without waiting for the device."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def training_sample(scene: Scene, labels: np.ndarray, config: Config, generator: np.random.Generator) -> Sample:
     """Augment one room for training; ``labels`` int (N,) are the ones in use, with IGNORE."""
-    metres = scene.coords.astype(np.float64) @ augmentation.random_matrix(config, generator)
-    coords = metres / config.voxel_size
+    coords = kernels.transform(scene.coords, augmentation.random_matrix(config, generator), config.voxel_size)
     for granularity, magnitude in zip(config.elastic_granularity, config.elastic_magnitude, strict=True):
         coords = augmentation.elastic(coords, granularity, magnitude, generator)
     shift = config.color_shift * generator.standard_normal(3)
-    sample = _sample(scene, coords, coords * config.voxel_size, shift, labels)
-    keep = augmentation.crop(sample.coords, config.max_points, generator)
-    if keep.all():
+    sample = _sample(scene, coords, config, shift, labels)
+    if scene.num_points <= config.max_points:
         return sample
+    keep = augmentation.crop(sample.coords, config.max_points, generator)
+    supervoxels = sample.supervoxels[keep]
+    renumbered = np.cumsum(np.bincount(supervoxels) > 0, dtype=np.int32) - 1
+    cropped = sample.coords[keep]
     return Sample(
-        sample.coords[keep] - sample.coords[keep].min(axis=0),
-        sample.features[keep],
-        sample.labels[keep],
-        np.unique(sample.supervoxels[keep], return_inverse=True)[1],
+        cropped - kernels.bounds(cropped)[0], sample.features[keep], sample.labels[keep], renumbered[supervoxels]
     )
 
 
 def inference_sample(scene: Scene, config: Config, generator: np.random.Generator) -> Sample:
     """One test-time view of a whole room, without labels."""
-    metres = scene.coords.astype(np.float64) @ augmentation.view_matrix(config, generator)
-    labels = np.full(scene.num_points, IGNORE)
-    return _sample(scene, metres / config.voxel_size, metres, np.zeros(3), labels)
+    coords = kernels.transform(scene.coords, augmentation.view_matrix(config, generator), config.voxel_size)
+    return _sample(scene, coords, config, np.zeros(3), np.full(scene.num_points, IGNORE))
 
 
-def _sample(scene: Scene, coords: np.ndarray, metres: np.ndarray, shift: np.ndarray, labels: np.ndarray) -> Sample:
-    rgb = scene.colors / 127.5 - 1.0 + shift
-    features = np.concatenate([rgb, metres], axis=1).astype(np.float32)
-    return Sample(coords - coords.min(axis=0), features, labels.astype(np.int64), scene.supervoxels.astype(np.int64))
+def _sample(scene: Scene, coords: np.ndarray, config: Config, shift: np.ndarray, labels: np.ndarray) -> Sample:
+    palette = (np.arange(256)[:, None] / 127.5 - 1.0 + shift).astype(np.float32)  # (256, 3)
+    features = kernels.features(coords, scene.colors, palette, config.voxel_size)
+    coords -= kernels.bounds(coords)[0]
+    return Sample(coords, features, labels.astype(np.int32), scene.supervoxels)
 
 
 def make_batch(samples: list[Sample]) -> Batch:
     """Voxelise rooms together: a voxel's feature is the mean over its points."""
-    grids = [np.floor(sample.coords).astype(np.int64) for sample in samples]
-    shape = np.max([grid.max(axis=0) + 1 for grid in grids], axis=0)  # (3,)
-    keys = [np.ravel_multi_index((np.full(len(g), i), *g.T), (len(grids), *shape)) for i, g in enumerate(grids)]
-    occupied, point_to_voxel = np.unique(np.concatenate(keys), return_inverse=True)
-    coords = np.stack(np.unravel_index(occupied, (len(grids), *shape)), axis=1).astype(np.int32)  # (V, 4)
-
-    features = np.concatenate([sample.features for sample in samples])
-    counts = np.bincount(point_to_voxel, minlength=len(occupied))
-    means = np.stack(
-        [np.bincount(point_to_voxel, weights=column, minlength=len(occupied)) / counts for column in features.T], axis=1
-    ).astype(np.float32)  # (V, 6)
+    shapes = [np.floor(kernels.bounds(sample.coords)[1]).astype(np.int64) + 1 for sample in samples]  # (3,) each
+    numbered = [number_voxels(sample.coords, shape) for sample, shape in zip(samples, shapes, strict=True)]
+    averaged = [
+        kernels.average(sample.coords, sample.features, voxels, count, room)
+        for room, (sample, (voxels, count)) in enumerate(zip(samples, numbered, strict=True))
+    ]
+    coords, features = (np.concatenate(parts) for parts in zip(*averaged, strict=True))
+    point_to_voxel = _counted_through([voxels for voxels, _ in numbered], [count for _, count in numbered])
 
     sizes = [int(sample.supervoxels.max()) + 1 for sample in samples]
-    offsets = np.cumsum([0, *sizes[:-1]])
-    supervoxels = [sample.supervoxels + offset for sample, offset in zip(samples, offsets, strict=True)]
+    supervoxels = _counted_through([sample.supervoxels for sample in samples], sizes)
+    labels = np.concatenate([sample.labels for sample in samples])
     return Batch(
-        SparseTensor(torch.from_numpy(means), torch.from_numpy(coords), tuple(int(s) for s in shape), len(samples)),
+        torch.from_numpy(features),
+        torch.from_numpy(coords),
+        tuple(int(size) for size in np.max(shapes, axis=0)),
+        len(samples),
         torch.from_numpy(point_to_voxel),
-        torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
-        torch.from_numpy(np.concatenate(supervoxels)),
-        sum(sizes),
+        _voxel_labels(labels, point_to_voxel, len(coords)),
+        _voxel_supervoxels(supervoxels, sum(sizes), labels, point_to_voxel, len(coords)),
     )
+
+
+def number_voxels(coords: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, int]:
+    """Voxel of every point, int64 (P,), numbered in lexicographic order of the occupied cells, and their number.
+
+    Args:
+        coords: float64 (P, 3) in voxels, not negative.
+        shape: int64 (3,) cells along x, y, z.
+    """
+    if math.prod(shape.tolist()) <= MOST_CELLS:
+        return kernels.number_voxels(coords, shape)
+    occupied, voxels = np.unique(
+        np.ravel_multi_index(tuple(np.floor(coords).astype(np.int64).T), tuple(shape)), return_inverse=True
+    )
+    return voxels, len(occupied)
+
+
+def _counted_through(ids: list[np.ndarray], sizes: list[int]) -> np.ndarray:
+    """Ids of several rooms one after the other, int64, each room's raised by the sizes of those before it."""
+    offsets = np.cumsum([0, *sizes[:-1]])
+    return np.concatenate([part + offset for part, offset in zip(ids, offsets, strict=True)])
+
+
+def _voxel_labels(labels: np.ndarray, point_to_voxel: np.ndarray, num_voxels: int) -> VoxelLabels:
+    classes = max(int(labels.max()) + 1, 0)
+    voxels, points, starts = kernels.distinct_pairs(labels, classes, point_to_voxel, num_voxels)
+    return VoxelLabels(
+        torch.from_numpy(voxels),
+        torch.repeat_interleave(torch.from_numpy(starts).diff()),
+        torch.from_numpy(points),
+    )
+
+
+def _voxel_supervoxels(
+    supervoxels: np.ndarray, size: int, labels: np.ndarray, point_to_voxel: np.ndarray, num_voxels: int
+) -> VoxelSupervoxels:
+    voxels, points, starts = (
+        torch.from_numpy(array) for array in kernels.distinct_pairs(supervoxels, size, point_to_voxel, num_voxels)
+    )
+    total = torch.from_numpy(np.bincount(supervoxels, minlength=size))
+    shares = points.double() / torch.repeat_interleave(total, starts.diff())
+    classes = max(int(labels.max()) + 1, 1)
+    votes = majority_labels(torch.from_numpy(labels), torch.from_numpy(supervoxels), size, classes)
+    return VoxelSupervoxels(voxels, shares, starts, votes)

@@ -4,6 +4,7 @@ import csv
 import math
 
 import numpy as np
+import plain_data_path as plain
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,6 +15,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.training import fit
 from otoc_lib.training.fit import Schedule
+from otoc_lib.training.voxels import VoxelLabels, make_batch, training_sample
 
 
 def config(**values):
@@ -86,18 +88,79 @@ def test_batches_differ_by_epoch_and_seed_and_cover_every_room(rooms):
         return [batches[step] for step in range(4)]
 
     first = batch_sizes([0, 1, 0])
-    assert sum(len(batch.labels) for batch in first[:2]) == sum(room.num_points for room in rooms)
+    assert sum(len(batch.point_to_voxel) for batch in first[:2]) == sum(room.num_points for room in rooms)
     other = batch_sizes([1, 1, 0])
     assert not torch.equal(first[0].voxels.features[:50], first[2].voxels.features[:50])
     assert not torch.equal(first[0].voxels.features[:50], other[0].voxels.features[:50])
 
 
+def some_batch(rooms, labels, seed=0):
+    """Two rooms in voxels of several points each, in float64, with the samples that they were made of."""
+    generator = np.random.default_rng(seed)
+    samples = [training_sample(room, labels[room.name], config(), generator) for room in rooms[:2]]
+    batch = make_batch(samples)
+    assert len(batch.features) < len(batch.point_to_voxel)
+    batch.features = batch.features.double()
+    return batch, samples
+
+
+def some_labels(rooms):
+    """True labels of a third of the points, so that voxels and super-voxels hold labelled and other points."""
+    generator = np.random.default_rng(7)
+    return {room.name: np.where(generator.random(room.num_points) < 0.3, room.labels, IGNORE) for room in rooms}
+
+
+@pytest.mark.parametrize("label", [true_labels, some_labels])
+def test_the_loss_over_pairs_and_its_gradients_equal_those_over_points(rooms, label):
+    batch, samples = some_batch(rooms, label(rooms))
+    net = fit.new_unet(config(), rooms[0]).double()
+    weights = torch.rand(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+
+    def gradients(loss):
+        return loss.detach(), *torch.autograd.grad(loss, list(net.parameters()))
+
+    _, logits = net(batch.voxels)
+    fast = gradients(fit.point_cross_entropy(logits, batch.labels, weights))
+    _, logits = net(batch.voxels)
+    labels, _ = plain.points_of(samples)
+    slow = gradients(plain.point_cross_entropy(batch.at_points(logits), labels, weights))
+    torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("label", [true_labels, some_labels])
+def test_the_relation_loss_of_drawn_supervoxels_equals_that_after_pooling_all_points(rooms, label):
+    batch, samples = some_batch(rooms, label(rooms))
+    labels, supervoxels = plain.points_of(samples)
+    results = []
+    for fast in (True, False):
+        net = fit.new_relation_net(config(), rooms[0]).double()
+        generator = torch.Generator().manual_seed(3)
+        if fast:
+            loss = fit.relation_loss(net, batch, 20, generator)
+        else:
+            embeddings = batch.at_points(net(batch.voxels))
+            loss = plain.relation_loss(net, embeddings, labels, supervoxels, 20, generator)
+        draws = torch.rand(1, generator=generator)  # the generators are left alike: the draws were the same
+        results.append((loss.detach(), *torch.autograd.grad(loss, list(net.parameters())), net.prototypes, draws))
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-13)
+
+
+def test_the_relation_loss_of_a_batch_without_labels_is_zero_and_moves_no_prototype(rooms):
+    batch, _ = some_batch(rooms, {room.name: np.full(room.num_points, IGNORE) for room in rooms})
+    net = fit.new_relation_net(config(), rooms[0]).double()
+    before = net.prototypes.clone()
+    loss = fit.relation_loss(net, batch, 20, torch.Generator())
+    loss.backward()
+    assert loss.item() == 0 and torch.equal(net.prototypes, before)
+
+
 def test_cross_entropy_counts_labelled_points_only_and_a_batch_without_any_is_zero():
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [5.0, -5.0]], requires_grad=True)
-    labels = torch.tensor([0, 0, IGNORE])
-    expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2
+    labels = VoxelLabels(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([1.0, 3.0]))
+    expected = (math.log(1 + math.exp(-2)) + 3 * math.log(1 + math.exp(1))) / 4
     assert fit.point_cross_entropy(logits, labels, torch.ones(2)).item() == pytest.approx(expected)
-    empty = fit.point_cross_entropy(logits, torch.full((3,), IGNORE), torch.ones(2))
+    nothing = torch.zeros(0, dtype=torch.int64)
+    empty = fit.point_cross_entropy(logits, VoxelLabels(nothing, nothing, torch.zeros(0)), torch.ones(2))
     empty.backward()
     assert empty.item() == 0 and torch.equal(logits.grad, torch.zeros(3, 2))
 
@@ -110,12 +173,6 @@ def test_class_weights_are_the_inverse_roots_of_the_frequencies(rooms):
     assert float(weights[1] / weights[0]) == pytest.approx(2.0)
     assert float(weights[:2].mean()) == pytest.approx(1.0) and float(weights[2:].sum()) == 0
     assert torch.equal(fit.class_weights(config(), rooms, labels), torch.ones(20))
-
-
-def test_majority_labels_ignore_what_is_not_labelled():
-    labels = torch.tensor([3, 3, 4, IGNORE, IGNORE, 5])
-    supervoxels = torch.tensor([0, 0, 0, 0, 1, 2])
-    assert fit.majority_labels(labels, supervoxels, 4, 20).tolist() == [3, IGNORE, 5, IGNORE]
 
 
 def test_the_schedules_are_the_documented_ones():

@@ -1,21 +1,85 @@
+from collections import Counter
+
 import numpy as np
+import plain_data_path as plain
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from otoc_lib.config import config_from
+from otoc_lib.labels import IGNORE
+from otoc_lib.propagation.pooling import plain_pool_mean
+from otoc_lib.training import voxels
 from otoc_lib.training.voxels import Sample, inference_sample, make_batch, training_sample
 
 CONFIG = config_from({"profile": "p", "experiment": "e", "voxel_size": 0.1})
 
 
-def random_sample(points, seed):
+def random_sample(points, seed, size=5.0):
     generator = np.random.default_rng(seed)
     return Sample(
-        coords=generator.uniform(0, 5, (points, 3)),
+        coords=generator.uniform(0, size, (points, 3)),
         features=generator.normal(size=(points, 6)).astype(np.float32),
-        labels=generator.integers(0, 20, points),
-        supervoxels=np.unique(generator.integers(0, 7, points), return_inverse=True)[1],
+        labels=generator.choice([IGNORE, IGNORE, 0, 1, 4, 7], points).astype(np.int32),
+        supervoxels=np.unique(generator.integers(0, 7, points), return_inverse=True)[1].astype(np.int32),
     )
+
+
+random_samples = st.lists(
+    st.builds(random_sample, st.integers(1, 120), st.integers(0, 99), st.floats(0.5, 30.0)), min_size=1, max_size=3
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples=random_samples, most_cells=st.sampled_from([0, voxels.MOST_CELLS]))
+def test_voxels_equal_those_of_sorted_points_in_grids_of_any_size(samples, most_cells):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(voxels, "MOST_CELLS", most_cells)
+        batch = make_batch(samples)
+    cells, means, point_to_voxel = plain.voxelise(samples)
+    np.testing.assert_array_equal(batch.coords, cells)
+    np.testing.assert_array_equal(batch.features, means)
+    np.testing.assert_array_equal(batch.point_to_voxel, point_to_voxel)
+    assert batch.batch_size == len(samples)
+    assert batch.spatial_shape == tuple(cells[:, 1:].max(axis=0) + 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(samples=random_samples)
+def test_pairs_count_the_points_of_voxels_by_class_and_supervoxel(samples):
+    batch = make_batch(samples)
+    labels, supervoxels = plain.points_of(samples)
+    at = batch.point_to_voxel.tolist()
+
+    pairs = zip(batch.labels.voxels.tolist(), batch.labels.classes.tolist(), strict=True)
+    counted = Counter((v, c) for v, c in zip(at, labels.tolist(), strict=True) if c != IGNORE)
+    assert dict(zip(pairs, batch.labels.points.tolist(), strict=True)) == counted
+
+    of = torch.repeat_interleave(batch.supervoxels.starts.diff()).tolist()
+    counted = Counter(zip(at, supervoxels.tolist(), strict=True))
+    sizes = Counter(supervoxels.tolist())
+    shares = dict(zip(zip(batch.supervoxels.voxels.tolist(), of, strict=True), batch.supervoxels.shares, strict=True))
+    assert shares == {pair: count / sizes[pair[1]] for pair, count in counted.items()}
+
+
+@settings(max_examples=30, deadline=None)
+@given(samples=random_samples, seed=st.integers(0, 99))
+def test_pooling_voxels_equals_pooling_their_points_with_gradients(samples, seed):
+    batch = make_batch(samples)
+    _, supervoxels = plain.points_of(samples)
+    size = int(supervoxels.max()) + 1
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(len(batch.coords), 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    which = torch.randint(size, (2 * size,), generator=generator)
+    for chosen in (None, which, which[:0]):
+        expected = plain_pool_mean(batch.at_points(values), supervoxels, size)
+        expected = expected if chosen is None else expected[chosen]
+        pooled = batch.supervoxels.pool(values, chosen)
+        torch.testing.assert_close(pooled, expected, rtol=1e-12, atol=1e-13)
+        outer = torch.randn(pooled.shape, generator=generator, dtype=torch.float64)
+        gradients = [torch.autograd.grad(result, values, outer)[0] for result in (pooled, expected)]
+        torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-13)
 
 
 def test_a_voxel_is_the_mean_of_its_points_and_rooms_stay_apart():
@@ -28,14 +92,24 @@ def test_a_voxel_is_the_mean_of_its_points_and_rooms_stay_apart():
     assert len(batch.voxels.coords) == len(expected)
     for place, feature in zip(batch.voxels.coords.tolist(), batch.voxels.features, strict=True):
         np.testing.assert_allclose(feature, np.mean(expected[tuple(place)], axis=0), atol=1e-6)
-
     rooms = np.repeat([0, 1], [200, 130])
     grid = np.concatenate([np.floor(sample.coords) for sample in samples])
     np.testing.assert_array_equal(batch.voxels.coords[batch.point_to_voxel], np.column_stack([rooms, grid]))
-    np.testing.assert_array_equal(batch.labels, np.concatenate([sample.labels for sample in samples]))
-    counted = [len(np.unique(sample.supervoxels)) for sample in samples]
-    assert batch.num_supervoxels == sum(counted)
-    assert set(batch.supervoxels[200:].tolist()) == set(range(counted[0], sum(counted)))
+
+
+@pytest.mark.parametrize("elastic", [([], []), ([6.0, 20.0], [40.0, 160.0])])
+def test_a_training_sample_lies_in_the_voxels_of_the_plain_one(rooms, elastic):
+    config = config_from(
+        {"profile": "p", "experiment": "e", "elastic_granularity": elastic[0], "elastic_magnitude": elastic[1]}
+    )
+    for seed, room in enumerate(rooms):
+        sample = training_sample(room, room.labels, config, np.random.default_rng(seed))
+        coords, metres, shift = plain.training_coords(room, config, np.random.default_rng(seed))
+        np.testing.assert_array_equal(np.floor(sample.coords), np.floor(coords))
+        np.testing.assert_allclose(sample.coords, coords, atol=1e-4 if elastic[0] else 1e-9)
+        np.testing.assert_allclose(sample.features[:, 3:], metres, atol=1e-5)
+        np.testing.assert_allclose(sample.features[:, :3], room.colors / 127.5 - 1 + shift, atol=1e-6)
+        np.testing.assert_array_equal(sample.labels, room.labels)
 
 
 def test_features_are_colour_and_metres(rooms):
@@ -69,7 +143,10 @@ def test_a_cropped_sample_keeps_its_arrays_together(rooms):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_batches_go_to_a_gpu_whole(rooms):
     batch = make_batch([inference_sample(room, CONFIG, np.random.default_rng(0)) for room in rooms[:2]])
-    moved = batch.to("cuda")
-    for tensor in (moved.voxels.features, moved.voxels.coords, moved.point_to_voxel, moved.labels, moved.supervoxels):
-        assert tensor.is_cuda
-    torch.testing.assert_close(moved.voxels.features.cpu(), batch.voxels.features)
+    for moved in (batch.to("cuda"), batch.pin_memory().to("cuda")):
+        labels = (moved.labels.voxels, moved.labels.classes, moved.labels.points)
+        for tensor in (moved.voxels.features, moved.voxels.coords, moved.point_to_voxel, *labels):
+            assert tensor.is_cuda
+        torch.testing.assert_close(moved.voxels.features.cpu(), batch.voxels.features)
+        pooled = moved.supervoxels.pool(moved.voxels.features)
+        torch.testing.assert_close(pooled.cpu(), batch.supervoxels.pool(batch.voxels.features))
