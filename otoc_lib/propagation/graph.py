@@ -3,10 +3,16 @@
 The oracle that enumerates pairs in Python floats is in the tests.
 """
 
+import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+Scaling = Literal["row_sum", "literal"]
+Multiply = Callable[[Tensor], Tensor]  # V [M, C] -> K V [M, C], however K is kept
+WATCHED = 10_000  # super-voxels from which a step on a GPU costs more than asking it whether to stop
 
 
 def combine(unet: Tensor, relation: Tensor, power: float) -> Tensor:
@@ -27,11 +33,19 @@ def standardise(block: Tensor) -> Tensor:
     """Centre a block of features [M, D] and divide it by the root mean square of its rows' norms.
 
     Centring also keeps the Gram form of the kernel exact in float32: distances do not drown in large norms.
-    A block without any spread becomes zeros.
+    A block without any spread beyond rounding becomes zeros.
     """
+    if not len(block):
+        return block
     centred = block - block.mean(0)
     spread = centred.square().sum(1).mean().sqrt()
-    return centred / spread if spread > 0 else centred
+    rounding = 4 * torch.finfo(block.dtype).eps * block.square().sum(1).mean().sqrt()
+    return centred * torch.where(spread > rounding, 1 / spread, 0.0)  # no `if`: a GPU need not be waited for
+
+
+def stack_blocks(blocks: list[Tensor], bandwidth: float) -> Tensor:
+    """x [M, D]: the standardised blocks side by side, times ``bandwidth``."""
+    return torch.cat([bandwidth * standardise(block) for block in blocks], dim=1)
 
 
 def pairwise_kernel(blocks: list[Tensor], bandwidth: float) -> Tensor:
@@ -44,7 +58,7 @@ def pairwise_kernel(blocks: list[Tensor], bandwidth: float) -> Tensor:
     Returns:
         [M, M], symmetric, in the dtype of the blocks.
     """
-    features = torch.cat([bandwidth * standardise(block) for block in blocks], dim=1)  # [M, D]
+    features = stack_blocks(blocks, bandwidth)  # [M, D]
     half_norms = 0.5 * features.square().sum(1)  # [M]
     # -1/2 |a - b|^2 = a.b - |a|^2/2 - |b|^2/2, one matrix product and everything else in place
     kernel = torch.addmm(half_norms[None].expand(len(features), -1), features, features.T, beta=-1.0)
@@ -54,9 +68,9 @@ def pairwise_kernel(blocks: list[Tensor], bandwidth: float) -> Tensor:
 
 def mean_field(
     unary: Tensor,
-    kernel: Tensor,
+    kernel: Tensor | Multiply,
     weight: float,
-    scaling: Literal["row_sum", "literal"] = "row_sum",
+    scaling: Scaling = "row_sum",
     steps: int = 10,
     tolerance: float = 1.0e-3,
 ) -> Tensor:
@@ -64,7 +78,7 @@ def mean_field(
 
     Args:
         unary: class probabilities P [M, C].
-        kernel: [M, M], zero diagonal.
+        kernel: [M, M], zero diagonal, or a function that multiplies by it: V [M, C'] -> K V.
         weight: strength of the pairwise term; 0 returns P.
         scaling: ``row_sum`` divides ``weight`` by the mean row sum of the kernel, so that one weight suits rooms
             of any size; ``literal`` uses it as it stands (the paper's eq. 3 has weight 1).
@@ -73,14 +87,26 @@ def mean_field(
     Returns:
         Q [M, C], rows sum to one.
     """
+    multiply = kernel.matmul if isinstance(kernel, Tensor) else kernel
     log_unary = unary.clamp_min(torch.finfo(unary.dtype).tiny).log()
-    if scaling == "row_sum":
-        row_sum = kernel.sum() / max(len(kernel), 1)
-        weight = weight / float(row_sum) if row_sum > 0 else 0.0
     marginals = torch.softmax(log_unary, dim=1)
-    for _ in range(steps):
-        previous = marginals
-        marginals = torch.softmax(torch.addmm(log_unary, kernel, previous, alpha=weight), dim=1)
-        if (marginals - previous).abs().max() < tolerance:
+    if not len(unary):
+        return marginals
+    # A GPU runs ahead of the host: a small graph takes all steps there and ignores those after the one that converged.
+    watched = not unary.is_cuda or len(unary) >= WATCHED
+    moving = torch.ones((), dtype=torch.bool, device=unary.device)
+    for step in range(steps):
+        if step == 0 and scaling == "row_sum":
+            # K 1 beside K Q, in one product: a kernel that is not stored is not computed twice
+            product = multiply(torch.cat([marginals, marginals.new_ones(len(unary), 1)], dim=1))  # [M, C + 1]
+            message, row_sum = product[:, :-1], product[:, -1].mean()
+            weight = torch.where(row_sum > 0, weight / row_sum, 0.0)
+        else:
+            message = multiply(marginals)  # [M, C]
+        updated = torch.softmax(log_unary + weight * message, dim=1)
+        moved = torch.dist(updated, marginals, p=math.inf) >= tolerance
+        marginals = torch.where(moving, updated, marginals)
+        moving = moving & moved
+        if watched and not moving:
             break
     return marginals

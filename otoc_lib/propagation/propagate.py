@@ -1,0 +1,131 @@
+"""Propagation of one room's graph, and the choice of how its kernel is kept.
+
+dense     tiles of the kernel's upper triangle are computed once and stored: 2 M^2 bytes in float32.
+chunked   the same tiles, computed anew in every step; memory grows with M only. Any device.
+triton    one fused kernel that computes exponents and products tile by tile in registers. CUDA.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from otoc_lib.errors import OtocError
+from otoc_lib.propagation.graph import Scaling, mean_field, stack_blocks
+from otoc_lib.propagation.tiles import GIB, chunked_kernel, dense_elements, dense_kernel, tile_size
+
+Path = Literal["auto", "dense", "chunked", "triton"]
+
+
+@torch.no_grad()
+def propagate_graph(
+    unary: Tensor,
+    blocks: list[Tensor],
+    bandwidth: float,
+    weight: float,
+    scaling: Scaling = "row_sum",
+    steps: int = 10,
+    tolerance: float = 1.0e-3,
+    path: Path = "auto",
+    memory: float = 4.0,
+) -> Tensor:
+    """Mean field (eq. 3) over the complete graph of one room's super-voxels (eq. 5).
+
+    Args:
+        unary: class probabilities P [M, C]. Its dtype, float32 at least, is that of the computation.
+        blocks: features of the super-voxels, each [M, D_b], as for ``pairwise_kernel``.
+        bandwidth: as for ``pairwise_kernel``.
+        weight, scaling, steps, tolerance: as for ``mean_field``.
+        path: how the kernel is kept, see above. ``auto`` stores it where it fits into ``memory``; beyond, it takes
+            the fused kernel where that runs, else chunks.
+        memory: GiB that ``auto`` may spend on a stored kernel.
+
+    Returns:
+        Q [M, C], rows sum to one; equal on all paths up to rounding.
+
+    Raises:
+        OtocError: blocks that do not fit the unary, NaN or infinite values, a path that cannot run here.
+    """
+    dtype = torch.promote_types(unary.dtype, torch.float32)
+    unary, blocks = unary.to(dtype), [block.to(dtype) for block in blocks]
+    _check(unary, blocks)
+    tile = tile_size(unary.device)
+    with _full_precision(unary.device):
+        features = stack_blocks(blocks, bandwidth)  # [M, D]
+        match choose_path(path, len(unary), unary.device, memory, unary.element_size()):
+            case "dense":
+                multiply = dense_kernel(features, tile)
+            case "chunked":
+                multiply = chunked_kernel(features, tile)
+            case "triton":
+                from otoc_lib.propagation.triton_kernel import triton_kernel
+
+                multiply = triton_kernel(features)
+        return mean_field(unary, multiply, weight, scaling, steps, tolerance)
+
+
+def choose_path(path: Path, size: int, device: torch.device, memory: float, itemsize: int = 4) -> Path:
+    """The path that ``path`` stands for on this device; OtocError where it cannot run.
+
+    Args:
+        path, memory: as for ``propagate_graph``.
+        size: number of super-voxels.
+        itemsize: bytes of one entry of the kernel.
+    """
+    if path not in get_args(Path):
+        raise OtocError(f"propagation: {path!r} is unknown; choose {', '.join(get_args(Path))}")
+    if path == "triton" and (obstacle := triton_obstacle(device)):
+        raise OtocError(f"propagation: triton {obstacle}; choose auto or chunked")
+    if path != "auto":
+        return path
+    if dense_elements(size, tile_size(device)) * itemsize <= memory * GIB:
+        return "dense"
+    return "triton" if device.type == "cuda" and not triton_obstacle(device) else "chunked"
+
+
+def triton_obstacle(device: torch.device) -> str | None:
+    """Why the Triton kernel cannot run on this device, or None."""
+    if importlib.util.find_spec("triton") is None:
+        return "is not installed"
+    if device.type == "cuda":
+        return "needs a GPU of compute capability 8.0" if torch.cuda.get_device_capability(device) < (8, 0) else None
+    return None if os.environ.get("TRITON_INTERPRET") == "1" else f"needs a CUDA GPU, not {device.type}"
+
+
+def _check(unary: Tensor, blocks: list[Tensor]) -> None:
+    named = {"class probabilities": unary}
+    named |= {f"feature block {number} of {len(blocks)}": block for number, block in enumerate(blocks, start=1)}
+    if not blocks:
+        raise OtocError("propagation needs at least one block of features")
+    for name, values in named.items():
+        if values.ndim != 2 or len(values) != len(unary):
+            raise OtocError(
+                f"propagation: {name} has shape {tuple(values.shape)}; one row for each of {len(unary)} "
+                "super-voxels is needed"
+            )
+    finite = torch.stack([values.isfinite().all() for values in named.values()])
+    for (name, values), good in zip(named.items(), finite.tolist(), strict=True):  # the GPU is waited for once
+        if not good:
+            bad = int((~values.isfinite()).any(1).sum())
+            raise OtocError(
+                f"propagation: {name} (in the order colour, position, U-Net feature, relation feature) holds NaN or "
+                f"infinite values in {bad} of {len(unary)} super-voxels; a network that diverged writes such"
+            )
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Neither autocast nor TF32: an exponent is a small difference of large numbers."""
+    matmul = torch.backends.cuda.matmul
+    name, exact = ("fp32_precision", "ieee") if hasattr(matmul, "fp32_precision") else ("allow_tf32", False)
+    before = getattr(matmul, name)
+    setattr(matmul, name, exact)
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        setattr(matmul, name, before)
