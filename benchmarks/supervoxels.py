@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, one room of each kind")
     options = parser.parse_args(argv)
-    kept = 1 if options.quick else 3
+    kept = 1 if options.quick else 2
     names = [name for name, room in rooms.read_index()["rooms"].items() if room["split"] == "val"]
     names = names[:: len(names) // 4][:kept]
     meshes = [rooms.read(rooms.SOURCE / f"{name}.room.xz") for name in names]
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     print("## Super-voxels\n")
     print_times(options.quick, meshes[0], side_by_side(clouds))
 
-    strengths, minimums = [0.02, 0.035, 0.05, 0.08, 0.12], [10, 40]
+    strengths, minimums = [0.02, 0.05, 0.08, 0.12], [10, 40]
     settings = [(strength, 20) for strength in strengths] + [(0.05, minimum) for minimum in minimums]
     settings = [(0.05, 20)] if options.quick else settings
     print_trade_off("Points on bundled meshes, labels of the mesh's super-voxels", clouds, settings)

@@ -1,0 +1,195 @@
+"""The benchmarks run, say what they should, and are collected into one file; what they measure is not judged here."""
+
+import importlib.util
+import math
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+def start(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tables(markdown: str) -> list[list[list[str]]]:
+    """Cells of every table: a list of rows, the first is the header; checks that all rows are as long."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\|\n)+", markdown, flags=re.MULTILINE):
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+        assert set("".join(rows.pop(1))) == {"-"}
+        assert {len(row) for row in rows} == {len(rows[0])}
+        found.append(rows)
+    return found
+
+
+# --- each benchmark ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cache", "point_text", "room_statistics", "supervoxels"])
+def test_quick_run_prints_a_title_and_tables(name):
+    done = start(BENCHMARKS / f"{name}.py", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("## ")
+    assert not re.search(r"\b(nan|inf)\b", done.stdout)
+    assert all(len(rows) > 1 for rows in tables(done.stdout)) and tables(done.stdout)
+
+
+# --- the GPU table, on the CPU ----------------------------------------------------------------------------------------
+
+
+def test_gpu_script_gives_every_table_on_the_cpu(tmp_path):
+    done = start(BENCHMARKS / "gpu.py", "--device", "cpu", "--quick", "--price", "2", "--out", tmp_path / "gpu.md")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "gpu.md").read_text() == done.stdout
+
+    headings = re.findall(r"^### (.*)$", done.stdout, flags=re.MULTILINE)
+    assert headings == [*load("gpu").PARTS, "Targets"]
+    assert "Failed" not in done.stdout and not re.search(r"\b(nan|inf)\b", done.stdout)
+    equality, steps, mean_field, operators, waits, *precision, targets = tables(done.stdout)
+    assert all(0 < float(number) < 1e-4 for row in equality[1:] for number in row[1:])
+
+    assert [row[:2] for row in steps[1:]] == [
+        [backend, precision] for precision in ("float32", "bfloat16", "float16") for backend in ("auto", "torch")
+    ]
+    for row in steps[1:]:
+        milliseconds, rate, memory = float(row[2]), float(row[3]), row[4]
+        unet_hours, hours, cost = map(float, row[-3:])
+        assert memory == "not measured"
+        assert rate == pytest.approx(6000 / milliseconds * 1000, rel=0.05)
+        assert hours == pytest.approx(1_075_200 * milliseconds / 3.6e6, rel=0.02, abs=0.1)
+        assert unet_hours < hours and cost == pytest.approx(2 * hours, abs=1)
+
+    measured = {(row[0], row[1]): row[2] for row in mean_field[1:]}
+    assert {path for _, path in measured} == {"dense", "chunked", "triton"}
+    assert all(math.isfinite(float(value)) for (_, path), value in measured.items() if path != "triton")
+    assert len(operators) > 5 and len(waits) == 6
+    assert all([row[0] for row in rows] == ["precision", "float32", "bfloat16"] for rows in precision)
+    assert {row[2] for row in targets[1:]} <= {"yes", "not measured"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks what happens without CUDA")
+def test_gpu_script_says_that_it_needs_cuda():
+    done = start(BENCHMARKS / "gpu.py")
+    assert done.returncode == 2 and done.stdout == ""
+    assert "needs a CUDA GPU" in done.stderr
+
+
+def test_a_side_out_of_memory_or_out_of_time_is_reported_and_the_others_run():
+    gpu = load("gpu")
+    bench = gpu.Bench(torch.device("cpu"), quick=True, price=None, file=None, deadline=time.perf_counter() + 60)
+    runs = []
+
+    def too_large() -> None:
+        runs.append("large")
+        raise torch.OutOfMemoryError
+
+    sides = gpu.take_turns(bench, {"large": too_large, "small": lambda: runs.append("small")}, rounds=2, block=2)
+    assert sides["large"].failure == "out of memory" and not sides["large"].seconds
+    assert sides["small"].failure is None and len(sides["small"].seconds) == 4
+    assert runs == ["large"] + ["small"] * 6  # one uncounted run leads every block
+
+    bench.deadline = time.perf_counter() - 1
+    late = gpu.take_turns(bench, {"late": runs.clear}, rounds=1, block=1)["late"]
+    assert "time was spent" in late.failure and len(runs) == 7
+
+
+def test_mean_field_oracle_agrees_with_its_definition_pair_by_pair():
+    gpu = load("gpu")
+    unary, blocks = gpu.simulated_graph(6)
+    centred = [block - block.mean(0) for block in blocks]
+    scaled = [1.5 * c / (sum(float(row @ row) for row in c) / 6) ** 0.5 for c in centred]
+    apart = [[sum(float((s[i] - s[j]).square().sum()) for s in scaled) for j in range(6)] for i in range(6)]
+    kernel = [[math.exp(-0.5 * apart[i][j]) * (i != j) for j in range(6)] for i in range(6)]
+    mean_row = sum(map(sum, kernel)) / 6
+    q = unary.clone()
+    for _ in range(3):
+        fields = [sum(2.0 / mean_row * kernel[i][j] * q[j] for j in range(6)) for i in range(6)]
+        q = torch.stack([torch.softmax(unary[i].log() + fields[i], dim=0) for i in range(6)])
+    torch.testing.assert_close(gpu.mean_field_oracle(unary, blocks, 1.5, 2.0, 3), q, rtol=0, atol=1e-12)
+
+
+# --- all in one file --------------------------------------------------------------------------------------------------
+
+GOOD = """
+print("## A title\\n\\n| size | ms |\\n|---|---|\\n| 5 | 0.1 |\\n")
+print("| target | measured | met |\\n|---|---|---|\\n| at least 2x | 3.1x | yes |\\n| at most 1 s | 4 s | no |")
+"""
+BAD = """
+import sys
+print("half a table")
+sys.exit("it broke here")
+"""
+
+
+def test_results_hold_every_benchmark_and_the_status_tells_of_failures(tmp_path):
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "bad.py").write_text(BAD)
+    out = tmp_path / "RESULTS.md"
+    done = start(BENCHMARKS / "run.py", tmp_path / "bad.py", tmp_path / "good.py", "--out", out)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "[1/2] bad.py ... FAILED" in done.stderr and "[2/2] good.py ... done" in done.stderr
+
+    text = out.read_text()
+    assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == ["Targets", "bad", "A title"]
+    assert f"torch {torch.__version__}" in text and f"Python {sys.version.split()[0]}" in text
+    summary, sizes, own = tables(text)
+    assert summary == [
+        ["benchmark", "target", "measured", "met"],
+        ["good", "at least 2x", "3.1x", "yes"],
+        ["good", "at most 1 s", "4 s", "no"],
+        ["bad", "", "", "failed"],
+    ]
+    assert sizes == [["size", "ms"], ["5", "0.1"]] and len(own) == 3
+    assert "**Failed** (exit status 1)" in text and "half a table\nit broke here" in text
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_a_benchmark_that_hangs_is_given_up(tmp_path):
+    script = tmp_path / "hangs.py"
+    script.write_text("import time\nprint('so far', flush=True)\ntime.sleep(60)\n")
+    section = load("run").run_benchmark(script, [], seconds=1)
+    assert section.failed and "given up after 1 s" in section.text and "so far" in section.text
+
+
+def test_a_benchmark_that_prints_nothing_has_failed(tmp_path):
+    script = tmp_path / "silent.py"
+    script.write_text("")
+    assert load("run").run_benchmark(script, []).failed
+
+
+def test_only_the_last_table_of_targets_counts():
+    rows = load("run").target_rows
+    head = "| target | measured | met |\n|---|---|---|\n"
+    assert rows("## Title\n\n| a |\n|---|\n| 1 |\n") == []
+    assert rows(f"{head}| old | 1 | yes |\n\n{head}| new | 2 | no |\n\nwords\n| a |\n") == ["| new | 2 | no |"]
+
+
+@pytest.mark.parametrize("arguments", [["--quick"], [BENCHMARKS / "cache.py"]])
+def test_a_partial_run_never_replaces_the_results(arguments):
+    done = start(BENCHMARKS / "run.py", *arguments)
+    assert done.returncode == 2 and "--out" in done.stderr
+
+
+def test_without_a_gpu_the_results_say_what_was_measured_before_and_when():
+    run = load("run")
+    assert "Not measured on this machine" in run.NO_GPU and "2026-11-22" in run.NO_GPU
+    recorded = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    for number in ("480 ms", "294 ms", "1546", "746", "8.5", "6.1", "740", "607", "51", "36"):
+        assert number in recorded and number.removesuffix(" ms") in run.NO_GPU
