@@ -77,9 +77,29 @@ def majority_labels(labels: Tensor, supervoxels: Tensor, num_supervoxels: int, n
     """Most frequent label of the labelled points of each super-voxel, int64 [M]; IGNORE where there is none.
 
     Args:
-        labels: int [N], 0..C-1 or IGNORE; supervoxels: int [N], ids 0..M-1.
+        labels: int [N], 0..C-1 or IGNORE, on the CPU; supervoxels: int [N], ids 0..M-1.
+
+    Raises:
+        OtocError: a label or an id is out of range.
     """
-    columns = torch.where(labels == IGNORE, num_classes, labels)  # points without a label vote for an extra class
-    votes = torch.bincount(supervoxels * (num_classes + 1) + columns, minlength=num_supervoxels * (num_classes + 1))
-    most, winner = votes.view(num_supervoxels, num_classes + 1)[:, :num_classes].max(dim=1)
+    votes = torch.zeros(num_supervoxels, num_classes, dtype=torch.int64)
+    if not _count_votes(labels.numpy(), supervoxels.numpy(), votes.numpy()):
+        raise OtocError(
+            f"labels and supervoxels: voting needs classes 0..{num_classes - 1} and ids 0..{num_supervoxels - 1}"
+        )
+    most, winner = votes.max(dim=1)
     return torch.where(most > 0, winner, IGNORE)
+
+
+@compiled(parallel=False)
+def _count_votes(labels, supervoxels, votes):
+    """Add the labelled points to votes [M, C]; False where a label or an id is out of range."""
+    size, classes = votes.shape
+    for i in range(len(labels)):
+        j, label = supervoxels[i], labels[i]
+        if label == IGNORE:
+            continue
+        if j < 0 or j >= size or label < 0 or label >= classes:
+            return False
+        votes[j, label] += 1
+    return True

@@ -75,16 +75,18 @@ def inside(coords, start, stop):
 
 
 @compiled(parallel=False)
-def features(coords, colors, palette, voxel_size):
-    """Colour and position in metres of every point, float32 (N, 6).
+def features(coords, low, colors, palette, voxel_size):
+    """Colour and position in metres of every point, float32 (N, 6); the coordinates are then shifted to start at 0.
 
-    ``palette`` float32 (256, 3) holds the feature of every value of every channel; coords are in voxels.
+    ``palette`` float32 (256, 3) holds the feature of every value of every channel; coords are in voxels, ``low`` their
+    smallest.
     """
     table = np.empty((len(coords), 6), np.float32)
     for i in range(len(coords)):
         for d in range(3):
             table[i, d] = palette[colors[i, d], d]
             table[i, 3 + d] = coords[i, d] * voxel_size
+            coords[i, d] -= low[d]
     return table
 
 

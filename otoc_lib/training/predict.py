@@ -11,6 +11,7 @@ from otoc_lib.config import Config
 from otoc_lib.models.relation import RelationNet
 from otoc_lib.models.unet import UNet
 from otoc_lib.scene import Scene
+from otoc_lib.training.fit import widened
 from otoc_lib.training.voxels import Batch, inference_sample, make_batch
 
 
@@ -32,7 +33,8 @@ def predict(config: Config, scene: Scene, unet: UNet, relation: RelationNet | No
     for view in range(config.views):
         batch = view_batch(config, scene, view).to(device)
         voxel_features, logits = unet(batch.voxels)
-        probabilities.append(batch.at_points(functional.softmax(logits.float(), dim=1)))
+        voxel_probabilities = functional.softmax(widened(logits.float()), dim=1)[:, : logits.shape[1]]
+        probabilities.append(batch.at_points(voxel_probabilities.contiguous()))
         features.append(batch.supervoxels.pool(voxel_features.float()))
         if relation is not None:
             embeddings = batch.supervoxels.pool(relation(batch.voxels).float())

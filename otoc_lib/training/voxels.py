@@ -142,9 +142,9 @@ def inference_sample(scene: Scene, config: Config, generator: np.random.Generato
 
 
 def _sample(scene: Scene, coords: np.ndarray, config: Config, shift: np.ndarray, labels: np.ndarray) -> Sample:
+    """The sample of augmented ``coords`` (N, 3) in voxels, which become the sample's own."""
     palette = (np.arange(256)[:, None] / 127.5 - 1.0 + shift).astype(np.float32)  # (256, 3)
-    features = kernels.features(coords, scene.colors, palette, config.voxel_size)
-    coords -= kernels.bounds(coords)[0]
+    features = kernels.features(coords, kernels.bounds(coords)[0], scene.colors, palette, config.voxel_size)
     return Sample(coords, features, labels.astype(np.int32), scene.supervoxels)
 
 

@@ -1,11 +1,10 @@
 import numpy as np
-import plain_data_path as plain
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoc_lib.config import config_from
-from otoc_lib.training import augmentation
+from otoc_lib.training import augmentation, plain
 
 
 def config(**values):

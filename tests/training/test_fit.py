@@ -4,7 +4,6 @@ import csv
 import math
 
 import numpy as np
-import plain_data_path as plain
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +12,7 @@ from tiny import TINY
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
-from otoc_lib.training import fit
+from otoc_lib.training import fit, plain
 from otoc_lib.training.fit import Schedule
 from otoc_lib.training.voxels import VoxelLabels, make_batch, training_sample
 
@@ -163,6 +162,20 @@ def test_cross_entropy_counts_labelled_points_only_and_a_batch_without_any_is_ze
     empty = fit.point_cross_entropy(logits, VoxelLabels(nothing, nothing, torch.zeros(0)), torch.ones(2))
     empty.backward()
     assert empty.item() == 0 and torch.equal(logits.grad, torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("classes", [2, 13, 16, 20])
+def test_cross_entropy_of_any_number_of_classes_equals_that_of_pytorch(classes):
+    generator = torch.Generator().manual_seed(classes)
+    logits = torch.randn(40, classes, generator=generator, dtype=torch.float64, requires_grad=True)
+    truth, weights = torch.arange(40) % classes, torch.rand(classes, generator=generator, dtype=torch.float64)
+    results = []
+    for loss in (
+        fit.point_cross_entropy(logits, VoxelLabels(torch.arange(40), truth, torch.ones(40)), weights),
+        plain.point_cross_entropy(logits, truth, weights),
+    ):
+        results.append((loss.detach(), *torch.autograd.grad(loss, logits)))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
 
 
 def test_class_weights_are_the_inverse_roots_of_the_frequencies(rooms):

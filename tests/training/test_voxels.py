@@ -1,7 +1,6 @@
 from collections import Counter
 
 import numpy as np
-import plain_data_path as plain
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from otoc_lib.config import config_from
 from otoc_lib.labels import IGNORE
 from otoc_lib.propagation.pooling import plain_pool_mean
-from otoc_lib.training import voxels
+from otoc_lib.training import plain, voxels
 from otoc_lib.training.voxels import Sample, inference_sample, make_batch, training_sample
 
 CONFIG = config_from({"profile": "p", "experiment": "e", "voxel_size": 0.1})
@@ -104,11 +103,10 @@ def test_a_training_sample_lies_in_the_voxels_of_the_plain_one(rooms, elastic):
     )
     for seed, room in enumerate(rooms):
         sample = training_sample(room, room.labels, config, np.random.default_rng(seed))
-        coords, metres, shift = plain.training_coords(room, config, np.random.default_rng(seed))
-        np.testing.assert_array_equal(np.floor(sample.coords), np.floor(coords))
-        np.testing.assert_allclose(sample.coords, coords, atol=1e-4 if elastic[0] else 1e-9)
-        np.testing.assert_allclose(sample.features[:, 3:], metres, atol=1e-5)
-        np.testing.assert_allclose(sample.features[:, :3], room.colors / 127.5 - 1 + shift, atol=1e-6)
+        expected = plain.training_sample(room, room.labels, config, np.random.default_rng(seed))
+        np.testing.assert_array_equal(np.floor(sample.coords), np.floor(expected.coords))
+        np.testing.assert_allclose(sample.coords, expected.coords, atol=1e-4 if elastic[0] else 1e-9)
+        np.testing.assert_allclose(sample.features, expected.features, atol=1e-5)
         np.testing.assert_array_equal(sample.labels, room.labels)
 
 

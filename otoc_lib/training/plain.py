@@ -1,18 +1,27 @@
-"""The data path and the losses point by point, in plain NumPy, SciPy and PyTorch: oracles of the fast forms."""
+"""The data path and the losses point by point, in plain NumPy, SciPy and PyTorch: slow twins of the fast forms.
+
+Tests and benchmarks compare the two; nothing else uses them.
+"""
 
 import numpy as np
 import torch
 from scipy.ndimage import map_coordinates, uniform_filter1d
+from torch import Tensor
 from torch.nn import functional
 
+from otoc_lib.config import Config
 from otoc_lib.labels import IGNORE
-from otoc_lib.models.relation import sample_supervoxels
+from otoc_lib.models.relation import RelationNet, sample_supervoxels
 from otoc_lib.propagation.pooling import majority_labels, plain_pool_mean
+from otoc_lib.scene import Scene
 from otoc_lib.training import augmentation
+from otoc_lib.training.voxels import Sample
 
 
-def elastic(coords, granularity, magnitude, generator, dtype=np.float32):
-    """Six box filters over Gaussian noise, interpolated by SciPy; the field is kept in ``dtype``."""
+def elastic(
+    coords: np.ndarray, granularity: float, magnitude: float, generator: np.random.Generator, dtype: type = np.float32
+) -> np.ndarray:
+    """Twin of augmentation.elastic: SciPy interpolates the fields, kept in ``dtype``, one after the other."""
     low = coords.min(axis=0)
     spacing = 2 * granularity
     shape = np.ceil((coords.max(axis=0) - low) / spacing).astype(int) + 4
@@ -27,25 +36,29 @@ def elastic(coords, granularity, magnitude, generator, dtype=np.float32):
     return moved
 
 
-def training_coords(scene, config, generator):
-    """Augmented coordinates in voxels, starting at 0, before the crop."""
+def training_sample(scene: Scene, labels: np.ndarray, config: Config, generator: np.random.Generator) -> Sample:
+    """Twin of voxels.training_sample for rooms that need no crop."""
     coords = scene.coords.astype(np.float64) @ augmentation.random_matrix(config, generator) / config.voxel_size
     for granularity, magnitude in zip(config.elastic_granularity, config.elastic_magnitude, strict=True):
         coords = elastic(coords, granularity, magnitude, generator)
-    return coords - coords.min(axis=0), coords * config.voxel_size, generator.standard_normal(3) * config.color_shift
+    rgb = scene.colors / 127.5 - 1.0 + config.color_shift * generator.standard_normal(3)
+    features = np.concatenate([rgb, coords * config.voxel_size], axis=1).astype(np.float32)
+    return Sample(coords - coords.min(axis=0), features, labels.astype(np.int32), scene.supervoxels)
 
 
-def voxelise(samples):
+def voxelise(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells int32 (V, 4), mean features float32 (V, 6) and the voxel of every point, by sorting all points."""
     grids = [np.floor(sample.coords).astype(np.int64) for sample in samples]
-    rooms = np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
-    cells, voxels = np.unique(np.column_stack([rooms, np.concatenate(grids)]), axis=0, return_inverse=True)
+    shape = np.max([grid.max(axis=0) + 1 for grid in grids], axis=0)
+    keys = [np.ravel_multi_index((np.full(len(g), i), *g.T), (len(grids), *shape)) for i, g in enumerate(grids)]
+    occupied, voxels = np.unique(np.concatenate(keys), return_inverse=True)
+    cells = np.stack(np.unravel_index(occupied, (len(grids), *shape)), axis=1)
     features, counts = np.concatenate([sample.features for sample in samples]), np.bincount(voxels)
     means = np.stack([np.bincount(voxels, weights=column) / counts for column in features.T], axis=1)
     return cells.astype(np.int32), means.astype(np.float32), voxels
 
 
-def points_of(samples):
+def points_of(samples: list[Sample]) -> tuple[Tensor, Tensor]:
     """Labels and super-voxels of all points, int64 [P], the latter counted through the rooms."""
     supervoxels, first = [], 0
     for sample in samples:
@@ -55,13 +68,20 @@ def points_of(samples):
     return torch.from_numpy(labels), torch.from_numpy(np.concatenate(supervoxels))
 
 
-def point_cross_entropy(logits, labels, weights):
-    """Cross entropy of the logits [P, C] of points, as PyTorch has it."""
+def point_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Twin of fit.point_cross_entropy: of the logits [P, C] of all points, as PyTorch has it."""
     return functional.cross_entropy(logits, labels, weight=weights, ignore_index=IGNORE)
 
 
-def relation_loss(model, embeddings, labels, supervoxels, per_class, generator):
-    """Pool the embeddings [P, D] of all points to all super-voxels, then draw."""
+def relation_loss(
+    model: RelationNet,
+    embeddings: Tensor,
+    labels: Tensor,
+    supervoxels: Tensor,
+    per_class: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Twin of fit.relation_loss: pool the embeddings [P, D] of all points to all super-voxels, then draw."""
     size = int(supervoxels.max()) + 1
     pooled = functional.normalize(plain_pool_mean(embeddings, supervoxels, size), dim=1)
     classes = majority_labels(labels, supervoxels, size, len(model.prototypes))
