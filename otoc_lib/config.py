@@ -105,6 +105,8 @@ class Config:
     device: str = "auto"  # auto, cpu, cuda, cuda:1 ...
     sparse_backend: Literal["auto", "numba", "torch", "spconv"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # below float32 on CUDA only
+    propagation: Literal["auto", "dense", "chunked", "triton"] = "auto"  # how the mean field meets its kernel
+    propagation_memory: float = 4.0  # GiB that auto may spend on a stored kernel
     workers: int = 0  # processes that load and augment
     checkpoint_seconds: float = 60.0
 
@@ -250,7 +252,7 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         "clicks_per_object voxel_size unet_width unet_levels unet_blocks relation_dim relation_samples temperature "
         "batch_size max_points unet_steps unet_steps_later relation_steps relation_steps_later learning_rate "
         "learning_rate_later halve_every bandwidth mean_field_steps self_train_iterations views tsne_supervoxels "
-        "partition_voxel partition_strength partition_minimum"
+        "partition_voxel partition_strength partition_minimum propagation_memory"
     ).split()
     for name in (*positive, "train_rooms", "eval_rooms"):
         value = getattr(config, name)

@@ -40,7 +40,7 @@ from otoc_lib.evaluation import evaluate_rooms, iou, mean_iou
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet
 from otoc_lib.models.unet import UNet
-from otoc_lib.propagation import combine, mean_field, pairwise_kernel, pool_mean
+from otoc_lib.propagation import combine, pool_mean, propagate_graph
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import set_backend
 from otoc_lib.store import Stage, run_stage, write_aside, write_json
@@ -243,13 +243,16 @@ def propagate(config: Config, scene: Scene, prediction: Prediction) -> Tensor:
     if uses_relation(config):
         unary = combine(unary, prediction.relation_probabilities, config.relation_power)
         blocks += [prediction.features, prediction.relation_features]
-    return mean_field(
+    return propagate_graph(
         unary,
-        pairwise_kernel(blocks, config.bandwidth),
+        blocks,
+        config.bandwidth,
         config.pairwise_weight,
         config.pairwise_scaling,
         config.mean_field_steps,
         config.mean_field_tolerance,
+        config.propagation,
+        config.propagation_memory,
     )
 
 

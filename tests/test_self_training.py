@@ -111,6 +111,17 @@ def test_variants_propagate_over_their_own_features(rooms):
     assert not torch.allclose(propagate(rel, scene, prediction), literal)
 
 
+def test_how_the_kernel_is_kept_changes_nothing_and_can_be_forced(rooms, monkeypatch):
+    scene, prediction = rooms[0], random_prediction(rooms[0])
+    expected = propagate(config(), scene, prediction)
+    forced = propagate(config(propagation="chunked"), scene, prediction)
+    small = propagate(config(propagation_memory=1e-9), scene, prediction)
+    assert torch.equal(forced, small) and (forced - expected).abs().max() < 1e-5
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(OtocError, match="propagation: triton"):
+        propagate(config(propagation="triton"), scene, prediction)
+
+
 # --- stages -----------------------------------------------------------------------------------------------------------
 
 
