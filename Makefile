@@ -1,6 +1,7 @@
 # make reproduce [PROFILE=smoke]   set up, then regenerate the tables and figures from the bundled rooms
 # make test                        set up, then check the style and run the tests
 # make lab                         set up, then open the notebooks in JupyterLab
+# make benchmark                   set up, then measure speed and memory into benchmarks/RESULTS.md, ten minutes
 PROFILE ?= rooms
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
@@ -51,9 +52,5 @@ lint: .venv/.installed-dev
 lab: .venv/.installed data/scannet_rooms/rooms.json
 	$(BIN)/jupyter lab --notebook-dir . notebooks/01_annotate.ipynb
 
-benchmark: .venv/.installed-dev
-	$(BIN)/python benchmarks/sparse_conv.py
-	$(BIN)/python benchmarks/supervoxels.py
-	$(BIN)/python benchmarks/point_text.py
-	$(BIN)/python benchmarks/cache.py
-	$(BIN)/python benchmarks/room_statistics.py
+benchmark: .venv/.installed-dev data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
+	$(BIN)/python benchmarks/run.py
