@@ -66,6 +66,7 @@ class Bench:
     file: Path | None
     deadline: float = 0.0  # of the part in progress, as time.perf_counter counts
     targets: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)  # what failed though it should not have
 
     def say(self, *lines: str) -> None:
         """Print Markdown at once, to stdout and to the file: what is measured survives whatever comes later."""
@@ -117,8 +118,8 @@ class Side:
 def take_turns(bench: Bench, sides: dict, rounds: int, block: int, done: Callable = lambda side: None) -> dict:
     """Run blocks of every side in turn: a run that is not counted, then ``block`` that are.
 
-    Out of memory, or a path that cannot run here, ends a side and becomes its ``failure``. No run starts after the
-    deadline; a side that was never reached says so.
+    Out of memory, a path that cannot run here, or any other error ends a side and becomes its ``failure``; the others
+    go on. No run starts after the deadline; a side that was never reached says so.
 
     Returns:
         Side by name.
@@ -131,7 +132,7 @@ def take_turns(bench: Bench, sides: dict, rounds: int, block: int, done: Callabl
             for run in range(1 + block):
                 if side.failure or bench.seconds_left < 0:
                     break
-                _measure_once(bench, side, work, counted=run > 0)
+                _measure_once(bench, name, side, work, counted=run > 0)
             done(name)
     for side in measured.values():
         if not side.seconds and not side.failure:
@@ -139,7 +140,7 @@ def take_turns(bench: Bench, sides: dict, rounds: int, block: int, done: Callabl
     return measured
 
 
-def _measure_once(bench: Bench, side: Side, work: Callable, counted: bool) -> None:
+def _measure_once(bench: Bench, name: object, side: Side, work: Callable, counted: bool) -> None:
     bench.synchronize()
     if bench.cuda:
         torch.cuda.reset_peak_memory_stats(bench.device)
@@ -151,10 +152,19 @@ def _measure_once(bench: Bench, side: Side, work: Callable, counted: bool) -> No
         side.failure = "out of memory"
     except OtocError as error:
         side.failure = str(error).replace("|", "/")
+    except Exception as error:
+        side.failure = f"**failed**: {one_line(error)}"
+        bench.broken.append(str(name))
+        traceback.print_exc()
     else:
         if counted:
             side.seconds.append(time.perf_counter() - start)
             side.peak = max(side.peak, torch.cuda.max_memory_allocated(bench.device) if bench.cuda else 0)
+
+
+def one_line(error: Exception) -> str:
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}".replace("|", "/")
 
 
 def gibibytes(bench: Bench, count: int) -> str:
@@ -471,16 +481,22 @@ def profile(bench: Bench) -> None:
         bench.synchronize()
     events = profiler.key_averages()
 
+    on_host = torch.autograd.DeviceType.CPU
+    operators = [event for event in events if event.device_type == on_host]
+    kernels = [event for event in events if event.device_type != on_host]  # launched by the operators, named apart
+
     def own_time(event: object) -> float:  # microseconds
         return event.self_device_time_total if bench.cuda else event.self_cpu_time_total
 
-    total = sum(own_time(event) for event in events)
+    total = sum(own_time(event) for event in (kernels if bench.cuda else operators))
     kind = "device" if bench.cuda else "processor"
     bench.say("", f"One step of {backend}, float32; {kind} time {total / 1000:.1f} ms.")
-    bench.say(*table("operator", "calls", "ms of its own", "share"))
-    for event in sorted(events, key=own_time, reverse=True)[:15]:
-        key = event.key.replace("|", "/")[:90]
-        bench.say(f"| `{key}` | {event.count} | {own_time(event) / 1000:.2f} | {100 * own_time(event) / total:.1f} % |")
+    for title, listed in (("operator", operators), ("kernel", kernels)):
+        if listed:
+            bench.say(*table(title, "calls", "ms of its own", "share"))
+        for event in sorted(listed, key=own_time, reverse=True)[:12]:
+            key, time_spent = event.key.replace("|", "/")[:90], own_time(event)
+            bench.say(f"| `{key}` | {event.count} | {time_spent / 1000:.2f} | {100 * time_spent / total:.1f} % |")
 
     counts = {name: sum(event.count for event in events if event.key == name) for name in SYNCHRONISATIONS}
     bench.say(*table("synchronisation", "calls in one step"), *(f"| `{name}` | {n} |" for name, n in counts.items()))
@@ -509,7 +525,7 @@ def waiting_lines(work: Callable) -> list[tuple[str, int]]:
     places = (
         f"{'/'.join(Path(warning.filename).parts[-3:])}:{warning.lineno}"
         for warning in caught
-        if "synchroniz" in str(warning.message)
+        if "called a synchronizing" in str(warning.message)
     )
     return collections.Counter(places).most_common()
 
@@ -532,7 +548,6 @@ def precision(bench: Bench) -> None:
             cache_root=str(Path(folder) / "cache"),
             device=str(bench.device),
             voxel_size=voxel,
-            workers=4 if bench.cuda else 0,
             **({"unet_width": 8, "unet_levels": 3, "unet_blocks": 1, "batch_size": 2} if bench.quick else {}),
         )
         train, val = load_split(config, "train", train_rooms), load_split(config, "val", eval_rooms)
@@ -588,15 +603,15 @@ PARTS: dict[str, tuple[Callable[[Bench], None], float]] = {  # title: (function,
 
 
 @contextmanager
-def reported(bench: Bench, title: str, failures: list[str]) -> Iterator[None]:
+def reported(bench: Bench, title: str) -> Iterator[None]:
     """A part that breaks says so and does not take the others with it: time on a GPU is dear."""
     bench.say("", f"### {title}")
     try:
         yield
     except Exception as error:
         traceback.print_exc()
-        failures.append(title)
-        bench.say("", f"**Failed**: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        bench.broken.append(title)
+        bench.say("", f"**Failed**: {one_line(error)}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -619,18 +634,18 @@ def main(argv: list[str] | None = None) -> int:
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
         bench.say("", f"{torch.cuda.get_device_name(device)}, {total:.0f} GiB, CUDA {torch.version.cuda}.")
 
-    end, failures = time.perf_counter() + 60 * options.minutes, []
+    end = time.perf_counter() + 60 * options.minutes
     shares = [share for _, share in PARTS.values()]
     for number, (title, (part, share)) in enumerate(PARTS.items()):
         now = time.perf_counter()
         bench.deadline = now + (end - now) * share / sum(shares[number:])
-        with reported(bench, title, failures):
+        with reported(bench, title):
             part(bench)
         bench.clear()
         if bench.seconds_left < 0:
             bench.say("", f"This part's share of the time was spent ({time.perf_counter() - now:.0f} s).")
     bench.say("", "### Targets", *table("target", "measured", "met"), *bench.targets)
-    return 1 if failures else 0
+    return 1 if bench.broken else 0
 
 
 if __name__ == "__main__":

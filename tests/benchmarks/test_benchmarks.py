@@ -91,7 +91,7 @@ def test_gpu_script_says_that_it_needs_cuda():
     assert "needs a CUDA GPU" in done.stderr
 
 
-def test_a_side_out_of_memory_or_out_of_time_is_reported_and_the_others_run():
+def test_a_side_that_cannot_run_is_reported_and_the_others_run(capsys):
     gpu = load("gpu")
     bench = gpu.Bench(torch.device("cpu"), quick=True, price=None, file=None, deadline=time.perf_counter() + 60)
     runs = []
@@ -100,8 +100,13 @@ def test_a_side_out_of_memory_or_out_of_time_is_reported_and_the_others_run():
         runs.append("large")
         raise torch.OutOfMemoryError
 
-    sides = gpu.take_turns(bench, {"large": too_large, "small": lambda: runs.append("small")}, rounds=2, block=2)
+    def wrong() -> None:
+        raise RuntimeError("no such | kernel\nand so on")
+
+    work = {"large": too_large, "wrong": wrong, "small": lambda: runs.append("small")}
+    sides = gpu.take_turns(bench, work, rounds=2, block=2)
     assert sides["large"].failure == "out of memory" and not sides["large"].seconds
+    assert sides["wrong"].failure == "**failed**: RuntimeError: no such / kernel" and bench.broken == ["wrong"]
     assert sides["small"].failure is None and len(sides["small"].seconds) == 4
     assert runs == ["large"] + ["small"] * 6  # one uncounted run leads every block
 
