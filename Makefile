@@ -11,19 +11,20 @@ SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --c
 .PHONY: reproduce test lint lab benchmark
 .DEFAULT_GOAL := reproduce
 
-# The stamps are newer than the files that say what to install, or set-up runs again.
+# The stamps are newer than the files that say what to install, or set-up runs again. Python compiles what is imported when
+# it is; compiling all that is installed took half of the set-up.
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
 	@echo "Setting up .venv: downloads and installs about 2 GB, some minutes the first time"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable .
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
 	@echo "Adding what the tests need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,simulate]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev,simulate]'
 	@# A reader of ScanNet that is not ours. Its requirement open3d would overwrite open3d-cpu; reading needs neither.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps scenezoo==0.3.1
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps scenezoo==0.3.1
 	@touch $@
 
 data/scannet_rooms/rooms.json: .venv/.installed data/rooms/index.json
