@@ -134,7 +134,8 @@ def widened(logits: Tensor) -> Tensor:
 
     On the CPU, PyTorch's softmax over fewer columns than a vector holds takes ten times as long.
     """
-    return functional.pad(logits, (0, max(16 - logits.shape[1], 0)), value=-torch.inf)
+    missing = 16 - logits.shape[1]
+    return functional.pad(logits, (0, missing), value=-torch.inf) if missing > 0 else logits
 
 
 def relation_loss(model: RelationNet, batch: Batch, per_class: int, generator: torch.Generator) -> Tensor:

@@ -147,12 +147,15 @@ def average(coords, table, voxels, count, room):
 
 
 @compiled(parallel=False)
-def distinct_pairs(groups, num_groups, voxels, num_voxels):
-    """The distinct (group, voxel) of points and how many points share each; a negative group leaves a point out.
+def distinct_pairs(groups, num_groups, values, num_values):
+    """The distinct (group, value) of points and how many points share each; a negative group leaves a point out.
+
+    Args:
+        groups: int (N,), below ``num_groups``; values: int (N,), 0..num_values-1 where the group is not negative.
 
     Returns:
-        Voxels int64 [K] of the pairs, sorted by group and within one by first appearance; their points, float32 [K];
-        and the first pair of every group, int64 [G + 1].
+        Values int64 [K] of the pairs, sorted by group and within one by first appearance; their points, float32 [K];
+        and the first pair of every group, int64 [num_groups + 1].
     """
     ends = np.zeros(num_groups + 1, np.int64)
     for group in groups:
@@ -161,12 +164,12 @@ def distinct_pairs(groups, num_groups, voxels, num_voxels):
     for group in range(num_groups):
         ends[group + 1] += ends[group]
     place = ends[:-1].copy()
-    members = np.empty(ends[-1], np.int64)  # voxels of the points, sorted by group
+    members = np.empty(ends[-1], np.int64)  # values of the points, sorted by group
     for i in range(len(groups)):
         if groups[i] >= 0:
-            members[place[groups[i]]] = voxels[i]
+            members[place[groups[i]]] = values[i]
             place[groups[i]] += 1
-    pair_of = np.full(num_voxels, -1, np.int64)  # last pair of a voxel: of this group unless it is below ``first``
+    pair_of = np.full(num_values, -1, np.int64)  # last pair of a value: of this group unless it is below ``first``
     pairs = np.empty(len(members), np.int64)
     points = np.empty(len(members), np.float32)
     starts = np.zeros(num_groups + 1, np.int64)
@@ -174,11 +177,11 @@ def distinct_pairs(groups, num_groups, voxels, num_voxels):
     for group in range(num_groups):
         first = count
         for k in range(ends[group], ends[group + 1]):
-            voxel = members[k]
-            if pair_of[voxel] < first:
-                pair_of[voxel] = count
-                pairs[count], points[count] = voxel, 0
+            value = members[k]
+            if pair_of[value] < first:
+                pair_of[value] = count
+                pairs[count], points[count] = value, 0
                 count += 1
-            points[pair_of[voxel]] += 1
+            points[pair_of[value]] += 1
         starts[group + 1] = count
     return pairs[:count].copy(), points[:count].copy(), starts

@@ -33,8 +33,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class VoxelLabels:
-    """The distinct (voxel, class) of the labelled points: points of one voxel share its logits, so the loss needs each
-    pair only once."""
+    """The distinct (voxel, class) of the labelled points, sorted by voxel: points of one voxel share its logits, so the
+    loss needs each pair only once."""
 
     voxels: Tensor  # int64 [K] rows of the batch's voxels
     classes: Tensor  # int64 [K]
@@ -195,11 +195,11 @@ def _counted_through(ids: list[np.ndarray], sizes: list[int]) -> np.ndarray:
 
 
 def _voxel_labels(labels: np.ndarray, point_to_voxel: np.ndarray, num_voxels: int) -> VoxelLabels:
-    classes = max(int(labels.max()) + 1, 0)
-    voxels, points, starts = kernels.distinct_pairs(labels, classes, point_to_voxel, num_voxels)
+    labelled_in = np.where(labels == IGNORE, -1, point_to_voxel)
+    classes, points, starts = kernels.distinct_pairs(labelled_in, num_voxels, labels, max(int(labels.max()) + 1, 0))
     return VoxelLabels(
-        torch.from_numpy(voxels),
         torch.repeat_interleave(torch.from_numpy(starts).diff()),
+        torch.from_numpy(classes),
         torch.from_numpy(points),
     )
 
