@@ -393,7 +393,7 @@ def loss_figure(runs: Path, profile: str, experiment: str, stage_name: str) -> F
     axes = figure.subplots()
     history = read_history(runs, profile, experiment, stage_name)
     axes.plot(history["step"], history["loss"], color=RULE, linewidth=1)
-    axes.plot(history["step"], _smooth(history["loss"]), color=OURS_COLOR, linewidth=1.6)
+    axes.plot(history["step"], smooth(history["loss"]), color=OURS_COLOR, linewidth=1.6)
     axes.set_title(f"{experiment}, {stage_name}: training loss and its running mean", size=10, color=INK, loc="left")
     _plain(axes, "optimizer steps", "cross entropy")
     return figure
@@ -410,7 +410,7 @@ def learning_curves(runs: Path, profile: str, iterations: int, experiments: tupl
             history = read_history(runs, profile, experiment, f"unet_{k}")
             if history is not None:
                 steps.append(history["step"] + start)
-                values.append(_smooth(history["loss"]))
+                values.append(smooth(history["loss"]))
                 start = steps[-1][-1]
                 if k < iterations:
                     loss.axvline(start, color=RULE, linewidth=0.8, zorder=0)
@@ -474,7 +474,7 @@ def _covered(scene: Scene, labels: np.ndarray) -> str:
     return f"{percent(statistics['covered_percent'])} covered{right}"
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """Centred running mean over about a thirtieth of the values; the window shrinks at both ends."""
     window = max(5, len(values) // 30)
     sums = np.concatenate([[0.0], np.cumsum(values)])

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 BACKGROUND = 255
+LOW_X, HIGH_X, LOW_Y, HIGH_Y, ABOVE = (np.uint8(1 << bit) for bit in range(5))  # sides of a room
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,35 @@ def _wall_depth(distance: np.ndarray, reach: float = 0.5, step: float = 0.02) ->
     return step * np.argmax(counts, axis=1)
 
 
+def wall_sides(
+    coords: np.ndarray, supervoxels: np.ndarray, axes: np.ndarray, cut: float = 0.2, ceiling: float = 2.35
+) -> np.ndarray:
+    """Which side of the room a point closes off, uint8 [N]: bits LOW_X ... HIGH_Y along ``axes`` [2, 2], and ABOVE.
+
+    A super-voxel that lies mostly within ``cut`` metres of a wall belongs to it (the wall, and what hangs on it), as
+    does everything behind the wall; the floor reaches to the room's edge and belongs to none. ABOVE: more than
+    ``ceiling`` metres above the floor.
+    """
+    plan = coords[:, :2] @ axes.T  # [N, 2] along the walls
+    floor = np.percentile(coords[:, 2], 1)
+    size = np.bincount(supervoxels)
+    sides = np.where(coords[:, 2] < floor + ceiling, 0, ABOVE).astype(np.uint8)
+    for distance, bits in ((plan - plan.min(axis=0), (LOW_X, LOW_Y)), (plan.max(axis=0) - plan, (HIGH_X, HIGH_Y))):
+        behind = distance - _wall_depth(distance)  # [N, 2] metres from two walls into the room
+        for column, bit in zip(behind.T, bits, strict=True):
+            hanging = np.bincount(supervoxels, weights=column < cut) / size  # [M] share at the wall
+            sides[(column <= 0.05) | (hanging[supervoxels] >= 0.5)] |= bit
+    sides[coords[:, 2] < floor + 0.1] = 0
+    return sides
+
+
 @dataclass(frozen=True)
 class RoomView:
     """One room seen by one camera, ready to be painted with any colours per point.
 
     index: int64 [S*H, S*W], the point each (super-sampled) pixel shows, -1 none. shade: float32, same shape, the
-    brightness of that pixel. kept: bool [N], the points in front of which no wall was left standing.
+    brightness of that pixel. kept: bool [N], the points in front of which no wall was left standing. coords: float32
+    [N, 3] metres. normals: float64 [N, 3], unit, without a sign.
     """
 
     camera: Camera
@@ -133,6 +157,7 @@ class RoomView:
     shade: np.ndarray
     kept: np.ndarray
     coords: np.ndarray
+    normals: np.ndarray
 
     def paint(self, colors: np.ndarray) -> np.ndarray:
         """The picture, uint8 [H, W, 3], with ``colors`` uint8 [N, 3], one per point of the room."""
@@ -183,18 +208,14 @@ def view_room(
     """
     coords = np.asarray(coords)
     axes = room_axes(coords)
-    plan = coords[:, :2] @ axes.T  # [N, 2] along the walls
-    floor = np.percentile(coords[:, 2], 1)
     spacing = point_spacing(coords)
+    sides = wall_sides(coords, supervoxels, axes, cut, ceiling)
 
     def look(which: int, factor: float) -> tuple[Camera, np.ndarray]:
         sign = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)][which])
         # The nearer side is the low end of an axis that the view runs along, the high end of one that it runs against.
-        near = np.where(sign > 0, plan - plan.min(axis=0), plan.max(axis=0) - plan)  # [N, 2] metres from both sides
-        behind = (near - _wall_depth(near)).min(axis=1)  # metres from the nearer of the two walls into the room
-        hanging = np.bincount(supervoxels, weights=behind < cut) / np.bincount(supervoxels)  # [M] share at the wall
-        kept = (behind > 0.05) & (hanging[supervoxels] < 0.5) & (coords[:, 2] < floor + ceiling)
-        kept |= coords[:, 2] < floor + 0.1  # the floor reaches to the room's edge
+        near = (LOW_X if sign[0] > 0 else HIGH_X) | (LOW_Y if sign[1] > 0 else HIGH_Y)
+        kept = (sides & (near | ABOVE)) == 0
         # A little off the diagonal, so that the two far walls are not mirror images.
         towards = (sign * (1.0, 0.8)) @ axes
         return look_into(coords[kept], towards, elevation, int(width * factor), int(height * factor)), kept
@@ -213,5 +234,6 @@ def view_room(
     fine = camera.scaled(supersample)
     index, depth = visible(fine, kept)
     light = camera.axes.T @ np.array([-0.35, -0.45, -1.0])  # from behind the viewer's left shoulder
-    facing = np.abs(surface_normals(coords) @ (light / np.linalg.norm(light)))
-    return RoomView(camera, index, _shade(index, depth, facing, supersample), kept, coords)
+    normals = surface_normals(coords)
+    facing = np.abs(normals @ (light / np.linalg.norm(light)))
+    return RoomView(camera, index, _shade(index, depth, facing, supersample), kept, coords, normals)

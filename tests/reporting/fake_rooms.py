@@ -186,13 +186,13 @@ def make_tsne(runs: Path, experiment: str) -> None:
     _write_manifest(folder, experiment, 0, 12.0)
     rng = np.random.default_rng(0)
     classes = np.repeat(np.arange(20), 40).astype(np.int16)
-    arrays = {"class": classes, "room": np.zeros(800, np.int32), "supervoxel": np.arange(800, dtype=np.int32)}
+    arrays = {"class": classes, "room": np.zeros(800, np.int32), "supervoxel": np.arange(800, dtype=np.int32) % 60}
     for name, spread in (("coordinates", 2.0), ("colors", 1.0), ("relation", 0.25)):
         centers = rng.normal(0, 1, (20, 2))
         arrays[name] = (centers[classes] + rng.normal(0, spread, (800, 2))).astype(np.float32)
     save_file(arrays, folder / "tsne.safetensors")
     scores = {"coordinates": -0.21, "colors": -0.08, "relation": 0.34}
-    (folder / "tsne.json").write_text(json.dumps({"silhouette": scores, "rooms": ["scene0_00"]}))
+    (folder / "tsne.json").write_text(json.dumps({"silhouette": scores, "rooms": ["scene1000_00"]}))
 
 
 def make_runs(runs: Path, scenes: dict[str, list[Scene]]) -> None:

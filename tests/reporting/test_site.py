@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +10,8 @@ from PIL import Image
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.reporting.figures import RIGHT, UNLABELLED, WRONG, error_colors
-from otoc_lib.reporting.site import best_median_worst, build_report
+from otoc_lib.reporting.site import best_median_worst, build_report, bundle_rooms
+from otoc_lib.reporting.tables import METHOD_ROWS
 
 COMMAND = "papermill notebooks/03_self_train.ipynb OUT.ipynb -f params/rooms/otoc.yaml"
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -20,13 +22,14 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.links, self.ids, self.open, self.tags = [], set(), [], []
+        self.links, self.ids, self.open, self.tags, self.elements = [], set(), [], [], []
         self.feed(text)
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         self.tags.append(tag)
+        self.elements.append((tag, values))
         self.links += [values[name] for name in ("href", "src") if name in values]
         if "id" in values:
             assert values["id"] not in self.ids
@@ -42,34 +45,113 @@ class Page(HTMLParser):
 def report(runs, scenes):
     root = runs.parent
     (root / "params" / "rooms").mkdir(parents=True)
-    (root / "params" / "rooms" / "otoc.yaml").write_text(f"# {COMMAND}\nprofile: rooms\n")
+    (root / "params" / "rooms" / "otoc.yaml").write_text("profile: rooms\n")
     notebooks = root / "reports" / "rooms" / "notebooks"
     notebooks.mkdir(parents=True)
     (notebooks / "03_self_train.otoc.ipynb").write_text("{}")
+    (root / "reports" / "rooms" / "viewer").mkdir()
+    (root / "reports" / "rooms" / "viewer" / "scene9999_00.js").write_text("left by an earlier report")
     return build_report(runs, root / "reports", "rooms", scenes, 3, root / "params")
 
 
+def read_pages(index):
+    return {path.name: Page(path.read_text(encoding="utf-8")) for path in sorted(index.parent.glob("*.html"))}
+
+
+def data_of(index, page, name):
+    """The JSON that a page's charts are drawn from."""
+    text = (index.parent / page).read_text(encoding="utf-8")
+    return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL)[1])
+
+
 def test_every_link_resolves_and_none_leaves_the_folder_of_the_project(report):
-    page = Page(report.read_text(encoding="utf-8"))
-    assert not {"script", "link", "iframe"} & set(page.tags)
-    for link in page.links:
-        assert not re.match(r"[a-z]+:|//|/", link)
-        if link.startswith("#"):
-            assert link[1:] in page.ids
-        else:
-            assert (report.parent / link).resolve().is_file(), link
+    pages = read_pages(report)
+    names = {"curves.html", "figures.html", "index.html", "rooms.html", "tsne.html", "viewer.html"}
+    assert set(pages) == names
+    for page in pages.values():
+        assert names <= set(page.links) and "iframe" not in page.tags
+        for link in page.links:
+            if link == "data:,":  # no icon, said so that browsers do not ask for one
+                continue
+            assert not re.match(r"[a-z]+:|//|/", link), link
+            file, _, place = link.partition("#")
+            assert not file or (report.parent / file).resolve().is_file(), link
+            if place and file == "viewer.html":
+                assert (report.parent / "viewer" / f"{place}.js").is_file()
+            elif place:
+                assert place in (pages[file] if file else page).ids, link
+
+
+def test_pages_can_be_read_by_everyone(report):
+    for page in read_pages(report).values():
+        headings = [int(tag[1]) for tag in page.tags if re.fullmatch(r"h[1-6]", tag)]
+        assert headings[0] == 1 and headings.count(1) == 1
+        assert all(after - before <= 1 for before, after in zip(headings, headings[1:], strict=False))
+        assert all(attributes.get("alt") for tag, attributes in page.elements if tag == "img")
+        assert ("html", {"lang": "en"}) in page.elements
+        assert any(tag == "meta" and attributes.get("name") == "viewport" for tag, attributes in page.elements)
+    style = (report.parent / "report.css").read_text(encoding="utf-8")
+    assert "color-scheme: light dark" in style and "url(" not in style and "@import" not in style
+
+
+def test_a_row_says_where_it_comes_from(report):
+    page = read_pages(report)["index.html"]
     assert "../../params/rooms/otoc.yaml" in page.links
-    assert "notebooks/03_self_train.otoc.ipynb" in page.links
+    assert "notebooks/03_self_train.otoc.ipynb" in page.links and "#run-otoc" in page.links
+    text = report.read_text(encoding="utf-8")
+    assert COMMAND in text and COMMAND.replace("03_self_train", "02_baseline") in text
 
 
 def test_the_page_says_what_it_is(report):
     text = report.read_text(encoding="utf-8")
     assert "These rooms are simulated." in text and "not ScanNet mIoU" in text
-    assert "http" not in text and "url(" not in text and "@import" not in text
-    assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
-    assert COMMAND in text
-    assert "not run" in text and "torch 2.13.0" in text
-    assert str(report.parent.parent.parent) not in text
+    assert "3 training rooms, 4 validation rooms, 2 validation rooms with unseen furniture" in text
+    assert "<dt>Seeds</dt><dd>0, 1</dd>" in text and "<dt>Device</dt><dd>cpu</dd>" in text
+    assert "not run" in text and "torch 2.13.0" in text and "not run: points20" in text
+    for path in report.parent.glob("*.*"):
+        written = path.read_text(encoding="utf-8")
+        assert str(report.parent.parent.parent) not in written
+        assert "http" not in written.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_charts_show_what_was_measured(report, runs):
+    charts = data_of(report, "curves.html", "charts")
+    metrics = json.loads((runs / "rooms" / "otoc" / "evaluate_3" / "metrics.json").read_text())
+    confusion = charts["confusion"]["matrices"][-1]
+    assert confusion == {
+        "name": "One Thing One Click",
+        "points": metrics["splits"]["val"]["modes"]["full"]["confusion"],
+    }
+    both = []
+    for experiment in ("otoc", "otoc_seed1"):
+        path = runs / "rooms" / experiment / "evaluate_2" / "metrics.json"
+        both.append(100 * json.loads(path.read_text())["splits"]["val"]["modes"]["full"]["miou"])
+    line = next(line for line in charts["miou"]["lines"] if line["name"] == "3D U-Net+Rel+GP")
+    assert line["x"] == [1, 2, 3] and line["y"][1] == pytest.approx(np.mean(both), rel=1e-4)
+    statistics = json.loads((runs / "rooms" / "otoc" / "pseudo_2" / "statistics.json").read_text())
+    line = next(line for line in charts["covered"]["lines"] if line["name"] == "3D U-Net+Rel+GP")
+    assert line["x"] == [0, 1, 2, 3] and line["y"][2] == pytest.approx(statistics["covered_percent"], rel=1e-4)
+    # Made-up predictions are sure of everything: the error is the share that is wrong.
+    points = np.array(confusion["points"])
+    line = charts["calibration"]["lines"][-1]
+    right = 100 * np.trace(points) / points.sum()
+    assert line["x"] == [100] and line["y"][0] == pytest.approx(right, rel=1e-4) and line["shares"] == [100]
+    assert f"{100 - right:.2f} %" in (report.parent / "curves.html").read_text(encoding="utf-8")
+
+
+def test_tsne_says_where_in_the_room(report, scenes):
+    found = data_of(report, "tsne.html", "points")["tsne"]
+    room = scenes["val"][0]
+    center = room.coords[room.supervoxels == 5].mean(axis=0) - room.coords.min(axis=0)
+    assert found["plans"][0]["name"] == room.name and found["at"][5] == pytest.approx(center.tolist(), abs=0.01)
+    assert all(0 <= value <= 1000 for panel in found["panels"] for value in panel["x"] + panel["y"])
+    assert [panel["silhouette"] for panel in found["panels"]] == [-0.21, -0.08, 0.34]
+
+
+def test_the_report_is_small(report):
+    assert sum(path.stat().st_size for path in report.parent.rglob("*") if path.is_file()) < 12e6
+    assert all((report.parent / name).stat().st_size < 300_000 for name in ("index.html", "curves.html", "tsne.html"))
+    assert not (report.parent / "viewer" / "scene9999_00.js").exists()
 
 
 def test_figures_are_written_small_and_whole(report):
@@ -87,6 +169,20 @@ def test_figures_are_written_small_and_whole(report):
     assert not list(report.parent.rglob("*.part"))
 
 
+def test_the_gallery_starts_with_failures_and_leads_to_the_viewer(report):
+    text = (report.parent / "rooms.html").read_text(encoding="utf-8")
+    scores = [float(value) for value in re.findall(r"<b>([0-9.]+) mIoU</b>", text)]
+    assert len(scores) == 6 and scores == sorted(scores)
+    assert text.count("viewer.html#scene") == 12  # picture and words
+
+
+def test_few_rooms_fill_a_small_viewer(runs, scenes, tmp_path):
+    groups = bundle_rooms(runs, tmp_path, "rooms", scenes, 3, METHOD_ROWS, most_bytes=200_000)
+    names = [room["name"] for group in groups for room in group["rooms"]]
+    assert 1 <= len(names) < 9 and {path.stem for path in tmp_path.glob("*.js")} == set(names)
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.js")) < 220_000 or len(names) == 1
+
+
 def test_tables_lie_beside_the_page(report):
     found = {path.name for path in (report.parent / "tables").iterdir()}
     assert found == {f"table{i}.{suffix}" for i in (1, 2, 3, 4) for suffix in ("csv", "md", "tex")}
@@ -98,10 +194,23 @@ def test_a_report_of_little_is_made_all_the_same(runs, scenes, tmp_path):
     for stage in ("clicks", "unet_1", "evaluate_baseline"):
         (tmp_path / "runs" / "rooms" / "otoc" / stage).symlink_to(runs / "rooms" / "otoc" / stage)
     index = build_report(tmp_path / "runs", tmp_path / "reports", "rooms", scenes, 3)
-    page = Page(index.read_text(encoding="utf-8"))
-    assert all(link.startswith("#") or (index.parent / link).is_file() for link in page.links)
+    pages = read_pages(index)
+    assert set(pages) == {"curves.html", "figures.html", "index.html", "rooms.html", "viewer.html"}
+    for page in pages.values():
+        files = [link.partition("#")[0] for link in page.links if link != "data:,"]
+        assert all(not file or (index.parent / file).is_file() for file in files)
     assert "Not run" in index.read_text(encoding="utf-8")
+    assert "Not drawn" in (index.parent / "figures.html").read_text(encoding="utf-8")
+    assert "No room has been evaluated" in (index.parent / "rooms.html").read_text(encoding="utf-8")
     assert not (index.parent / "figures" / "figure5.png").exists()
+
+
+def test_pages_that_a_new_report_lacks_go(runs, scenes, tmp_path):
+    (tmp_path / "runs" / "rooms").mkdir(parents=True)
+    (tmp_path / "reports" / "rooms").mkdir(parents=True)
+    (tmp_path / "reports" / "rooms" / "tsne.html").write_text("old")
+    build_report(tmp_path / "runs", tmp_path / "reports", "rooms", scenes, 3)
+    assert not (tmp_path / "reports" / "rooms" / "tsne.html").exists()
 
 
 def test_real_data_carries_no_banner(runs, scenes, tmp_path):

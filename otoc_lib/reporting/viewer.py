@@ -1,0 +1,137 @@
+"""Rooms for the 3D viewer of the report: one script a room, since a page opened from a disk may read no other files.
+
+Each ``viewer/<room>.js`` calls ``otocRoom`` with the names of its layers and its points: one byte a point and plane,
+compressed, in base64. viewer.js turns it back; ``PLANES`` says in which order.
+"""
+
+import base64
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from otoc_lib.annotation.clicks import Clicks, expand_clicks
+from otoc_lib.labels import IGNORE
+from otoc_lib.reporting.figures import PANEL, read_prediction, read_pseudo_labels, room_view
+from otoc_lib.reporting.runs import read_arrays
+from otoc_lib.reporting.splat import point_spacing, room_axes, wall_sides
+from otoc_lib.scene import Scene
+from otoc_lib.store import find_stage, write_aside
+
+# Low and high bytes of x, y, z in steps of ``step`` metres; red, green, blue; brightness; sides (see splat.py).
+PLANES = ("x_low", "x_high", "y_low", "y_high", "z_low", "z_high", "red", "green", "blue", "shade", "sides")
+NO_CLASS = 255
+MOST_POINTS = 100_000  # of a room; more are drawn from it at random
+FINEST = 0.001  # metres; with colours and brightness in 32 steps, no eye sees it and rooms shrink by a third
+LIGHT = np.array([0.35, 0.5, 0.79])  # in the room's axes, mostly from above
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the viewer can colour a room by: classes int [N] with IGNORE, or a confidence 0..1 if ``classes`` is None.
+
+    name: on its button. judged: whether it makes sense to mark where it differs from the truth.
+    """
+
+    name: str
+    classes: np.ndarray | None
+    confidence: np.ndarray | None = None
+    judged: bool = True
+
+
+def prediction_layers(
+    runs: Path, profile: str, experiment: str, supervised: str, iterations: int, room: Scene
+) -> list[Layer]:
+    """Truth and predictions of a validation room, in the order in which they were made, as far as they were."""
+    layers = [] if room.labels is None else [Layer("truth", room.labels, judged=False)]
+
+    def add(name: str, made_by: str, stage_name: str, mode: str) -> None:
+        found = read_prediction(runs, profile, made_by, stage_name, room)
+        if mode in found:
+            layers.append(Layer(name, found[mode]))
+
+    add("initial U-Net*", experiment, "evaluate_baseline", "point")
+    for k in range(1, iterations):
+        add(f"iteration {k}", experiment, f"evaluate_{k}", "full")
+    add(f"iteration {iterations}†", experiment, f"evaluate_{iterations}", "point")
+    add(f"iteration {iterations}", experiment, f"evaluate_{iterations}", "full")
+    add("fully supervised", supervised, "evaluate_baseline", "point")
+    return layers + _confidence(runs, profile, experiment, f"evaluate_{iterations}", room)
+
+
+def pseudo_label_layers(
+    runs: Path, profile: str, experiment: str, iterations: int, room: Scene, clicks: Clicks
+) -> list[Layer]:
+    """Truth, initial labels and the pseudo labels of every iteration of a training room, as far as they were made."""
+    layers = [] if room.labels is None else [Layer("truth", room.labels, judged=False)]
+    layers.append(Layer("initial labels", expand_clicks(room, clicks)))
+    for k in range(1, iterations + 1):
+        labels = read_pseudo_labels(runs, profile, experiment, k, room)
+        if labels is not None:
+            layers.append(Layer(f"pseudo labels {k}", labels))
+    return layers + _confidence(runs, profile, experiment, f"pseudo_{iterations}", room)
+
+
+def _confidence(runs: Path, profile: str, experiment: str, stage_name: str, room: Scene) -> list[Layer]:
+    stage = find_stage(runs, profile, experiment, stage_name)
+    path = stage / f"{room.name}.safetensors" if stage else None
+    if path is None or not path.is_file():
+        return []
+    return [Layer("confidence", None, read_arrays(path)["confidence"], judged=False)]
+
+
+def pack_room(room: Scene, layers: list[Layer], clicks: Clicks | None = None, seed: int = 0) -> dict[str, Any]:
+    """A room and its layers, ready for JSON: ``data`` is base64 of the gzipped planes, PLANES first, then the layers.
+
+    Coordinates are along the walls (room_axes), from the corner ``low`` 0, in steps of ``step`` metres.
+    """
+    shown = np.arange(room.num_points)
+    if room.num_points > MOST_POINTS:
+        drawn = np.random.default_rng(seed).choice(room.num_points, MOST_POINTS, replace=False)
+        shown = np.unique(np.concatenate([drawn, [] if clicks is None else clicks.points]).astype(np.int64))
+    axes = room_axes(room.coords)
+    turned = np.column_stack([room.coords[:, :2] @ axes.T, room.coords[:, 2]]).astype(np.float64)  # [N, 3]
+    turned -= turned.min(axis=0)
+    step = max(float(turned.max()) / 65535, FINEST)
+    normals = room_view(room, *PANEL).normals
+    light = LIGHT / np.linalg.norm(LIGHT)
+    facing = np.abs(normals @ np.array([*(light[:2] @ axes), light[2]]))
+    steps = np.rint(turned[shown] / step).astype("<u2")  # [K, 3]
+    planes = [
+        *(plane for axis in steps.T for plane in np.ascontiguousarray(axis).view(np.uint8).reshape(-1, 2).T),
+        *(room.colors[shown].T & 0xF8),
+        np.rint(255 * (0.62 + 0.38 * facing[shown])).astype(np.uint8) & 0xF8,
+        wall_sides(room.coords, room.supervoxels, axes)[shown],
+    ]
+    for layer in layers:
+        if layer.classes is None:
+            planes.append(np.rint(255 * layer.confidence[shown].astype(np.float64)).astype(np.uint8))
+        else:
+            planes.append(np.where(layer.classes == IGNORE, NO_CLASS, layer.classes)[shown].astype(np.uint8))
+    raw = np.concatenate([np.ascontiguousarray(plane) for plane in planes]).tobytes()
+    return {
+        "name": room.name,
+        "points": len(shown),
+        "all": room.num_points,
+        "step": step,
+        "spacing": point_spacing(room.coords),
+        "layers": [
+            {"name": layer.name, "kind": "values" if layer.classes is None else "classes", "judged": layer.judged}
+            for layer in layers
+        ],
+        "clicks": []
+        if clicks is None
+        else [[int(i), int(c)] for i, c in zip(np.searchsorted(shown, clicks.points), clicks.classes, strict=True)],
+        "data": base64.b64encode(gzip.compress(raw, compresslevel=6, mtime=0)).decode("ascii"),
+    }
+
+
+def write_room(folder: Path, packed: dict[str, Any]) -> Path:
+    """Write ``<folder>/<room>.js``."""
+    path = folder / f"{packed['name']}.js"
+    with write_aside(path) as aside:
+        aside.write_text(f"otocRoom({json.dumps(packed)});\n", encoding="ascii")
+    return path

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otoc_lib.reporting.calibration import calibrate, read_calibration
+
+
+def test_by_hand():
+    # Five bins. Two points at 0.9 of which one is right, one at 1.0 that is right, one at 0.3 that is wrong.
+    confidence = np.array([0.9, 0.9, 1.0, 0.3])
+    correct = np.array([True, False, True, False])
+    found = calibrate([(confidence[:2], correct[:2]), (confidence[2:], correct[2:])], bins=5)
+    assert found.count.tolist() == [0, 1, 0, 0, 3]
+    assert found.confidence[1] == pytest.approx(0.3) and found.confidence[4] == pytest.approx(2.8 / 3)
+    assert found.accuracy[1] == 0 and found.accuracy[4] == pytest.approx(2 / 3)
+    assert np.isnan(found.accuracy[[0, 2, 3]]).all()
+    # 3/4 of the points are 2.8/3 - 2/3 too sure, a quarter is 0.3 too sure.
+    assert found.error == pytest.approx(0.75 * (0.8 / 3) + 0.25 * 0.3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 20))
+def test_the_error_is_that_of_a_plain_loop(seed, count, bins):
+    rng = np.random.default_rng(seed)
+    confidence, correct = rng.random(count).astype(np.float16), rng.random(count) < 0.6
+    groups = [[] for _ in range(bins)]
+    for value, right in zip(confidence.tolist(), correct.tolist(), strict=True):
+        groups[min(int(value * bins), bins - 1)].append((value, right))
+    expected = sum(abs(sum(v for v, _ in group) - sum(r for _, r in group)) for group in groups) / count
+    half = count // 2
+    pairs = [(confidence[:half], correct[:half]), (confidence[half:], correct[half:])]
+    assert calibrate(pairs, bins).error == pytest.approx(expected, abs=1e-12)
+    assert 0 <= calibrate(pairs, bins).error <= 1
+
+
+def test_a_large_sample_that_is_as_often_right_as_it_says_has_no_error():
+    rng = np.random.default_rng(0)
+    confidence = rng.random(400_000)
+    assert calibrate([(confidence, rng.random(400_000) < confidence)]).error < 0.005
+
+
+def test_only_the_mode_whose_confidence_was_saved_is_judged(runs, scenes):
+    val = scenes["val"]
+    assert read_calibration(runs, "rooms", "otoc", "evaluate_3", "full", val).count.sum() == sum(
+        scene.num_points for scene in val
+    )
+    assert read_calibration(runs, "rooms", "otoc", "evaluate_3", "point", val) is None
+    assert read_calibration(runs, "rooms", "control", "evaluate_3", "point", val) is not None
+    assert read_calibration(runs, "rooms", "unet_gp", "evaluate_3", "full", val) is None
