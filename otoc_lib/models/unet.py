@@ -1,10 +1,9 @@
 """The 3D U-Net of submanifold sparse convolutions (Graham et al. 2018) in the form PointGroup and the paper use."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from otoc_lib.sparse import InverseConv3d, SparseTensor, StridedConv3d, SubmanifoldConv3d
+from otoc_lib.sparse import InverseConv3d, SparseTensor, StridedConv3d, SubmanifoldConv3d, batch_norm_relu
 
 
 class BatchNormReLU(nn.BatchNorm1d):
@@ -18,7 +17,7 @@ class BatchNormReLU(nn.BatchNorm1d):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         batch_statistics = self.training and len(x.features) > 1
-        normal = F.batch_norm(
+        features = batch_norm_relu(
             x.features,
             self.running_mean,
             self.running_var,
@@ -28,7 +27,7 @@ class BatchNormReLU(nn.BatchNorm1d):
             self.momentum,
             self.eps,
         )
-        return x.with_features(F.relu(normal))
+        return x.with_features(features)
 
 
 class ResidualBlock(nn.Module):

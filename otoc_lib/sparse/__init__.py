@@ -3,7 +3,7 @@
 ``torch`` is the plain PyTorch oracle, ``numba`` the fast CPU kernel, ``spconv`` the CUDA route.
 """
 
-from otoc_lib.sparse.backend import set_backend
+from otoc_lib.sparse.backend import batch_norm_relu, set_backend
 from otoc_lib.sparse.layers import InverseConv3d, StridedConv3d, SubmanifoldConv3d
 from otoc_lib.sparse.maps import KernelMap, Pyramid
 from otoc_lib.sparse.tensor import SparseTensor
@@ -15,5 +15,6 @@ __all__ = [
     "SparseTensor",
     "StridedConv3d",
     "SubmanifoldConv3d",
+    "batch_norm_relu",
     "set_backend",
 ]

@@ -1,10 +1,11 @@
-"""Choice of the back end and the one operation every back end provides."""
+"""Choice of the back end and the operations whose way of computing depends on it."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from otoc_lib.errors import OtocError
-from otoc_lib.sparse import cpu_conv, spconv_conv, torch_conv
+from otoc_lib.sparse import cpu_conv, cpu_norm, spconv_conv, torch_conv
 from otoc_lib.sparse.maps import KernelMap
 
 BACKENDS = ("auto", "numba", "spconv", "torch")
@@ -56,3 +57,29 @@ def convolve(x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap |
             return cpu_conv.convolve(x, weight, forward, reverse)
         case _:
             return torch_conv.convolve(x, weight, forward)
+
+
+def batch_norm_relu(
+    x: Tensor,
+    running_mean: Tensor,
+    running_variance: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    of_batch: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """relu(F.batch_norm(...)) with autograd; float [V, C] to [V, C].
+
+    Args:
+        x: float [V, C]; V is at least 2 with ``of_batch``.
+        running_mean, running_variance: [C], updated in place with ``of_batch``.
+        weight, bias: [C].
+        of_batch: normalise by the statistics of x, as in training; else by the running ones.
+        momentum: share of the new statistics in the running ones.
+        eps: added to the variance.
+    """
+    arguments = x, running_mean, running_variance, weight, bias, of_batch, momentum, eps
+    if backend_for(x) == "numba":
+        return cpu_norm.batch_norm_relu(*arguments)
+    return F.relu(F.batch_norm(*arguments))

@@ -7,6 +7,7 @@ that form in scalar loops, so the innermost step is written as vector instructio
 has.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from llvmlite import ir
@@ -22,7 +23,7 @@ from otoc_lib.sparse.maps import KernelMap
 
 VECTOR_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32
 PAIRS_IN_CACHE = 64  # pairs whose rows stay in the first-level cache while the weight gradient is summed
-GRADIENT_CHUNKS = 8  # parts of the output rows whose weight gradients are summed apart, whatever the number of threads
+ROWS_PER_SUM = 4096  # output rows whose weight gradients are summed apart, so that threads share long lists of pairs
 
 
 class _VectorCode:
@@ -158,9 +159,27 @@ def _weight_gradient(x, dy, inputs, outputs, segments, lanes, partial):
                 while row + 8 <= in_channels:
                     _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 8)
                     row += 8
-                while row < in_channels:
+                if row + 4 <= in_channels:
+                    _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 4)
+                    row += 4
+                if row + 2 <= in_channels:
+                    _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 2)
+                    row += 2
+                if row < in_channels:
                     _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 1)
-                    row += 1
+
+
+@compiled()
+def _turned(weight, opposite, turned):
+    """turned[k] = weight[k] transposed, columns after the last set to 0; of the opposite offset if so told."""
+    for k in prange(len(weight)):
+        source = weight[len(weight) - 1 - np.intp(k) if opposite else np.intp(k)]
+        target = turned[k]
+        rows, columns = source.shape
+        for j in range(columns):
+            for i in range(rows):
+                target[j, i] = source[i, j]
+            target[j, rows:] = 0
 
 
 def _lanes(dtype: torch.dtype) -> int:
@@ -173,9 +192,16 @@ def _padded(matrix: Tensor) -> Tensor:
     return F.pad(matrix, (0, missing)) if missing else matrix.contiguous()
 
 
-def _product(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
-    columns = weight.shape[2]
-    weight = _padded(weight)
+def _transposed(weight: Tensor, opposite: bool) -> Tensor:
+    """[K, C_out, C_in padded] of a weight [K, C_in, C_out]; the last offset first if ``opposite``."""
+    offsets, rows, columns = weight.shape
+    turned = weight.new_empty(offsets, columns, rows + -rows % _lanes(weight.dtype))
+    _turned(weight.contiguous().numpy(), opposite, turned.numpy())
+    return turned
+
+
+def _product(x: Tensor, weight: Tensor, pairs: KernelMap, columns: int) -> Tensor:
+    """x convolved by a weight whose columns are padded; [V_out, columns]."""
     y = x.new_empty(pairs.num_outputs, weight.shape[2])
     segments, block_rows = pairs.blocks
     _convolve(
@@ -196,7 +222,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.maps = forward, reverse
-        return _product(x, weight, forward)
+        return _product(x, _padded(weight), forward, weight.shape[2])
 
     @staticmethod
     @once_differentiable
@@ -205,13 +231,13 @@ class _Convolution(torch.autograd.Function):
         forward, reverse = ctx.maps
         dx = dweight = None
         if ctx.needs_input_grad[0]:
-            turned = weight.transpose(1, 2)
-            dx = _product(dy, turned.flip(0), forward) if reverse is None else _product(dy, turned, reverse)
+            turned = _transposed(weight, opposite=reverse is None)
+            dx = _product(dy, turned, forward if reverse is None else reverse, weight.shape[1])
         if ctx.needs_input_grad[1]:
             columns = dy.shape[1]
             dy = _padded(dy)
             segments, _ = forward.blocks
-            chunks = min(GRADIENT_CHUNKS, segments.shape[1] - 1)
+            chunks = -(-forward.num_outputs // ROWS_PER_SUM)
             partial = weight.new_empty(chunks, *weight.shape[:2], dy.shape[1])
             _weight_gradient(
                 x.contiguous().numpy(),
@@ -222,7 +248,7 @@ class _Convolution(torch.autograd.Function):
                 _lanes(dy.dtype),
                 partial.numpy(),
             )
-            dweight = partial.sum(0)[:, :, :columns]
+            dweight = (partial.sum(0) if chunks > 1 else partial[0])[:, :, :columns]
         return dx, dweight, None, None
 
 

@@ -7,7 +7,6 @@ SparseTensor of the batch shares it; a training loop that meets the same grid ag
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -41,10 +40,8 @@ class KernelMap:
         Pairs segments[k, b] <= p < segments[k, b + 1] belong to offset k and output rows b * rows .. (b + 1) * rows.
         """
         rows = min(max(self.num_outputs // 16, 16), 128)
-        bounds = np.arange(-(-self.num_outputs // rows) + 1, dtype=np.int32) * rows
-        outputs = self.outputs.numpy()
-        within = [start + np.searchsorted(outputs[start:stop], bounds) for start, stop in pairwise(self.starts)]
-        return np.stack(within), rows
+        blocks = -(-self.num_outputs // rows)
+        return cpu_maps.cut(self.outputs.numpy(), np.array(self.starts), rows, blocks), rows
 
     @cached_property
     def padded_pairs(self) -> tuple[Tensor, Tensor]:
@@ -84,12 +81,13 @@ class Pyramid:
     def __init__(self, coords: Tensor, spatial_shape: tuple[int, int, int], batch_size: int):
         spatial_shape = tuple(int(s) for s in spatial_shape)
         _check_voxels(coords, spatial_shape, batch_size)
-        keys, order = torch.sort(_cells(coords, spatial_shape, margin=0))
+        coords = coords.int().contiguous()
+        keys, order = _sorted(_cells(coords, spatial_shape, margin=0))
         if bool((keys[1:] == keys[:-1]).any()):
             row = int(order[1:][keys[1:] == keys[:-1]][0])
             raise OtocError(f"coords: two voxels in the same cell {coords[row].tolist()}; merge them before")
         self.batch_size = batch_size
-        self._levels = [Level(coords.int().contiguous(), spatial_shape, order)]
+        self._levels = [Level(coords, spatial_shape, order)]
         self._submanifold: dict[tuple[int, int], KernelMap] = {}
         self._strided: list[tuple[KernelMap, KernelMap]] = []
 
@@ -138,78 +136,91 @@ def _cells(coords: Tensor, spatial_shape: tuple[int, ...], margin: int) -> Tenso
 
     An offset of at most ``margin`` cells added to a number never wraps into another occupied row, layer or room.
     """
+    return (_compiled_cells if coords.is_cpu else _plain_cells)(coords, spatial_shape, margin)
+
+
+def _compiled_cells(coords: Tensor, spatial_shape: tuple[int, ...], margin: int) -> Tensor:
+    return torch.from_numpy(cpu_maps.cells(coords.numpy(), spatial_shape, margin))
+
+
+def _plain_cells(coords: Tensor, spatial_shape: tuple[int, ...], margin: int) -> Tensor:
+    """Plain twin of cpu_maps.cells."""
     nx, ny, nz = (size + 2 * margin for size in spatial_shape)
     b, x, y, z = coords.long().unbind(1)
     return ((b * nx + x + margin) * ny + y + margin) * nz + z + margin
 
 
+def _sorted(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys in ascending order, and their rows; a batch that comes sorted is taken as it is."""
+    if keys.is_cpu and bool((keys[1:] > keys[:-1]).all()):
+        return keys, torch.arange(len(keys))
+    return torch.sort(keys)
+
+
 def _neighbours(level: Level, kernel_size: int) -> KernelMap:
     radius = kernel_size // 2
-    keys = _cells(level.coords, level.spatial_shape, radius)[level.order]
     _, ny, nz = (size + 2 * radius for size in level.spatial_shape)
+    keys = _cells(level.coords, level.spatial_shape, radius)[level.order]
+    find = _compiled_neighbour_pairs if keys.is_cpu else _neighbour_pairs
+    inputs, outputs, starts = find(keys, level.order, radius, ny, nz)
+    return KernelMap(inputs, outputs, tuple(starts.tolist()), len(keys), len(keys))
+
+
+def _compiled_neighbour_pairs(
+    keys: Tensor, order: Tensor, radius: int, ny: int, nz: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    found = cpu_maps.neighbours(keys.numpy(), order.numpy(), radius, ny, nz)
+    return tuple(torch.from_numpy(array) for array in found)
+
+
+def _neighbour_pairs(keys: Tensor, order: Tensor, radius: int, ny: int, nz: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Plain twin of cpu_maps.neighbours."""
     step = torch.arange(-radius, radius + 1, device=keys.device)
     shifts = (step[:, None, None] * ny * nz + step[:, None] * nz + step).flatten()  # [K] ascending
-    find = _compiled_neighbour_table if keys.is_cpu else _neighbour_table
-    return _map_of_table(find(keys, level.order, shifts), len(keys))
-
-
-def _compiled_neighbour_table(keys: Tensor, order: Tensor, shifts: Tensor) -> Tensor:
-    return torch.from_numpy(cpu_maps.neighbours(keys.numpy(), order.numpy(), shifts.numpy()))
-
-
-def _neighbour_table(keys: Tensor, order: Tensor, shifts: Tensor) -> Tensor:
-    """Plain twin of cpu_maps.neighbours."""
     wanted = keys + shifts[:, None]  # [K, V]
     position = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
     table = torch.empty_like(wanted, dtype=torch.int32)
     table[:, order] = torch.where(keys[position] == wanted, order[position], -1).int()
-    return table
+    return _pairs(table)
 
 
 def _halve(level: Level) -> tuple[Level, KernelMap, KernelMap]:
     """Next coarser level, its voxels sorted, and the maps down to it and up from it."""
     shape = tuple((size + 1) // 2 for size in level.spatial_shape)
-    scale = torch.tensor([1, 2, 2, 2], device=level.coords.device)
-    cells = _cells(level.coords // scale, shape, margin=0)
-    slots = ((level.coords % 2)[:, 1:] * scale.new_tensor([4, 2, 1])).sum(1)
-    down, up, keys = (_compiled_halves if cells.is_cpu else _halves)(cells, slots)
-    x, z = keys // shape[2], keys % shape[2]
-    x, y = x // shape[1], x % shape[1]
-    b, x = x // shape[0], x % shape[0]
-    coarse = Level(torch.stack([b, x, y, z], 1).int(), shape, torch.arange(len(keys), device=keys.device))
-    return coarse, _map_of_table(down, len(cells)), _map_of_table(up, len(keys))
+    coords, down, up, starts = (_compiled_halves if level.coords.is_cpu else _halves)(level.coords, shape)
+    fine, coarse, starts = len(level.coords), len(coords), tuple(starts.tolist())
+    order = torch.arange(coarse, device=coords.device)
+    return Level(coords, shape, order), KernelMap(*down, starts, fine, coarse), KernelMap(*up, starts, coarse, fine)
 
 
-def _compiled_halves(cells: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    keys, order = torch.sort(cells)
-    down, up, keys = cpu_maps.halve(keys.numpy(), order.numpy(), slots.numpy())
-    return torch.from_numpy(down), torch.from_numpy(up), torch.from_numpy(keys)
+def _compiled_halves(coords: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    coords = coords.numpy()
+    numbers, slots = cpu_maps.parents(coords, shape)
+    order = np.argsort(numbers, kind="stable")  # which merges runs: sorted voxels consist of long ones
+    return tuple(torch.from_numpy(array) for array in cpu_maps.halve(coords, numbers, slots, order))
 
 
-def _halves(cells: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Plain twin of cpu_maps.halve: tables of children [8, V_coarse] and parents [8, V], coarse cells [V_coarse]."""
-    keys, parents = torch.unique(cells, return_inverse=True)  # sorted
-    rows = torch.arange(len(cells), device=cells.device)
-    down = torch.full((8, len(keys)), -1, dtype=torch.int32, device=cells.device)
-    up = torch.full((8, len(cells)), -1, dtype=torch.int32, device=cells.device)
+def _halves(coords: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Plain twin of cpu_maps.halve: coarse coordinates, pairs down and up (inputs, outputs) [2, V], starts [9]."""
+    parity = coords[:, 1:] % 2
+    slots = (4 * parity[:, 0] + 2 * parity[:, 1] + parity[:, 2]).long()
+    numbers = _plain_cells(coords // torch.tensor([1, 2, 2, 2], device=coords.device), shape, margin=0)
+    numbers, parents = torch.unique(numbers, return_inverse=True)  # sorted
+    rows = torch.arange(len(coords), device=coords.device)
+    down = torch.full((8, len(numbers)), -1, dtype=torch.int32, device=coords.device)
+    up = torch.full((8, len(coords)), -1, dtype=torch.int32, device=coords.device)
     down[slots, parents] = rows.int()
     up[slots, rows] = parents.int()
-    return down, up, keys
-
-
-def _map_of_table(table: Tensor, num_inputs: int) -> KernelMap:
-    """Map of a table [K, V_out] that names the input row of every offset and output row, -1 where there is none."""
-    inputs, outputs, starts = (_compiled_pairs if table.is_cpu else _pairs)(table)
-    return KernelMap(inputs, outputs, tuple(starts.tolist()), num_inputs, table.shape[1])
-
-
-def _compiled_pairs(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    inputs, outputs, starts = cpu_maps.pairs(table.numpy())
-    return torch.from_numpy(inputs), torch.from_numpy(outputs), torch.from_numpy(starts)
+    *down, starts = _pairs(down)
+    *up, _ = _pairs(up)
+    x, z = numbers // shape[2], numbers % shape[2]
+    x, y = x // shape[1], x % shape[1]
+    b, x = x // shape[0], x % shape[0]
+    return torch.stack([b, x, y, z], 1).int(), torch.stack(down), torch.stack(up), starts
 
 
 def _pairs(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Plain twin of cpu_maps.pairs."""
+    """Inputs [P], outputs [P] and starts [K + 1] of a table [K, V_out] of input rows, -1 where there is none."""
     offsets, outputs = torch.nonzero(table >= 0, as_tuple=True)
     starts = torch.searchsorted(offsets, torch.arange(len(table) + 1, device=table.device))
     return table[offsets, outputs], outputs.int(), starts

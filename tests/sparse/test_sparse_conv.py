@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from voxel_cases import CASES, draw_voxels
 
 from otoc_lib.errors import OtocError
-from otoc_lib.sparse import InverseConv3d, Pyramid, SparseTensor, StridedConv3d, SubmanifoldConv3d, set_backend
+from otoc_lib.sparse import (
+    InverseConv3d,
+    Pyramid,
+    SparseTensor,
+    StridedConv3d,
+    SubmanifoldConv3d,
+    cpu_conv,
+    set_backend,
+)
 from otoc_lib.sparse.backend import backend_for, convolve
 
 REPOSITORY = Path(__file__).parents[2]
@@ -100,8 +108,9 @@ def test_cuda_agrees_with_the_cpu(kind):
 
 def test_numba_kernel_agrees_over_many_blocks_and_chunks():
     generator = torch.Generator().manual_seed(1)
-    coords = torch.unique((torch.rand(9000, 4, generator=generator) * torch.tensor([2, 41, 37, 9])).int(), dim=0)
+    coords = torch.unique((torch.rand(12_000, 4, generator=generator) * torch.tensor([2, 41, 37, 9])).int(), dim=0)
     pyramid = Pyramid(coords, (41, 37, 9), 2)
+    assert pyramid.submanifold(0, 3).num_outputs > 2 * cpu_conv.ROWS_PER_SUM
     for kind in ("submanifold", "strided", "inverse"):
         forward, reverse = maps_of(kind, pyramid)
         expected = run("torch", forward, reverse, 16, 24, torch.float64)
@@ -196,8 +205,9 @@ def test_repeated_runs_and_other_thread_counts_give_the_same_bits():
     import numba
 
     generator = torch.Generator().manual_seed(1)
-    coords = torch.unique((torch.rand(3000, 4, generator=generator) * torch.tensor([1, 31, 27, 9])).int(), dim=0)
-    forward = Pyramid(coords, (31, 27, 9), 1).submanifold(0, 3)
+    coords = torch.unique((torch.rand(12_000, 4, generator=generator) * torch.tensor([1, 41, 37, 19])).int(), dim=0)
+    forward = Pyramid(coords, (41, 37, 19), 1).submanifold(0, 3)
+    assert forward.num_outputs > 2 * cpu_conv.ROWS_PER_SUM  # the weight gradient is summed in several parts
     first = run("numba", forward, None, 16, 16, torch.float32)
     threads = numba.get_num_threads()
     numba.set_num_threads(1)
@@ -234,7 +244,7 @@ def test_kernels_compile_where_no_cache_can_be_written():
     program = (
         "import torch; from otoc_lib.sparse import *\n"
         "x = SparseTensor(torch.ones(1, 1), torch.zeros(1, 4, dtype=torch.int32), (1, 1, 1), 1)\n"
-        "from otoc_lib.sparse import cpu_maps; assert cpu_maps.pairs.stats.cache_path is None\n"
+        "from otoc_lib.sparse import cpu_maps; assert cpu_maps.neighbours.stats.cache_path is None\n"
         "print(x.pyramid.submanifold(0, 1).starts)"
     )
     # numba tries the locators it is told to; none fits a file of this package

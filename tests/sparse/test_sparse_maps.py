@@ -46,18 +46,23 @@ def test_every_voxel_has_one_parent_and_turned_pairs_are_the_way_back(case):
         assert coords[row].tolist() == [b, 2 * x + k // 4, 2 * y + k // 2 % 2, 2 * z + k % 2]
 
 
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.parametrize("in_order", [True, False])
 @pytest.mark.parametrize("case", CASES)
-def test_compiled_maps_equal_their_plain_twins(case, monkeypatch):
+def test_compiled_maps_equal_their_plain_twins(case, in_order, kernel_size, monkeypatch):
     coords, shape, rooms = draw_voxels(case)
+    coords = torch.unique(coords, dim=0) if in_order else coords
     compiled = Pyramid(coords, shape, rooms)
-    built = [(compiled.submanifold(level, 3), compiled.down(level), compiled.up(level + 1)) for level in range(4)]
-    monkeypatch.setattr(maps, "_compiled_neighbour_table", maps._neighbour_table)
+    built = [
+        (compiled.submanifold(level, kernel_size), compiled.down(level), compiled.up(level + 1)) for level in range(4)
+    ]
+    monkeypatch.setattr(maps, "_compiled_neighbour_pairs", maps._neighbour_pairs)
     monkeypatch.setattr(maps, "_compiled_halves", maps._halves)
-    monkeypatch.setattr(maps, "_compiled_pairs", maps._pairs)
+    monkeypatch.setattr(maps, "_compiled_cells", maps._plain_cells)
     plain = Pyramid(coords, shape, rooms)
     for level, three in enumerate(built):
         for fast, slow in zip(
-            three, (plain.submanifold(level, 3), plain.down(level), plain.up(level + 1)), strict=True
+            three, (plain.submanifold(level, kernel_size), plain.down(level), plain.up(level + 1)), strict=True
         ):
             assert fast.starts == slow.starts
             assert (fast.num_inputs, fast.num_outputs) == (slow.num_inputs, slow.num_outputs)
