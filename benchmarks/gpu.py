@@ -179,12 +179,12 @@ def table(*header: str) -> list[str]:
 
 
 def simulated_room(points: int, seed: int) -> Scene:
-    """A large furnished room, points as dense as ScanNet's vertices (2.9 cm apart), 5 mm of noise, a class a box."""
+    """A large furnished room, points about 3 cm apart as in ScanNet, 5 mm of noise, a class a box."""
     rng = np.random.default_rng(seed)
     scale = (points / 250_000) ** 0.5  # the floor of a smaller room is smaller
-    corners = rng.uniform([0, 0, 0], [8 * scale, 6 * scale, 0.2], (24, 3))
-    boxes = np.concatenate([corners, corners + rng.uniform(0.3, 1.4, (24, 3))], 1)  # low corner, high corner [B, 6]
-    boxes = np.concatenate([[[0, 0, 0, 9 * scale, 7 * scale, 2.6]], boxes])
+    corners = rng.uniform([0, 0, 0], [7 * scale, 5 * scale, 0.2], (16, 3))
+    boxes = np.concatenate([corners, corners + rng.uniform(0.3, 1.4, (16, 3))], 1)  # low corner, high corner [B, 6]
+    boxes = np.concatenate([[[0, 0, 0, 8 * scale, 6 * scale, 2.6]], boxes])
     size = boxes[:, 3:] - boxes[:, :3]
     area = size.prod(1, keepdims=True) / size  # of the faces across each axis [B, 3]
     face = rng.choice(area.size, points, p=area.ravel() / area.sum())
