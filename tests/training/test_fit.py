@@ -178,6 +178,17 @@ def test_cross_entropy_of_any_number_of_classes_equals_that_of_pytorch(classes):
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
 
 
+def test_the_fused_optimizer_takes_the_steps_of_the_plain_one():
+    parameters = [torch.randn(50, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64) for _ in range(2)]
+    optimizers = [torch.optim.Adam([p.requires_grad_()], fused=i == 0) for i, p in enumerate(parameters)]
+    for step in range(20):
+        for parameter, optimizer in zip(parameters, optimizers, strict=True):
+            optimizer.param_groups[0]["lr"] = 0.01 / (step + 1)
+            parameter.grad = parameter.detach().sin() + step
+            optimizer.step()
+    torch.testing.assert_close(*parameters, rtol=1e-12, atol=1e-13)
+
+
 def test_class_weights_are_the_inverse_roots_of_the_frequencies(rooms):
     labels = {room.name: np.full(room.num_points, IGNORE, dtype=np.int16) for room in rooms}
     labels[rooms[0].name][:100] = 0
