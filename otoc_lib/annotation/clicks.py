@@ -4,8 +4,9 @@ ScanNet's own lists of a few annotated points a scene (points20, points50, ...) 
 """
 
 import csv
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,18 +104,27 @@ def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> 
     unknown = set(clicks) - {scene.name for scene in scenes}
     if unknown:
         raise OtocError(f"clicks: no scene is given for {', '.join(sorted(unknown))}")
+    write_rows(path, [row for scene in scenes if scene.name in clicks for row in click_rows(scene, clicks[scene.name])])
+
+
+def click_rows(scene: Scene, clicks: Clicks) -> list[tuple]:
+    """The rows of clicks.csv for one scene."""
+    _check(scene, clicks)
+    positions = scene.coords[clicks.points] + scene.origin  # [K, 3]
+    return [
+        (scene.name, point, *(f"{value:.6f}" for value in xyz), scene.label_set.names[label], instance)
+        for point, xyz, label, instance in zip(clicks.points, positions, clicks.classes, clicks.objects, strict=True)
+    ]
+
+
+def write_rows(path: Path, rows: Iterable[tuple]) -> None:
+    """Write rows of clicks.csv under its header; when this returns they are on the disk."""
     with write_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for scene in scenes:
-            if scene.name not in clicks:
-                continue
-            made = clicks[scene.name]
-            _check(scene, made)
-            positions = scene.coords[made.points] + scene.origin  # [K, 3]
-            for point, xyz, label, instance in zip(made.points, positions, made.classes, made.objects, strict=True):
-                position = (f"{value:.6f}" for value in xyz)
-                writer.writerow((scene.name, point, *position, scene.label_set.names[label], instance))
+        writer.writerows(rows)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_clicks(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
@@ -131,20 +141,15 @@ def read_clicks(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
         OtocError: naming file and line, for an unknown scene or class, a number that is none, a point that the scene
             does not have, that lies elsewhere than the file says, or that is clicked twice.
     """
-    scene_of = {scene.name: scene for scene in scenes}
-    found: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in scene_of}  # scene -> point -> class, object
-    for line, row in _read_rows(path):
-        try:
-            name, point, label, instance = _parse_row(row, scene_of)
-            if point in found[name]:
-                raise OtocError(f"point {point} of {name} is clicked a second time; keep one of the lines")
-        except OtocError as error:
-            raise OtocError(f"{path}, line {line}: {error}") from error
-        found[name][point] = (label, instance)
-    return {
-        name: Clicks(list(rows), [label for label, _ in rows.values()], [instance for _, instance in rows.values()])
-        for name, rows in found.items()
-    }
+    return _parse_rows(path, _read_rows(path), scenes)
+
+
+def read_clicks_among_others(path: Path, scenes: list[Scene]) -> tuple[dict[str, Clicks], list[tuple]]:
+    """``read_clicks``, but the file may speak of other scenes: their rows come back as they are, to be kept."""
+    names = {scene.name for scene in scenes}
+    rows = list(_read_rows(path))
+    others = [tuple(row[column] for column in COLUMNS) for _, row in rows if row["scene"] not in names]
+    return _parse_rows(path, [(line, row) for line, row in rows if row["scene"] in names], scenes), others
 
 
 def read_points(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
@@ -332,6 +337,23 @@ def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 yield reader.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OtocError(f"{path}: cannot be read as a table of clicks ({error})") from error
+
+
+def _parse_rows(path: Path, rows: Iterable[tuple[int, dict[str, str]]], scenes: list[Scene]) -> dict[str, Clicks]:
+    scene_of = {scene.name: scene for scene in scenes}
+    found: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in scene_of}  # scene -> point -> class, object
+    for line, row in rows:
+        try:
+            name, point, label, instance = _parse_row(row, scene_of)
+            if point in found[name]:
+                raise OtocError(f"point {point} of {name} is clicked a second time; keep one of the lines")
+        except OtocError as error:
+            raise OtocError(f"{path}, line {line}: {error}") from error
+        found[name][point] = (label, instance)
+    return {
+        name: Clicks(list(rows), [label for label, _ in rows.values()], [instance for _, instance in rows.values()])
+        for name, rows in found.items()
+    }
 
 
 def _parse_row(row: dict[str, str], scene_of: dict[str, Scene]) -> tuple[str, int, int, int]:

@@ -1,0 +1,263 @@
+"""A session of labelling: rooms, the clicks made in them, and the file that holds every click as soon as it is made.
+
+Nothing here needs a browser: ``picker.Picker`` is its face in JupyterLab, tests and scripts may act on it directly.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from otoc_lib.annotation.clicks import (
+    Clicks,
+    click_rows,
+    expand_clicks,
+    read_clicks_among_others,
+    simulate_clicks,
+    write_rows,
+)
+from otoc_lib.config import Config, project_root
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import PAPER_CLICKS
+from otoc_lib.scene import Scene
+from otoc_lib.store import write_json
+
+PAPER_SECONDS = 120  # "annotate a scene in under two minutes", section 1
+
+NOTHING = -1  # the class of a point whose click is taken back
+
+Change = tuple[int, int]  # vertex index, class index or NOTHING
+
+
+@dataclass
+class _Room:
+    """The clicks of one room in the order made, and the rows of the file that stand for them."""
+
+    clicks: dict[int, tuple[int, int]]  # vertex -> class, object
+    rows: list[tuple] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Session:
+    """Clicks of some rooms, in a clicks.csv that is complete after every change.
+
+    Args:
+        scenes: the rooms to label, in the order to show them.
+        path: the clicks.csv. If it is there, the session goes on from it; rows of other rooms stay as they are.
+            How long each room took is kept in ``<name>.seconds.json`` beside it.
+        start: clicks to begin with in every room that the file does not mention, for example simulated ones.
+
+    Raises:
+        OtocError: naming file and line, if the file is damaged or belongs to other data; it is left as it is.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], path: Path, start: Mapping[str, Clicks] | None = None):
+        if not scenes:
+            raise OtocError("a session of labelling needs at least one room")
+        self.scenes = list(scenes)
+        self.path = Path(path)
+        self._index = {scene.name: index for index, scene in enumerate(self.scenes)}
+        found, self._others = {}, []
+        if self.path.exists():
+            found, self._others = read_clicks_among_others(self.path, self.scenes)
+        seconds = self._read_seconds()
+        self._rooms = {}
+        for scene in self.scenes:
+            clicks = found.get(scene.name, Clicks([], [], []))
+            if not len(clicks) and start is not None:
+                clicks = start.get(scene.name, clicks)
+            columns = zip(clicks.points.tolist(), clicks.classes.tolist(), clicks.objects.tolist(), strict=True)
+            made = {point: (label, instance) for point, label, instance in columns}
+            self._rooms[scene.name] = _Room(made, click_rows(scene, clicks), seconds.pop(scene.name, 0.0))
+        self._other_seconds = seconds
+        self._save()
+
+    @property
+    def seconds_path(self) -> Path:
+        return self.path.with_suffix(".seconds.json")
+
+    @property
+    def clicks(self) -> dict[str, Clicks]:
+        """The clicks of every room, in the order made."""
+        return {scene.name: self.clicks_of(scene.name) for scene in self.scenes}
+
+    @property
+    def labelled(self) -> list[Scene]:
+        """The rooms that have clicks."""
+        return [scene for scene in self.scenes if self._rooms[scene.name].clicks]
+
+    def scene(self, name: str) -> Scene:
+        if name not in self._index:
+            raise OtocError(f"{self.path}: this session has no room {name!r}; it opens {len(self.scenes)} others")
+        return self.scenes[self._index[name]]
+
+    def index(self, name: str) -> int:
+        return self._index[self.scene(name).name]
+
+    def clicks_of(self, name: str) -> Clicks:
+        made = self._rooms[self.scene(name).name].clicks
+        return Clicks(list(made), [label for label, _ in made.values()], [instance for _, instance in made.values()])
+
+    def seconds_of(self, name: str) -> float:
+        """Time spent on a room, as its clock counted."""
+        return self._rooms[self.scene(name).name].seconds
+
+    def resume_at(self) -> int:
+        """Index of the room to open: the first without clicks, or the last one."""
+        return next(
+            (i for i, scene in enumerate(self.scenes) if not self._rooms[scene.name].clicks), len(self.scenes) - 1
+        )
+
+    def apply(self, name: str, changes: Sequence[Change], seconds: float | None = None) -> None:
+        """Set the class of some vertices of a room, or take their clicks back, and save.
+
+        Changes are absolute, so applying the same ones twice is applying them once.
+
+        Args:
+            name: the room.
+            changes: (vertex, class) for a click, (vertex, NOTHING) to take one back.
+            seconds: what the room's clock shows by now.
+
+        Raises:
+            OtocError: for a vertex or class that does not exist; nothing is changed then.
+        """
+        scene, room = self.scene(name), self._rooms.get(name)
+        for point, label in changes:
+            if not 0 <= point < scene.num_points or not NOTHING <= label < len(scene.label_set):
+                raise OtocError(
+                    f"scene {name}: no vertex {point} or no class {label}; the click was made on other data"
+                )
+        for point, label in changes:
+            room.clicks.pop(point, None)
+            if label != NOTHING:
+                # The object is known where the room is annotated; own scans have none.
+                instance = -1 if scene.instances is None else int(scene.instances[point])
+                room.clicks[point] = (int(label), instance)
+        room.rows = click_rows(scene, self.clicks_of(name))
+        self._save()
+        if seconds is not None:
+            self.spend(name, seconds)
+
+    def click(self, name: str, point: int, label: str) -> None:
+        """One click by the name of its class; for scripts."""
+        scene = self.scene(name)
+        if label not in scene.label_set.names:
+            raise OtocError(f"unknown class {label!r}; the classes are {', '.join(scene.label_set.names)}")
+        self.apply(name, [(point, scene.label_set.index(label))])
+
+    def undo(self, name: str) -> None:
+        """Take back the last click of a room, if it has one."""
+        made = self._rooms[self.scene(name).name].clicks
+        if made:
+            self.apply(name, [(next(reversed(made)), NOTHING)])
+
+    def spend(self, name: str, seconds: float) -> None:
+        """Note what the clock of a room shows; it never goes back."""
+        room = self._rooms[self.scene(name).name]
+        if seconds > room.seconds:
+            room.seconds = float(seconds)
+            spent = {scene.name: self._rooms[scene.name].seconds for scene in self.scenes}
+            spent = {**self._other_seconds, **{room: round(value, 1) for room, value in spent.items() if value}}
+            write_json(self.seconds_path, spent)
+
+    def labels_of(self, name: str) -> dict[int, int]:
+        """Super-voxel -> the class that its clicks give it, for every clicked super-voxel."""
+        scene, clicks = self.scene(name), self.clicks_of(name)
+        if not len(clicks):
+            return {}
+        # Clicked points keep their own class, so the class of a super-voxel is that of its other points, if any.
+        labels = expand_clicks(scene, clicks)
+        given: dict[int, int] = {}
+        for region in np.unique(scene.supervoxels[clicks.points]).tolist():
+            members = np.flatnonzero(scene.supervoxels == region)
+            rest = np.setdiff1d(members, clicks.points)
+            given[region] = int(labels[rest[0] if len(rest) else members[0]])
+        return given
+
+    def mixed(self, name: str) -> dict[int, tuple[str, ...]]:
+        """Super-voxel -> the names of its classes, where two or more were clicked in one: only one of them can win."""
+        scene, made = self.scene(name), self._rooms[name].clicks
+        found: dict[int, set[int]] = {}
+        for point, (label, _) in made.items():
+            found.setdefault(int(scene.supervoxels[point]), set()).add(label)
+        names = scene.label_set.names
+        return {region: tuple(names[i] for i in sorted(both)) for region, both in found.items() if len(both) > 1}
+
+    def report(self) -> list[dict]:
+        """For every labelled room: room, clicks, seconds, and the share of its points that the clicks label."""
+        rows = []
+        for scene in self.labelled:
+            clicks = self.clicks_of(scene.name)
+            covered = 100 * float((expand_clicks(scene, clicks) >= 0).mean())
+            row = {"room": scene.name, "clicks": len(clicks), "seconds": self.seconds_of(scene.name)}
+            rows.append({**row, "covered_percent": covered})
+        return rows
+
+    def _repr_markdown_(self) -> str:
+        """The report as a table, beside the paper's clicks and minutes."""
+        rows = self.report()
+        total = len(self.scenes)
+        lines = [
+            f"{len(rows)} of {total} rooms have clicks; they are in `{_shown(self.path)}`.",
+            "",
+            "| room | clicks | time | points labelled |",
+            "|---|---:|---:|---:|",
+        ]
+        lines += [_report_line(row["room"], row["clicks"], row["seconds"], row["covered_percent"]) for row in rows]
+        if rows:
+            mean = {key: float(np.mean([row[key] for row in rows])) for key in ("clicks", "seconds", "covered_percent")}
+            lines.append(_report_line("**mean**", mean["clicks"], mean["seconds"], mean["covered_percent"]))
+        published = PAPER_CLICKS.get(self.scenes[0].label_set.name)
+        if published:
+            lines.append(_report_line("*paper*", published, PAPER_SECONDS, None))
+        return "\n".join(lines)
+
+    def _save(self) -> None:
+        rows = [row for scene in self.scenes for row in self._rooms[scene.name].rows]
+        write_rows(self.path, [*self._others, *rows])
+
+    def _read_seconds(self) -> dict[str, float]:
+        """The clocks of the last session; a damaged file costs no click, only the times."""
+        if not self.seconds_path.exists():
+            return {}
+        try:
+            spent = json.loads(self.seconds_path.read_text(encoding="utf-8"))
+            return {str(name): float(value) for name, value in spent.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            warnings.warn(f"{self.seconds_path}: damaged; the clocks start again", stacklevel=3)
+            return {}
+
+
+def open_session(config: Config, scenes: Sequence[Scene], simulated: bool = False) -> Session:
+    """The session of an experiment: goes on where the last one stopped.
+
+    Args:
+        config: with ``source: file`` the clicks go to its ``clicks_file``, else to ``data/clicks/<data_root>.csv``.
+        scenes: the rooms to label.
+        simulated: begin with the simulated clicks, to correct them, in rooms without clicks of their own.
+    """
+    if config.source == "file":
+        path = project_root() / config.clicks_file
+    else:
+        path = project_root() / "data" / "clicks" / f"{config.data_folder.name}.csv"
+    start = None
+    if simulated:
+        start = {scene.name: simulate_clicks(scene, config.clicks_per_object, config.seed) for scene in scenes}
+    return Session(scenes, path, start)
+
+
+def _report_line(room: str, clicks: float, seconds: float, covered: float | None) -> str:
+    minutes = f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    share = "" if covered is None else f"{covered:.1f} %"
+    return f"| {room} | {clicks if isinstance(clicks, int) else f'{clicks:.2f}'} | {minutes} | {share} |"
+
+
+def _shown(path: Path) -> str:
+    """The path as the project's files name it."""
+    try:
+        return path.resolve().relative_to(project_root()).as_posix()
+    except (ValueError, OtocError):
+        return path.name
