@@ -176,7 +176,12 @@ def test_a_benchmark_that_hangs_is_given_up(tmp_path):
 def test_a_benchmark_that_prints_nothing_has_failed(tmp_path):
     script = tmp_path / "silent.py"
     script.write_text("")
-    assert load("run").run_benchmark(script, []).failed
+    assert load("run").run_benchmark(script, [], seconds=60).failed
+
+
+def test_every_benchmark_is_among_those_that_are_run():
+    found = {path.stem for path in BENCHMARKS.glob("*.py")} - {"run", "gpu", "timing"}
+    assert found <= set(load("run").BENCHMARKS)
 
 
 def test_only_the_last_table_of_targets_counts():
