@@ -37,9 +37,10 @@ def standardise(block: Tensor) -> Tensor:
     """
     if not len(block):
         return block
-    centred = block - block.mean(0)
-    spread = centred.square().sum(1).mean().sqrt()
-    rounding = 4 * torch.finfo(block.dtype).eps * block.square().sum(1).mean().sqrt()
+    mean = block.mean(0)  # [D]
+    centred = block - mean
+    spread = torch.linalg.vector_norm(centred) / math.sqrt(len(block))
+    rounding = 4 * torch.finfo(block.dtype).eps * torch.linalg.vector_norm(mean)
     return centred * torch.where(spread > rounding, 1 / spread, 0.0)  # no `if`: a GPU need not be waited for
 
 
@@ -104,9 +105,12 @@ def mean_field(
         else:
             message = multiply(marginals)  # [M, C]
         updated = torch.softmax(log_unary + weight * message, dim=1)
-        moved = torch.dist(updated, marginals, p=math.inf) >= tolerance
-        marginals = torch.where(moving, updated, marginals)
-        moving = moving & moved
-        if watched and not moving:
-            break
+        moved = (updated - marginals).abs_().max() >= tolerance
+        if watched:
+            marginals = updated
+            if not moved:
+                break
+        else:
+            marginals = torch.where(moving, updated, marginals)
+            moving &= moved
     return marginals

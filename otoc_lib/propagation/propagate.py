@@ -52,10 +52,11 @@ def propagate_graph(
     """
     dtype = torch.promote_types(unary.dtype, torch.float32)
     unary, blocks = unary.to(dtype), [block.to(dtype) for block in blocks]
-    _check(unary, blocks)
+    _check_shapes(unary, blocks)
     tile = tile_size(unary.device)
     with _full_precision(unary.device):
         features = stack_blocks(blocks, bandwidth)  # [M, D]
+        _check_finite(unary, blocks, features)
         match choose_path(path, len(unary), unary.device, memory, unary.element_size()):
             case "dense":
                 multiply = dense_kernel(features, tile)
@@ -96,25 +97,34 @@ def triton_obstacle(device: torch.device) -> str | None:
     return None if os.environ.get("TRITON_INTERPRET") == "1" else f"needs a CUDA GPU, not {device.type}"
 
 
-def _check(unary: Tensor, blocks: list[Tensor]) -> None:
-    named = {"class probabilities": unary}
-    named |= {f"feature block {number} of {len(blocks)}": block for number, block in enumerate(blocks, start=1)}
-    if not blocks:
-        raise OtocError("propagation needs at least one block of features")
-    for name, values in named.items():
+def _check_shapes(unary: Tensor, blocks: list[Tensor]) -> None:
+    for name, values in _named(unary, blocks).items():
         if values.ndim != 2 or len(values) != len(unary):
             raise OtocError(
                 f"propagation: {name} has shape {tuple(values.shape)}; one row for each of {len(unary)} "
                 "super-voxels is needed"
             )
-    finite = torch.stack([values.isfinite().all() for values in named.values()])
-    for (name, values), good in zip(named.items(), finite.tolist(), strict=True):  # the GPU is waited for once
-        if not good:
-            bad = int((~values.isfinite()).any(1).sum())
+    if not blocks:
+        raise OtocError("propagation needs at least one block of features")
+
+
+def _check_finite(unary: Tensor, blocks: list[Tensor], features: Tensor) -> None:
+    """Sums tell, and are quick; only where they are not finite is the culprit looked for."""
+    if (unary.sum() + features.sum()).isfinite():
+        return
+    for name, values in _named(unary, blocks).items():
+        if bad := int((~values.isfinite()).any(dim=1).sum()):
             raise OtocError(
-                f"propagation: {name} (in the order colour, position, U-Net feature, relation feature) holds NaN or "
-                f"infinite values in {bad} of {len(unary)} super-voxels; a network that diverged writes such"
+                f"propagation: {name} holds NaN or infinite values in {bad} of {len(unary)} super-voxels; "
+                "networks whose training diverged write such"
             )
+    raise OtocError("propagation: features too large to be squared")
+
+
+def _named(unary: Tensor, blocks: list[Tensor]) -> dict[str, Tensor]:
+    order = "colour, position, U-Net feature, relation feature"
+    numbered = {f"feature block {n} of {len(blocks)} ({order})": block for n, block in enumerate(blocks, start=1)}
+    return {"class probabilities": unary} | numbered
 
 
 @contextmanager

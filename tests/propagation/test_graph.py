@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from otoc_lib.propagation import combine, mean_field, pairwise_kernel, pool_mean, standardise
+from otoc_lib.propagation import combine, mean_field, pairwise_kernel, standardise
 
 
 def random(*shape, seed=0):
@@ -133,21 +133,3 @@ def test_combination_survives_probabilities_of_zero():
     unet = torch.tensor([[1.0, 0.0, 0.0]])
     result = combine(unet, torch.tensor([[0.0, 1.0, 0.0]]), 1.0)
     assert torch.isfinite(result).all() and abs(float(result.sum()) - 1) < 1e-6
-
-
-@settings(max_examples=30, deadline=None)
-@given(points=st.integers(1, 60), size=st.integers(1, 12), seed=st.integers(0, 99))
-def test_pooling_is_the_mean_of_each_supervoxel(points, size, seed):
-    values = random(points, 3, seed=seed)
-    ids = torch.randint(size, (points,), generator=torch.Generator().manual_seed(seed))
-    pooled = pool_mean(values, ids, size)
-    for j in range(size):
-        members = [values[i] for i in range(points) if ids[i] == j]
-        expected = sum(members) / len(members) if members else torch.zeros(3, dtype=torch.float64)
-        torch.testing.assert_close(pooled[j], expected)
-
-
-def test_pooling_passes_gradients():
-    values = random(10, 2).requires_grad_()
-    ids = torch.tensor([0, 0, 1, 2, 2, 2, 2, 1, 0, 1], dtype=torch.int32)
-    assert torch.autograd.gradcheck(lambda v: pool_mean(v, ids, 3), values)

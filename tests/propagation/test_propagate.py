@@ -1,0 +1,185 @@
+"""The paths of propagation against the plain kernel and mean field in float64, their limits, and bad input."""
+
+import importlib.util
+import sys
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+from random_graphs import random_graph
+
+from otoc_lib.errors import OtocError
+from otoc_lib.propagation import mean_field, pairwise_kernel, propagate, propagate_graph
+from otoc_lib.propagation.propagate import choose_path
+from otoc_lib.propagation.tiles import GIB, chunked_kernel, dense_elements, dense_kernel
+
+CPU = torch.device("cpu")
+PATHS = ("dense", "chunked")
+
+
+def plainly(unary, blocks, bandwidth, weight, *rest):
+    return mean_field(unary, pairwise_kernel(blocks, bandwidth), weight, *rest)
+
+
+def small_tiles(monkeypatch, size):
+    monkeypatch.setattr(propagate, "tile_size", lambda device: size)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("scaling", ("row_sum", "literal"))
+@pytest.mark.parametrize(("size", "tile"), ((1, 4), (3, 1), (4, 4), (5, 4), (37, 8), (64, 16), (90, 1024)))
+def test_paths_equal_the_plain_equations(monkeypatch, path, scaling, size, tile):
+    small_tiles(monkeypatch, tile)
+    unary, blocks = random_graph(size, seed=size)
+    weight = 2.0 if scaling == "row_sum" else 0.1
+    got = propagate_graph(unary, blocks, 1.5, weight, scaling, 7, 1e-3, path)
+    torch.testing.assert_close(got, plainly(unary, blocks, 1.5, weight, scaling, 7, 1e-3), rtol=0, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(size=st.integers(1, 40), tile=st.integers(1, 50), classes=st.integers(1, 6), seed=st.integers(0, 999))
+def test_tiles_multiply_like_the_whole_kernel(size, tile, classes, seed):
+    _, blocks = random_graph(size, seed=seed)
+    values = torch.randn(size, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    features = torch.cat(blocks, dim=1)
+    differences = features[:, None] - features[None]
+    expected = (-0.5 * differences.square().sum(2)).exp().fill_diagonal_(0) @ values
+    for kernel in (dense_kernel, chunked_kernel):
+        multiply = kernel(features, tile)
+        for _ in range(2):  # chunks overwrite each other: the second product must not notice
+            torch.testing.assert_close(multiply(values), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_float32_stays_within_1e_5_of_float64(monkeypatch, path):
+    small_tiles(monkeypatch, 128)
+    unary, blocks = random_graph(400, (3, 3, 32, 32), 20)
+    got = propagate_graph(unary.float(), [block.float() for block in blocks], 2.0, 3.0, tolerance=0.0, path=path)
+    assert got.dtype == torch.float32
+    assert (got - plainly(unary, blocks, 2.0, 3.0, "row_sum", 10, 0.0)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("path", PATHS)
+@settings(max_examples=20, deadline=None)
+@given(size=st.integers(1, 30), seed=st.integers(0, 999), weight=st.floats(0, 20))
+def test_rows_sum_to_one_and_the_order_of_supervoxels_does_not_matter(path, size, seed, weight):
+    unary, blocks = random_graph(size, seed=seed)
+    marginals = propagate_graph(unary, blocks, 1.5, weight, tolerance=0.0, path=path)
+    torch.testing.assert_close(marginals.sum(1), torch.ones(size, dtype=torch.float64))
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    shuffled = propagate_graph(unary[order], [b[order] for b in blocks], 1.5, weight, tolerance=0.0, path=path)
+    torch.testing.assert_close(shuffled, marginals[order], rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_weight_of_zero_or_no_steps_return_the_unary(path):
+    unary, blocks = random_graph(20)
+    torch.testing.assert_close(propagate_graph(unary, blocks, 1.0, 0.0, path=path), unary)
+    torch.testing.assert_close(propagate_graph(unary, blocks, 1.0, 5.0, steps=0, path=path), unary)
+
+
+def test_steps_end_once_nothing_moves():
+    unary, blocks = random_graph(30)
+    kernel, calls = pairwise_kernel(blocks, 1.5), []
+
+    def multiply(values):
+        calls.append(values.shape[1])
+        return kernel @ values
+
+    converged = mean_field(unary, multiply, 0.2, "row_sum", 50, 1e-3)
+    assert 1 < len(calls) < 10 and calls[0] == 5 and set(calls[1:]) == {4}  # the first brings the row sums too
+    torch.testing.assert_close(converged, mean_field(unary, kernel, 0.2, "row_sum", len(calls), 0.0))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_degenerate_graphs(path):
+    unary, _ = random_graph(6)
+    equal = [torch.full((6, 3), 0.1), torch.full((6, 2), 1e3)]
+    got = propagate_graph(unary.float(), equal, 2.0, 1.0, path=path)  # every pair agrees fully
+    everyone = torch.ones(6, 6).fill_diagonal_(0)
+    torch.testing.assert_close(got, mean_field(unary.float(), everyone, 1.0))
+
+    empty, no_blocks = random_graph(0)
+    assert propagate_graph(empty, no_blocks, 2.0, 1.0, path=path).shape == (0, 4)
+
+
+def test_rounding_noise_is_no_spread():
+    """Means over points of one colour differ in their last bit; that must not become a feature."""
+    unary, (block,) = random_graph(50, (3,))
+    noise = torch.full((50, 3), 0.3) * (1 + 1e-7 * torch.rand(50, 1, generator=torch.Generator().manual_seed(1)))
+    with_noise = propagate_graph(unary.float(), [noise, block.float()], 2.0, 2.0)
+    torch.testing.assert_close(with_noise, propagate_graph(unary.float(), [block.float()], 2.0, 2.0))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_features_far_from_the_origin(path):
+    unary, blocks = random_graph(200, (3, 6))
+    got = propagate_graph(unary.float(), [(block + 1e3).float() for block in blocks], 1.5, 2.0, path=path)
+    assert (got - plainly(unary, blocks, 1.5, 2.0)).abs().max() < 1e-3  # float32 itself holds 1e3 to 6e-5
+
+
+def test_half_precision_is_computed_in_float32_even_under_autocast():
+    unary, blocks = random_graph(60, (3, 32), 5)
+    halves = [block.half() for block in blocks]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = propagate_graph(unary.half(), halves, 2.0, 2.0)
+    expected = plainly(unary.half().double(), [block.double() for block in halves], 2.0, 2.0)
+    assert got.dtype == torch.float32 and (got - expected).abs().max() < 1e-4
+
+
+def test_auto_stores_the_kernel_up_to_the_budget():
+    size = 5000
+    exact = 4 * dense_elements(size, 1024) / GIB
+    assert choose_path("auto", size, CPU, exact) == "dense"
+    assert choose_path("auto", size, CPU, 0.999 * exact) == "chunked"
+    assert choose_path("auto", size, CPU, 1.001 * exact, itemsize=8) == "chunked"
+    assert choose_path("dense", size, CPU, 0.0) == "dense"
+    assert exact < 1.2 * 4 * size**2 / GIB
+
+
+def test_stored_tiles_fill_exactly_the_room_that_was_counted():
+    for size, tile in ((10, 4), (8, 4), (3, 8), (1, 1)):
+        covered = sum(1 for i in range(size) for j in range(size) if j // tile >= i // tile)
+        assert dense_elements(size, tile) == covered
+
+
+@pytest.mark.parametrize("value", (float("nan"), float("inf")))
+def test_values_that_are_not_finite_name_their_block(value):
+    unary, blocks = random_graph(8)
+    blocks[1][3:5] = value
+    with pytest.raises(OtocError, match=r"feature block 2 of 2 .* in 2 of 8 super-voxels"):
+        propagate_graph(unary, blocks, 1.0, 1.0)
+    unary, blocks = random_graph(8)
+    unary[0, 0] = value
+    with pytest.raises(OtocError, match=r"class probabilities .* in 1 of 8 super-voxels"):
+        propagate_graph(unary, blocks, 1.0, 1.0)
+
+
+def test_shapes_that_do_not_fit_are_named():
+    unary, blocks = random_graph(8)
+    with pytest.raises(OtocError, match=r"feature block 1 of 2 .* has shape \(7, 3\)"):
+        propagate_graph(unary, [blocks[0][:7], blocks[1]], 1.0, 1.0)
+    with pytest.raises(OtocError, match="at least one block"):
+        propagate_graph(unary, [], 1.0, 1.0)
+
+
+def test_a_path_that_cannot_run_here_is_one_clear_error(monkeypatch):
+    unary, blocks = random_graph(8)
+    with pytest.raises(OtocError, match="propagation: 'sparse' is unknown; choose auto, dense, chunked, triton"):
+        propagate_graph(unary, blocks, 1.0, 1.0, path="sparse")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    if importlib.util.find_spec("triton"):
+        with pytest.raises(OtocError, match="propagation: triton needs a CUDA GPU, not cpu"):
+            propagate_graph(unary, blocks, 1.0, 1.0, path="triton")
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(OtocError, match="propagation: triton is not installed; choose auto or chunked"):
+        propagate_graph(unary, blocks, 1.0, 1.0, path="triton")
+
+
+def test_a_stored_kernel_beyond_the_memory_is_one_clear_error(monkeypatch):
+    unary, blocks = random_graph(8)
+    monkeypatch.setattr("otoc_lib.propagation.tiles.dense_elements", lambda size, tile: 2**60)
+    with pytest.raises(OtocError, match="propagation: dense needs .* GiB for 8 super-voxels"):
+        propagate_graph(unary, blocks, 1.0, 1.0, path="dense")

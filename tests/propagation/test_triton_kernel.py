@@ -1,0 +1,67 @@
+"""The fused kernel against the plain equations in float64: on a GPU where there is one, else interpreted on the CPU."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from random_graphs import random_graph
+
+from otoc_lib.propagation import mean_field, pairwise_kernel, propagate_graph
+
+
+@pytest.mark.parametrize(
+    ("size", "widths", "classes"),
+    ((1, (1,), 2), (2, (3, 3), 3), (33, (3, 3, 7), 13), (129, (3, 3, 32, 32), 20), (300, (5, 12), 16)),
+)
+@pytest.mark.parametrize("scaling", ("row_sum", "literal"))
+def test_odd_sizes_equal_the_plain_equations(triton_device, size, widths, classes, scaling):
+    unary, blocks = random_graph(size, widths, classes, seed=size)
+    weight = 3.0 if scaling == "row_sum" else 0.1
+    expected = mean_field(unary, pairwise_kernel(blocks, 1.5), weight, scaling)
+    on_device = [block.float().to(triton_device) for block in blocks]
+    got = propagate_graph(unary.float().to(triton_device), on_device, 1.5, weight, scaling, path="triton")
+    assert got.dtype == torch.float32 and got.device.type == triton_device.type
+    assert (got.cpu() - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("programs", (1, 7, 1024))
+def test_splitting_columns_among_programs_changes_nothing(triton_device, programs):
+    from otoc_lib.propagation.triton_kernel import triton_kernel
+
+    _, (features,) = random_graph(500, (4,))
+    values = torch.randn(500, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    differences = features[:, None] - features[None]
+    expected = (-0.5 * differences.square().sum(2)).exp().fill_diagonal_(0) @ values
+    multiply = triton_kernel(features.float().to(triton_device), programs)
+    got = multiply(values.float().to(triton_device)).cpu()
+    torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from otoc_lib.propagation import triton_kernel as kernel
+
+types = dict.fromkeys(("features", "half_norms", "values", "partial"), "*fp32") | {"size": "i32", "split": "i32"}
+sizes = {"WIDTH": 80, "CLASSES": 32, "ROWS": kernel.ROWS, "COLUMNS": kernel.COLUMNS, "DEPTH": kernel.DEPTH}
+names = kernel._multiply.arg_names
+source = ASTSource(
+    kernel._multiply,
+    {name: types.get(name, "constexpr") for name in names},
+    {(names.index(name),): value for name, value in sizes.items()},
+)
+ptx = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8}).asm["ptx"]
+assert "fma.rn.f32" in ptx and "tf32" not in ptx
+"""
+
+
+def test_the_kernel_compiles_for_an_h100_without_tf32(tmp_path):
+    """The compiler comes with triton and needs no GPU."""
+    pytest.importorskip("triton", reason="triton is not installed (it has Linux builds only)")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
