@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -18,6 +17,8 @@ from tqdm import tqdm
 from otoc_lib.errors import OtocError
 from otoc_lib.reporting import charts, figures, viewer
 from otoc_lib.reporting.calibration import BINS
+from otoc_lib.reporting.compare import MODES as MODE_NAMES
+from otoc_lib.reporting.compare import PAGES, RunComparison, compare_runs, template
 from otoc_lib.reporting.findings import findings
 from otoc_lib.reporting.runs import Measurement, finished_stages, read_metrics, read_statistics
 from otoc_lib.reporting.tables import (
@@ -43,7 +44,6 @@ AREAS_NAME = "simulated areas, Area 5"
 DATA_NAMES = {"scannet": "ScanNet-v2, validation", "s3dis": "S3DIS, Area 5", "own": "own scans, validation"}
 VARIANT_EXPERIMENTS = ("unet", "unet_gp")
 GALLERY = 60  # rooms shown at most, the worst first
-PAGES = Path(__file__).parent / "pages"
 VIEWER_BYTES = 9_000_000  # of all rooms in the 3D viewer, so that a report can be mailed and committed
 TRAINING_ROOMS = 4  # in the 3D viewer
 FIGURES = {"figure1": "Figure 1", "figure2": "Figure 2", "figure4": "Figure 4", "figure5": "Figure 5"}
@@ -106,6 +106,8 @@ def build_report(
     pages += [("tsne", "t-SNE")] if tsne else []
     pages += [("viewer", "3D viewer")] if bundled else []
     pages += [("rooms", "Rooms")]
+    comparison = _comparison_with_control(runs / profile, rows)
+    pages += [("compare", "Beside the control")] if comparison else []
     contexts = {
         "index": _overview(runs, folder, profile, scenes_by_split, iterations, params, tables, stages, all_rows),
         "figures": _figures_page(pictures, dict(pages)),
@@ -113,6 +115,7 @@ def build_report(
         "tsne": {"tsne": tsne, "linked": [room["name"] for group in bundled for room in group["rooms"]]},
         "viewer": {"groups": bundled, "left_out": len(evaluated) - offered if offered else 0},
         "rooms": _rooms_page(gallery, evaluated, bundled),
+        "compare": {"comparison": comparison, "modes": MODE_NAMES},
     }
     shared = {
         "profile": profile,
@@ -130,17 +133,6 @@ def build_report(
     for name in contexts.keys() - dict(pages).keys():  # left by a report of earlier runs
         (folder / f"{name}.html").unlink(missing_ok=True)
     return folder / "index.html"
-
-
-def template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
 
 
 def _write(path: Path, text: str) -> None:
@@ -250,6 +242,15 @@ def _rooms_page(gallery: list[dict[str, Any]], evaluated: list[Scene], bundled: 
     known = {room["name"] for group in bundled for room in group["rooms"]}
     shown = [{**strip, "score": score_text(strip["score"]), "viewer": strip["name"] in known} for strip in gallery]
     return {"gallery": shown, "more": 0 < len(shown) < len(evaluated)}
+
+
+def _comparison_with_control(experiments: Path, rows: tuple[MethodRow, ...]) -> RunComparison | None:
+    """The control and the whole method side by side, None where they cannot be compared."""
+    control, own = (experiments / experiment_of(rows, row) for row in ("otoc_control", "otoc_full"))
+    try:
+        return compare_runs(control, own)
+    except OtocError:  # one of them was not run, or not as far
+        return None
 
 
 def score_text(score: float) -> str:

@@ -66,7 +66,7 @@ def data_of(index, page, name):
 
 def test_every_link_resolves_and_none_leaves_the_folder_of_the_project(report):
     pages = read_pages(report)
-    names = {"curves.html", "figures.html", "index.html", "rooms.html", "tsne.html", "viewer.html"}
+    names = {f"{name}.html" for name in ("compare", "curves", "figures", "index", "rooms", "tsne", "viewer")}
     assert set(pages) == names
     for page in pages.values():
         assert names <= set(page.links) and "iframe" not in page.tags

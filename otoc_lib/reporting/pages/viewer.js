@@ -97,18 +97,18 @@
     camera.center = room.middle.slice();
     const { right, up, back } = axes(), { places, sides, step } = room, hidden = hiddenSides();
     const { width, height } = windows()[0], aspect = width / height, fy = aspect < 1 ? FOCAL * aspect : FOCAL, fx = fy / aspect;
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < 5; round++) { // odd rounds move the middle into the middle, even ones fit
       const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
       let needed = 0;
-      for (let i = 0; i < room.points; i += 5) {
+      for (let i = 0; i < room.points; i += 3) {
         if (sides[i] & hidden) continue;
         const offset = camera.center.map((value, axis) => places[4 * i + axis] * step - value);
         const x = dot(right, offset), y = dot(up, offset), z = dot(back, offset);
         needed = Math.max(needed, (Math.abs(x) * fx) / 0.95 + z, (Math.abs(y) * fy) / 0.95 + z);
         [x, y].forEach((value, k) => { const seen = value / (camera.distance - z); low[k] = Math.min(low[k], seen); high[k] = Math.max(high[k], seen); });
       }
-      if (round) camera.center = camera.center.map((value, axis) => value + camera.distance / 2 * ((low[0] + high[0]) * right[axis] + (low[1] + high[1]) * up[axis]));
-      camera.distance = needed || room.reach;
+      if (round % 2) camera.center = camera.center.map((value, axis) => value + camera.distance / 2 * ((low[0] + high[0]) * right[axis] + (low[1] + high[1]) * up[axis]));
+      else camera.distance = needed || room.reach;
     }
     redraw();
   }
@@ -219,6 +219,7 @@
         input.addEventListener("change", () => { panel.layer = layer.name; update(p); });
         label.append(input, layer.name);
         box.append(label);
+        if (input.checked) box.scrollLeft = label.offsetLeft - box.offsetLeft - 40; // on a phone the row scrolls
       }
       update(p);
     });

@@ -1,0 +1,264 @@
+"""Two runs side by side: which parameters differ, and what that did to every row, class and room."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from otoc_lib.config import project_root
+from otoc_lib.errors import OtocError
+from otoc_lib.reporting.runs import read_json
+from otoc_lib.store import MANIFEST, find_stage, write_aside
+
+MODES = {"point": "U-Net alone", "sv": "super-voxel mean", "full": "after propagation"}
+PAGES = Path(__file__).parent / "pages"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A number of both runs, in percent; ``what`` names it. ``note`` says why the two cannot be subtracted, if so."""
+
+    what: tuple[str, ...]
+    a: float | None
+    b: float | None
+    note: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """Second minus first; None where one is missing or they were measured on other rooms."""
+        return None if self.a is None or self.b is None or self.note else self.b - self.a
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """What ``compare_runs`` finds.
+
+    names: of the two runs. parameters: (name, value of the first, value of the second, stages) of those that differ, as
+    text. only: stages that one run alone has finished, for each run. facts: (name, first, second) such as device and
+    minutes. rows: mIoU by (stage, split, mode). basis: the (stage, split, mode) of classes, IoU by class, and rooms,
+    mIoU by room, the largest loss first.
+    """
+
+    names: tuple[str, str]
+    parameters: list[tuple[str, str, str, str]]
+    only: tuple[list[str], list[str]]
+    facts: list[tuple[str, str, str]]
+    rows: list[Pair]
+    basis: tuple[str, str, str]
+    classes: list[Pair]
+    rooms: list[Pair]
+
+    @property
+    def summary(self) -> str:
+        """One sentence on the rooms: mean difference, its standard error, and in how many the second is better."""
+        gains = np.array([pair.difference for pair in self.rooms if pair.difference is not None])
+        if not len(gains):
+            return "The two runs share no room that could be judged."
+        error = f" ± {gains.std(ddof=1) / np.sqrt(len(gains)):.2f} (standard error)" if len(gains) > 1 else ""
+        better = f"better in {(gains > 0).sum()} and worse in {(gains < 0).sum()} of {len(gains)} rooms"
+        return (
+            f"Room by room {self.names[1]} is {gains.mean():+.2f}{error} points of mIoU from {self.names[0]}: {better}."
+        )
+
+
+def compare_runs(run_a: Path, run_b: Path) -> RunComparison:
+    """Compare two experiments' folders, runs/<profile>/<experiment>; of the same profile or not.
+
+    Raises:
+        OtocError: a folder is no run, or the two have no evaluation in common.
+    """
+    paths = (Path(run_a).resolve(), Path(run_b).resolve())
+    stages = [_stages(path) for path in paths]
+    names = _names(paths)
+    evaluations = [_evaluations(found) for found in stages]
+    shared = [name for name in evaluations[0] if name in evaluations[1]]
+    rows = [row for name in shared for row in _rows(name, evaluations[0][name], evaluations[1][name])]
+    if not rows:
+        have = [", ".join(found) or "none" for found in evaluations]
+        raise OtocError(
+            f"{run_a} and {run_b} share no evaluation with the same split, classes and mode (evaluated stages: "
+            f"{have[0]}; {have[1]}); run both as far as the same iteration on the same data"
+        )
+    # The last evaluation that rooms can be paired in, in the mode that uses most of the method.
+    order = list(MODES)
+    basis = max(
+        (row.what for row in rows), key=lambda what: (what[1] == "val", shared.index(what[0]), order.index(what[2]))
+    )
+    classes, rooms = _details(basis, *(found[basis[0]] for found in evaluations))
+    manifests = [{name: read_json(folder / MANIFEST) for name, folder in found.items()} for found in stages]
+    return RunComparison(
+        names=names,
+        parameters=_parameters(*manifests),
+        only=tuple([name for name in one if name not in other] for one, other in (stages, stages[::-1])),
+        facts=_facts(*manifests),
+        rows=rows,
+        basis=basis,
+        classes=classes,
+        rooms=rooms,
+    )
+
+
+def main_compare(run_a: Path, run_b: Path, out: Path | None = None) -> Path:
+    """Print the comparison of two runs and write its page: ``out``, or reports/compare/<a>-<b>.html.
+
+    Returns:
+        The path of the page.
+    """
+    comparison = compare_runs(run_a, run_b)
+    print(to_text(comparison))
+    names = "-".join(name.replace("/", "_") for name in comparison.names)
+    path = out or project_root() / "reports" / "compare" / f"{names}.html"
+    write_page(comparison, path)
+    print(f"\n{path}: the same as a page")
+    return path
+
+
+def write_page(comparison: RunComparison, path: Path) -> None:
+    """Write the comparison as one HTML file that needs nothing beside it."""
+    css = (PAGES / "report.css").read_text(encoding="utf-8")
+    page = template("compare.html").render(
+        comparison=comparison, modes=MODES, pages=[], current="", inline_css=css, profile=""
+    )
+    with write_aside(path) as aside:
+        aside.write_text(page, encoding="utf-8")
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of pages/; a name that it uses and is not given is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def to_text(comparison: RunComparison) -> str:
+    """The comparison as Markdown tables."""
+    a, b = comparison.names
+    blocks = []
+    if comparison.parameters:
+        blocks.append(_markdown("Parameters that differ", ("parameter", a, b, "stages"), comparison.parameters))
+    else:
+        blocks.append("No parameter of the stages that both have differs.")
+    blocks.append(_markdown("How", ("", a, b), comparison.facts))
+    rows = [(*pair.what[:2], MODES[pair.what[2]], *_cells(pair)) for pair in comparison.rows]
+    blocks.append(_markdown("mIoU (%)", ("stage", "split", "mode", a, b, "difference"), rows))
+    basis = f"{comparison.basis[0]}, {comparison.basis[1]}, {MODES[comparison.basis[2]]}"
+    for title, pairs in (("IoU (%) by class", comparison.classes), ("mIoU (%) by room", comparison.rooms)):
+        rows = [(*pair.what, *_cells(pair)) for pair in pairs]
+        blocks.append(_markdown(f"{title}: {basis}", ("", a, b, "difference"), rows))
+    return "\n\n".join([*blocks, comparison.summary])
+
+
+def _markdown(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
+    lines = [columns, tuple("-" * width for width in widths), *rows]
+    padded = (
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )
+    return f"### {title}\n\n" + "\n".join(padded)
+
+
+def _cells(pair: Pair) -> tuple[str, str, str]:
+    difference = pair.note if pair.difference is None else f"{pair.difference:+.2f}"
+    return *("-" if value is None else f"{value:.2f}" for value in (pair.a, pair.b)), difference
+
+
+def _names(paths: tuple[Path, Path]) -> tuple[str, str]:
+    """The shortest ends of the two paths, of two parts or more, that differ."""
+    for count in range(2, max(len(path.parts) for path in paths)):
+        names = tuple("/".join(path.parts[-count:]) for path in paths)
+        if names[0] != names[1]:
+            return names
+    return (f"{paths[0].name} (first)", f"{paths[1].name} (second)")
+
+
+def _stages(run: Path) -> dict[str, Path]:
+    """Name -> folder of the finished stages of a run, wherever they were made, in the order of their names."""
+    if not run.is_dir():
+        raise OtocError(f"{run}: no such folder; give the folder of a run, such as runs/rooms/otoc")
+    found = {}
+    for manifest in sorted(run.glob(f"*/{MANIFEST}")):
+        folder = find_stage(run.parents[1], run.parent.name, run.name, manifest.parent.name)
+        if folder is not None:
+            found[manifest.parent.name] = folder
+    if found:
+        return found
+    inside = sorted({path.parents[1].name for path in run.glob(f"*/*/{MANIFEST}")})
+    hint = f"it holds the runs {', '.join(inside)}: give one of them" if inside else "give one such as runs/rooms/otoc"
+    raise OtocError(f"{run}: holds no finished stage, so it is no run; {hint}")
+
+
+def _evaluations(stages: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    names = [name for name in stages if name.startswith("evaluate_")]
+    # evaluate_baseline, then by number
+    names.sort(key=lambda name: int(suffix) if (suffix := name.removeprefix("evaluate_")).isdigit() else 0)
+    return {name: read_json(stages[name] / "metrics.json") for name in names}
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _rows(stage: str, a: dict[str, Any], b: dict[str, Any]) -> list[Pair]:
+    """mIoU of every split and mode that both evaluations hold."""
+    rows = []
+    for split in a["splits"] if a["classes"] == b["classes"] else ():
+        one, other = a["splits"][split], b["splits"].get(split)
+        for mode in MODES if other else ():
+            if mode in one["modes"] and mode in other["modes"]:
+                note = "" if set(one["rooms"]) == set(other["rooms"]) else "other rooms"
+                values = (100 * found["modes"][mode]["miou"] for found in (one, other))
+                rows.append(Pair((stage, split, mode), *values, note))
+    return rows
+
+
+def _details(basis: tuple[str, str, str], a: dict[str, Any], b: dict[str, Any]) -> tuple[list[Pair], list[Pair]]:
+    """IoU by class and mIoU by room of one row."""
+    _, split, mode = basis
+    one, other = a["splits"][split], b["splits"][split]
+    note = "" if set(one["rooms"]) == set(other["rooms"]) else "other rooms"
+    ious = zip(a["classes"], one["modes"][mode]["iou"], other["modes"][mode]["iou"], strict=True)
+    classes = [Pair((name,), _percent(x), _percent(y), note) for name, x, y in ious if not (x is None and y is None)]
+    names = [name for name in one["per_room"] if name in other["per_room"]]
+    rooms = [Pair((name,), *(_percent(found["per_room"][name].get(mode)) for found in (one, other))) for name in names]
+    return classes, sorted(rooms, key=lambda pair: np.inf if pair.difference is None else pair.difference)
+
+
+def _parameters(a: dict[str, dict], b: dict[str, dict]) -> list[tuple[str, str, str, str]]:
+    """Parameters that differ in a stage that both runs have, each pair of values once with the stages that it is in."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for stage in sorted(a.keys() & b.keys()):
+        one, other = a[stage].get("parameters", {}), b[stage].get("parameters", {})
+        for name in sorted(one.keys() | other.keys()):
+            values = tuple(json.dumps(side[name]) if name in side else "-" for side in (one, other))
+            if values[0] != values[1]:
+                found.setdefault((name, *values), []).append(stage)
+    return [(*key, ", ".join(stages)) for key, stages in found.items()]
+
+
+def _facts(a: dict[str, dict], b: dict[str, dict]) -> list[tuple[str, str, str]]:
+    """Stages, minutes, devices, seeds and, where they differ, versions."""
+    sides = (list(a.values()), list(b.values()))
+    facts = [
+        ("finished stages", *(str(len(side)) for side in sides)),
+        ("minutes", *(f"{sum(stage['seconds'] for stage in side) / 60:.1f}" for side in sides)),
+    ]
+    for title, key in (("device", "device"), ("seed", "seed")):
+        facts.append((title, *(", ".join(sorted({str(stage[key]) for stage in side})) for side in sides)))
+    versions = [{} for _ in sides]
+    for known, side in zip(versions, sides, strict=True):
+        for stage in side:
+            for package, number in stage["versions"].items():
+                known.setdefault(package, set()).add(number)
+    for package in sorted(versions[0].keys() | versions[1].keys()):
+        one, other = (", ".join(sorted(known.get(package, {"-"}))) for known in versions)
+        if one != other:
+            facts.append((package, one, other))
+    return facts
