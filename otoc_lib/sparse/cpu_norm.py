@@ -45,22 +45,24 @@ def _set_normal(x, scale, shift, y):
 
 
 @compiled(parallel=False)
-def _add_gradients(x, y, dy, mean, total, products):
+def _set_kept(x, scale, shift, dy, kept):
     zero = x.dtype.type(0)
     for i in range(len(x)):
         g = dy[i]
-        g = zero if y[i] <= zero else g
-        total[i] += g
-        products[i] += g * (x[i] - mean[i])
+        kept[i] = zero if x[i] * scale[i] + shift[i] <= zero else g
 
 
 @compiled(parallel=False)
-def _set_gradient(x, y, dy, mean, scale, offset, slope, dx):
-    zero = x.dtype.type(0)
+def _add_gradients(x, kept, mean, total, products):
+    for i in range(len(x)):  # apart from _set_kept: with more arrays than these LLVM gives up vector instructions
+        total[i] += kept[i]
+        products[i] += kept[i] * (x[i] - mean[i])
+
+
+@compiled(parallel=False)
+def _set_gradient(x, kept, mean, scale, offset, slope, dx):
     for i in range(len(x)):
-        g = dy[i]
-        g = zero if y[i] <= zero else g
-        dx[i] = g * scale[i] - offset[i] - (x[i] - mean[i]) * slope[i]
+        dx[i] = kept[i] * scale[i] - offset[i] - (x[i] - mean[i]) * slope[i]
 
 
 @compiled()
@@ -103,39 +105,41 @@ def _forward(x, running_mean, running_variance, weight, bias, of_batch, momentum
 
 
 @compiled()
-def _gradient_sums(x, y, dy, mean):
-    """Sums over the voxels of g and of g * (x - mean), float64 [2, C], g being dy where y is not cut to 0."""
-    channels, flat, cut, gradient = x.shape[1], x.reshape(-1), y.reshape(-1), dy.reshape(-1)
-    mean = _repeated(mean, x)
+def _gradient_sums(x, dy, mean, scale, shift):
+    """Sums over the voxels of g and of g * (x - mean), float64 [2, C], g being dy where the ReLU let x through."""
+    channels, flat, gradient = x.shape[1], x.reshape(-1), dy.reshape(-1)
+    mean, scale, shift = _repeated(mean, x), _repeated(scale, x), _repeated(shift, x)
     long, size = len(mean), PART * len(mean)
     sums = np.empty((-(-len(flat) // size), 2, channels))
     for part in prange(len(sums)):
         end = min((part + 1) * size, len(flat))
-        total, products = np.zeros(long, x.dtype), np.zeros(long, x.dtype)
+        total, products, kept = np.zeros(long, x.dtype), np.zeros(long, x.dtype), np.empty(long, x.dtype)
         for i in range(part * size, end, long):
             j = min(i + long, end)
-            _add_gradients(flat[i:j], cut[i:j], gradient[i:j], mean, total, products)
+            _set_kept(flat[i:j], scale, shift, gradient[i:j], kept)
+            _add_gradients(flat[i:j], kept, mean, total, products)
         sums[part, 0] = total.reshape(-1, channels).sum(0)
         sums[part, 1] = products.reshape(-1, channels).sum(0)
     return sums.sum(0)
 
 
 @compiled()
-def _backward(x, y, dy, weight, mean, deviation, of_batch, dx):
+def _backward(x, dy, weight, bias, mean, deviation, of_batch, dx):
     """Fills dx; returns the gradients of weight and bias, float64 [2, C]."""
-    total, product = _gradient_sums(x, y, dy, mean)
+    scale, shift = weight / deviation, bias - mean * weight / deviation  # as in _forward, to the last bit
+    total, product = _gradient_sums(x, dy, mean, scale, shift)
     share = of_batch / len(x)  # statistics of the batch depend on x, running ones do not
-    scale = _repeated(weight / deviation, x)
-    offset = _repeated(share * weight / deviation * total, x)
-    slope = _repeated(share * weight / deviation**3 * product, x)
-    middle = _repeated(mean, x)
-    flat, cut, gradient, result = x.reshape(-1), y.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+    offset, slope = _repeated(share * scale * total, x), _repeated(share * scale / deviation**2 * product, x)
+    middle, scale, shift = _repeated(mean, x), _repeated(scale, x), _repeated(shift, x)
+    flat, gradient, result = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
     long, size = len(scale), PART * len(scale)
     for part in prange(-(-len(flat) // size)):
         end = min((part + 1) * size, len(flat))
+        kept = np.empty(long, x.dtype)
         for i in range(part * size, end, long):
             j = min(i + long, end)
-            _set_gradient(flat[i:j], cut[i:j], gradient[i:j], middle, scale, offset, slope, result[i:j])
+            _set_kept(flat[i:j], scale, shift, gradient[i:j], kept)
+            _set_gradient(flat[i:j], kept, middle, scale, offset, slope, result[i:j])
     return np.stack((product / deviation, total))
 
 
@@ -146,15 +150,15 @@ class _BatchNormReLU(torch.autograd.Function):
         y = torch.empty_like(x)
         channels = (tensor.detach().numpy() for tensor in (running_mean, running_variance, weight, bias))
         ctx.statistics = _forward(x.numpy(), *channels, of_batch, momentum, eps, y.numpy())
-        ctx.save_for_backward(x, y, weight)
+        ctx.save_for_backward(x, weight, bias)
         ctx.of_batch = of_batch
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy: Tensor):
-        x, y, weight = ctx.saved_tensors
-        arrays = (tensor.detach().numpy() for tensor in (x, y, dy.contiguous(), weight))
+        x, weight, bias = ctx.saved_tensors
+        arrays = (tensor.detach().numpy() for tensor in (x, dy.contiguous(), weight, bias))
         dx = torch.empty_like(x)
         sums = _backward(*arrays, *ctx.statistics, ctx.of_batch, dx.numpy())
         dweight, dbias = torch.from_numpy(sums).to(weight.dtype)
