@@ -39,14 +39,14 @@ def standardise(block: Tensor) -> Tensor:
         return block
     mean = block.mean(0)  # [D]
     centred = block - mean
-    spread = torch.linalg.vector_norm(centred) / math.sqrt(len(block))
-    rounding = 4 * torch.finfo(block.dtype).eps * torch.linalg.vector_norm(mean)
-    return centred * torch.where(spread > rounding, 1 / spread, 0.0)  # no `if`: a GPU need not be waited for
+    spread = float(torch.linalg.vector_norm(centred)) / math.sqrt(len(block))
+    rounding = 4 * torch.finfo(block.dtype).eps * float(torch.linalg.vector_norm(mean))
+    return torch.zeros_like(block) if spread <= rounding else centred / spread
 
 
 def stack_blocks(blocks: list[Tensor], bandwidth: float) -> Tensor:
     """x [M, D]: the standardised blocks side by side, times ``bandwidth``."""
-    return torch.cat([bandwidth * standardise(block) for block in blocks], dim=1)
+    return torch.cat([standardise(block) for block in blocks], dim=1).mul_(bandwidth)
 
 
 def pairwise_kernel(blocks: list[Tensor], bandwidth: float) -> Tensor:
@@ -100,17 +100,17 @@ def mean_field(
         if step == 0 and scaling == "row_sum":
             # K 1 beside K Q, in one product: a kernel that is not stored is not computed twice
             product = multiply(torch.cat([marginals, marginals.new_ones(len(unary), 1)], dim=1))  # [M, C + 1]
-            message, row_sum = product[:, :-1], product[:, -1].mean()
-            weight = torch.where(row_sum > 0, weight / row_sum, 0.0)
+            message, row_sum = product[:, :-1], float(product[:, -1].mean())
+            weight = weight / row_sum if row_sum > 0 else 0.0
         else:
             message = multiply(marginals)  # [M, C]
-        updated = torch.softmax(log_unary + weight * message, dim=1)
-        moved = (updated - marginals).abs_().max() >= tolerance
+        updated = torch.softmax(torch.add(log_unary, message, alpha=weight), dim=1)
+        moved = (updated - marginals).abs_().max()
         if watched:
             marginals = updated
-            if not moved:
+            if float(moved) < tolerance:
                 break
         else:
             marginals = torch.where(moving, updated, marginals)
-            moving &= moved
+            moving &= moved >= tolerance
     return marginals
