@@ -113,10 +113,12 @@ def _findings(runs: Path, profile: str, iterations: int, rows: tuple[MethodRow, 
         )
     start, end = (read_statistics(runs, profile, own, name) for name in ("clicks", f"pseudo_{iterations}"))
     if start and end:
+        right, right_end = (known["accuracy_percent"] for known in (start, end))  # None where rooms have no labels
         yield (
-            f"{start['clicks_per_scene']:.1f} clicks a room label {start['covered_percent']:.1f} % of the points "
-            f"({start['accuracy_percent']:.1f} % of them right); after {iterations} iterations "
-            f"{end['covered_percent']:.1f} % are labelled, {end['accuracy_percent']:.1f} % of them right."
+            f"{start['clicks_per_scene']:.1f} clicks a room label {start['covered_percent']:.1f} % of the points"
+            f"{'' if right is None else f' ({right:.1f} % of them right)'}; after {iterations} iterations "
+            f"{end['covered_percent']:.1f} % are labelled"
+            f"{'' if right_end is None else f', {right_end:.1f} % of them right'}."
         )
     missing = [method.setting for method in rows if result[method.row] is None]
     if missing:

@@ -1,5 +1,7 @@
 import json
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -238,3 +240,23 @@ def test_rooms_that_stand_for_an_evaluation(runs, scenes):
     assert best_median_worst(runs, "rooms", "otoc", "evaluate_3", val[:2]) == {"best": val[0], "worst": val[1]}
     assert best_median_worst(runs, "rooms", "otoc", "evaluate_3", val[:1]) == {"best": val[0]}
     assert best_median_worst(runs, "rooms", "otoc", "evaluate_4", val) == {}
+
+
+def test_rooms_without_labels_are_shown_without_a_judgement(runs, scenes, tmp_path):
+    bare = {split: [replace(room, labels=None, instances=None) for room in rooms] for split, rooms in scenes.items()}
+    for stage in ("clicks", "unet_1", "relation_1", "pseudo_1", "evaluate_1"):
+        shutil.copytree(runs / "rooms" / "otoc" / stage, tmp_path / "runs" / "own" / "otoc" / stage)
+    own = tmp_path / "runs" / "own" / "otoc"
+    metrics = json.loads((own / "evaluate_1" / "metrics.json").read_text())
+    for found in metrics["splits"].values():
+        found |= {"modes": {}, "per_room": {name: {} for name in found["rooms"]}}
+    (own / "evaluate_1" / "metrics.json").write_text(json.dumps(metrics))
+    for stage in ("clicks", "pseudo_1"):
+        statistics = json.loads((own / stage / "statistics.json").read_text())
+        unknown = dict.fromkeys(name for name in statistics if "accuracy" in name or "furniture" in name)
+        (own / stage / "statistics.json").write_text(json.dumps(statistics | unknown))
+    index = build_report(tmp_path / "runs", tmp_path / "reports", "own", bare, 1)
+    text = (index.parent / "rooms.html").read_text(encoding="utf-8")
+    assert text.count('class="strip"') == 6 and "mIoU</b>" not in text
+    packed = (index.parent / "viewer" / "scene1000_00.js").read_text(encoding="ascii")
+    assert '"truth"' not in packed and '"iteration 1"' in packed
