@@ -161,6 +161,7 @@ class View {
 
   close() {
     this.link.views.delete(this);
+    window.removeEventListener("keydown", this.sift, true);
     clearInterval(this.ticking);
     this.resizing?.disconnect();
     this.theming?.disconnect();
@@ -558,6 +559,9 @@ class View {
     };
     this.root.addEventListener("pointerdown", () => (this.touched = performance.now()), true);
     this.root.addEventListener("keydown", (event) => this.key(event));
+    // JupyterLab takes keys before any widget does: it must leave ours alone, but keep Ctrl+S and its like.
+    this.sift = (event) => this.root.toggleAttribute("data-lm-suppress-shortcuts", !event.ctrlKey && !event.metaKey);
+    window.addEventListener("keydown", this.sift, true);
     canvas.addEventListener("contextmenu", (event) => (event.preventDefault(), event.stopPropagation()));
     canvas.addEventListener("pointerdown", (event) => {
       canvas.focus({ preventScroll: true });

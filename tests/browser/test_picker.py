@@ -1,0 +1,249 @@
+"""Labelling in a real JupyterLab: whatever happens to the page and to the kernel, clicks.csv holds what was clicked."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from plyfile import PlyData, PlyElement
+
+from otoc_lib.annotation.clicks import read_clicks
+from otoc_lib.config import load_config
+from otoc_lib.datasets import load_split
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ["floor", "box", "crate", "ball"]
+VIEW = "document.querySelector('.otoc-picker canvas').otoc"
+
+
+def write_room(path: Path) -> None:
+    """A floor with three boxes, as points."""
+    generator = np.random.default_rng(0)
+    floor = np.column_stack([generator.uniform(-2, 2, (6000, 2)), np.zeros(6000)])
+    parts, colors = [floor], [np.full((6000, 3), 150)]
+    for place, color in (((-1, -1), (200, 40, 40)), ((1, -1), (40, 60, 200)), ((0, 1), (40, 160, 60))):
+        box = generator.uniform(-0.4, 0.4, (3000, 3)) + [*place, 0.5]
+        axis = generator.integers(0, 3, 3000)
+        side = generator.choice([-0.4, 0.4], 3000)
+        box[np.arange(3000), axis] = side + np.array([*place, 0.5])[axis]
+        parts.append(box)
+        colors.append(np.tile(color, (3000, 1)))
+    points, colors = np.concatenate(parts), np.concatenate(colors)
+    vertices = np.empty(len(points), [(axis, "f4") for axis in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")])
+    for name, column in zip(vertices.dtype.names, [*points.T, *colors.T], strict=True):
+        vertices[name] = column
+    path.parent.mkdir(parents=True)
+    PlyData([PlyElement.describe(vertices, "vertex")]).write(str(path))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project with two rooms of somebody's own and no click."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    values = yaml.safe_load((ROOT / "params" / "own" / "example.yaml").read_text(encoding="utf-8"))
+    values |= {"own_classes": CLASSES, "partition_voxel": 0.05}
+    (root / "params" / "own").mkdir(parents=True)
+    (root / "params" / "own" / "example.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    write_room(root / "data" / "own" / "den.ply")
+    shutil.copy(root / "data" / "own" / "den.ply", root / "data" / "own" / "hall.ply")
+    notebook = root / "notebooks" / "01_annotate.ipynb"
+    source = notebook.read_text(encoding="utf-8")
+    source = source.replace('profile = \\"smoke\\"', 'profile = \\"own\\"')
+    notebook.write_text(source.replace('experiment = \\"otoc\\"', 'experiment = \\"example\\"'), encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def lab(project, chromium, tmp_path_factory) -> Iterator[tuple[str, int]]:
+    """Address and process id of a JupyterLab that asks about neither news nor builds."""
+    home = tmp_path_factory.mktemp("jupyter")
+    (home / "config" / "labconfig").mkdir(parents=True)
+    (home / "config" / "labconfig" / "page_config.json").write_text('{"buildCheck": false, "buildAvailable": false}')
+    for plugin, settings in (
+        ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
+        ("notebook-extension/tracker", {"windowingMode": "none"}),  # cells out of sight stay on the page
+    ):
+        path = home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
+        + ["--ServerApp.token=", "--ServerApp.password=", f"--LabApp.user_settings_dir={home / 'settings'}"]
+        + [f"--notebook-dir={project}"],
+        env={**os.environ, "JUPYTER_CONFIG_DIR": str(home / "config"), "PYTHONPATH": folder},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait(lambda: _answers(f"{address}/api/status"), 60)
+        yield address, server.pid
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return urllib.request.urlopen(address, timeout=2).status == 200
+    except OSError:
+        return False
+
+
+def _wait(condition, seconds: float = 20):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+class Annotator:
+    """A person at the widget, with a mouse and keys."""
+
+    def __init__(self, page, project: Path, lab: tuple[str, int]):
+        self.page = page
+        self.address, self.server = lab
+        self.path = project / "data" / "own" / "clicks.csv"
+        os.chdir(project)  # the test is in the project like the kernel
+        self.scenes = load_split(load_config(project / "params" / "own" / "example.yaml"), "train")
+
+    def open_notebook(self) -> None:
+        self.page.goto(f"{self.address}/lab/tree/notebooks/01_annotate.ipynb")
+        self.page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=20000)
+
+    def run_all(self) -> None:
+        self.page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
+        self.page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+        self.wait_for_room()
+
+    def wait_for_room(self) -> None:
+        self.page.wait_for_selector(".otoc-picker canvas", timeout=20000)
+        self.page.wait_for_function(f"{VIEW}?.room && {VIEW}.drawn", timeout=20000)
+        self.page.locator(".otoc-picker").scroll_into_view_if_needed()
+        # Cells below still add their pictures; the widget must stand still before a mouse aims at it.
+        self.page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=20000)
+        self.page.locator(".otoc-picker").scroll_into_view_if_needed()
+
+    def place(self, vertex: int) -> tuple[float, float]:
+        box = self.page.locator(".otoc-picker canvas").bounding_box()
+        x, y = self.page.evaluate(f"{VIEW}.project({vertex})")
+        return box["x"] + x, box["y"] + y
+
+    def visible(self, low: int, high: int) -> int:
+        """A vertex among low..high-1 that a click on its place would hit."""
+        script = f"""(() => {{ const view = {VIEW};
+            for (let i = {low}; i < {high}; i++) {{
+              const [x, y] = view.project(i);
+              if (x > 60 && y > 60 && x < view.canvas.clientWidth - 60 && y < view.canvas.clientHeight - 60
+                  && view.pick(x, y) === i) return i;
+            }} }})()"""
+        return self.page.evaluate(script)
+
+    def click(self, vertex: int, key: str | None = None, button: str = "left") -> None:
+        if key:
+            self.page.locator(".otoc-picker canvas").focus()
+            self.page.keyboard.press(key)
+        self.page.mouse.move(*self.place(vertex))
+        self.page.mouse.click(*self.place(vertex), button=button)
+
+    def drag(self, vertex: int, dx: float, dy: float, **options) -> None:
+        x, y = self.place(vertex)
+        self.page.mouse.move(x, y)
+        self.page.mouse.down(**options)
+        self.page.mouse.move(x + dx / 2, y + dy / 2, steps=4)
+        self.page.mouse.move(x + dx, y + dy, steps=4)
+        self.page.mouse.up(**options)
+
+    def kill_kernel(self) -> None:
+        (kernel,) = Path(f"/proc/{self.server}/task/{self.server}/children").read_text().split()
+        os.kill(int(kernel), signal.SIGKILL)
+
+    def saved(self, room: str = "den") -> list[tuple[int, str]]:
+        clicks = read_clicks(self.path, self.scenes)[room]
+        return [(int(p), CLASSES[c]) for p, c in zip(clicks.points, clicks.classes, strict=True)]
+
+    def expect(self, clicks: list[tuple[int, str]], room: str = "den") -> None:
+        try:
+            _wait(lambda: self.saved(room) == clicks)
+        except AssertionError:
+            assert self.saved(room) == clicks, self.page.locator(".otoc-status").inner_text()
+
+
+@pytest.fixture
+def annotator(new_page, project, lab, monkeypatch):
+    monkeypatch.chdir(project)  # restored afterwards
+    page, problems = new_page()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.set_default_timeout(20000)
+    yield Annotator(page, project, lab)
+    assert [problem for problem in problems if "request outside" in problem] == []
+
+
+@pytest.mark.slow
+def test_clicks_survive_orbiting_reloading_and_a_killed_kernel(annotator):
+    page = annotator.page
+    annotator.open_notebook()
+    annotator.run_all()
+    assert annotator.saved() == []
+
+    # Drags that begin and end on points label nothing: orbit, pan with either hand, zoom.
+    red = annotator.visible(6000, 9000)
+    before = page.evaluate(f"{VIEW}.camera.azimuth")
+    annotator.drag(red, 120, 30)
+    annotator.drag(annotator.visible(0, 6000), -70, 10)
+    annotator.drag(annotator.visible(0, 6000), 30, 10, button="right")
+    page.mouse.wheel(0, -200)
+    assert page.evaluate(f"{VIEW}.camera.azimuth") != before
+    page.locator(".otoc-bar button", has_text="Fit").click()
+    page.wait_for_timeout(300)
+    assert annotator.saved() == [] and page.evaluate(f"{VIEW}.clicks.size") == 0
+
+    # Three objects, one of them undone by a right click; the legend counts.
+    red, blue, green = (annotator.visible(low, low + 3000) for low in (6000, 9000, 12000))
+    annotator.click(red, "2")
+    annotator.click(blue, "3")
+    annotator.click(green, "4")
+    annotator.expect([(red, "box"), (blue, "crate"), (green, "ball")])
+    annotator.click(green, button="right")
+    annotator.expect([(red, "box"), (blue, "crate")])
+    assert page.locator(".otoc-list button").nth(1).inner_text().split()[:2] == ["box", "1"]
+    supervoxels = annotator.scenes[0].supervoxels
+    painted = page.evaluate(f"[...{VIEW}.labels]")
+    assert sorted(painted) == sorted([[int(supervoxels[red]), 1], [int(supervoxels[blue]), 2]])
+
+    # The page is reloaded: the same kernel goes on.
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1500)
+    page.reload()
+    annotator.wait_for_room()
+    page.evaluate(f"{VIEW}.go(0)")
+    page.wait_for_function(f"{VIEW}.room.index === 0 && {VIEW}.clicks.size === 2", timeout=20000)
+    annotator.click(green, "4")
+    annotator.expect([(red, "box"), (blue, "crate"), (green, "ball")])
+
+    # The kernel is killed; what is clicked meanwhile is kept by the browser and saved by the next kernel.
+    annotator.kill_kernel()
+    floor = annotator.visible(0, 6000)
+    annotator.click(floor, "1")
+    page.wait_for_function(f"{VIEW}.clicks.size === 4")
+    assert annotator.saved() == [(red, "box"), (blue, "crate"), (green, "ball")]
+    page.reload()
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
+    annotator.run_all()
+    annotator.expect([(red, "box"), (blue, "crate"), (green, "ball"), (floor, "floor")])
