@@ -209,7 +209,7 @@ class View {
           h("label", { class: "otoc-cut" }, h("span", {}, "Front"), this.front))),
       h("div", { class: "otoc-foot" }, this.status,
         h("details", {}, h("summary", {}, "Keys"),
-          h("dl", {}, ...HELP.flatMap(([key, does]) => [h("dt", {}, key), h("dd", {}, does)]))))); // prettier-ignore
+          h("div", { class: "otoc-keys" }, ...HELP.flatMap(([key, does]) => [h("b", {}, key), h("span", {}, does)]))))); // prettier-ignore
     el.append(this.root);
     this.tint.addEventListener("click", () => this.toggleTint());
   }
@@ -440,6 +440,7 @@ class View {
     const elevation = above ? Math.PI / 2 - 1e-3 : 0.95;
     const azimuth = above ? -Math.PI / 2 : -2.2;
     this.camera = { azimuth, elevation, distance: 1, target: [...this.center] };
+    this.leave();
     this.matrix();
     const { right, up, back } = this.axes;
     for (let corner = 0; corner < 8; corner++) {
@@ -458,6 +459,7 @@ class View {
     if (Math.hypot(x, y) > 0.15 * this.radius) this.camera.azimuth = Math.atan2(y, x);
     const size = Math.sqrt(this.sizes[region]) * this.room.spacing; // metres, of a flat one
     this.camera = { ...this.camera, target, elevation: 0.7, distance: Math.min(Math.max(3 * size, 2), 2 * this.radius) };
+    this.leave();
     this.focused = region;
     this.left = this.pointer; // a hand that only trembles does not take the focus away
     this.draw();
@@ -545,6 +547,7 @@ class View {
 
   zoom(factor) {
     this.camera.distance = Math.min(Math.max(this.camera.distance * factor, 0.2), 8 * this.radius);
+    this.leave();
     this.draw(true);
   }
 
@@ -671,6 +674,12 @@ class View {
       if (distance < least) [best, least] = [i, distance];
     }
     return this.order[best];
+  }
+
+  /** The pointer shows nothing until it moves: what lay under it has moved away. */
+  leave() {
+    this.hovered = -1;
+    this.tip.hidden = true;
   }
 
   hover(x, y) {
