@@ -1,13 +1,15 @@
 """The kernel's side of the widget: its messages, without a browser; and what a model proposes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from otoc_lib.annotation import picker as picker_module
 from otoc_lib.annotation.assist import middle_points, predict_rooms, propose
 from otoc_lib.annotation.clicks import read_clicks
-from otoc_lib.annotation.picker import Picker, pack_room, point_spacing
+from otoc_lib.annotation.picker import Picker, pack_room, person_present, point_spacing
 from otoc_lib.annotation.session import Session
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
@@ -104,6 +106,14 @@ def test_positions_of_a_flat_room_do_not_divide_by_zero(rooms):
     low, step, (positions, _, _) = pack_room(flat)
     assert np.isfinite(step).all() and (np.frombuffer(positions, "<u2").reshape(-1, 3)[:, 2] == 0).all()
     assert point_spacing(np.zeros((1, 3), np.float32)) > 0
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_person_is_there_where_questions_can_be_asked(monkeypatch, allowed):
+    assert not person_present()  # no notebook at all
+    shell = SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=allowed))
+    monkeypatch.setattr(picker_module, "get_ipython", lambda: shell)
+    assert person_present() == allowed
 
 
 # --- what a model proposes
