@@ -265,6 +265,8 @@
     document.addEventListener("otoc-theme", drawAll);
   }
 
+  const current = document.querySelector("nav [aria-current]"); // on a phone the row of pages scrolls
+  if (current) current.parentElement.scrollLeft = current.offsetLeft - 40;
   theme();
   curves();
   tsne();

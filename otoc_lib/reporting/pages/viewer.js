@@ -8,7 +8,7 @@
   const $ = (id) => document.getElementById(id);
   const { names, colors } = JSON.parse($("labels").textContent);
   const canvas = $("view"), readout = $("readout");
-  const gl = canvas.getContext("webgl2", { antialias: true, alpha: true, premultipliedAlpha: false });
+  const gl = canvas.getContext("webgl2", { antialias: false, alpha: true, premultipliedAlpha: false });
   if (!gl) { $("message").textContent = "This browser has no WebGL2; the same rooms are on the page Rooms as pictures."; return; }
 
   // --- drawing ---------------------------------------------------------------------------------------------------------
