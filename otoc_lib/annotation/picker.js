@@ -60,8 +60,9 @@ const FIELD = Math.tan((50 * Math.PI) / 360); // half of the vertical field of v
 
 const HELP = [
   ["drag", "orbit"], ["shift or right drag", "pan"], ["wheel, + −", "zoom"], ["click", "label"],
-  ["right click, U", "undo"], ["X", "clear region"], ["E, Enter", "next region, label it"], ["1–9", "class"],
-  ["/", "search"], ["F", "fit"], ["T", "top"],
+  ["right click, U", "undo"], ["X", "clear region"], ["E, Enter", "next region, label it"], ["1–9, ⇧ 1–9", "class"],
+  ["/", "search"], ["F, T", "whole room, from above"],
+  ["A, N, M", "model: accept, next, colours"],
 ]; // prettier-ignore
 
 export default () => {
@@ -148,8 +149,8 @@ class View {
     this.active = 0;
     this.history = [];
     this.clicks = new Map();
-    this.skipped = new Set();
-    this.frames = [];
+    this.skipped = new Set(); // regions that E passed over since the last click
+    this.declined = new Set(); // proposals that N passed over
     this.touched = -Infinity;
     this.ticked = performance.now();
     this.listen();
@@ -279,7 +280,8 @@ class View {
     else if (message.kind === "saved" && message.room === this.room?.name && !this.unanswered()) {
       this.clicks = new Map(message.clicks);
       this.labels = new Map(message.labels);
-      this.say(message.warning ?? `${this.clicks.size} clicks of ${this.room.name} are saved`, Boolean(message.warning));
+      const saved = `${this.clicks.size} clicks of ${this.room.name} are saved. ${this.question()}`;
+      this.say(message.warning ?? saved, Boolean(message.warning));
       this.rooms.options[this.room.index].textContent = title(this.room.index, this.room.name, this.clicks.size);
       this.describe();
       this.repaint();
@@ -327,6 +329,8 @@ class View {
     this.active = Math.min(this.active, this.classes.names.length - 1);
     this.hovered = this.focused = -1;
     this.skipped.clear();
+    this.declined.clear();
+    this.proposal = undefined;
     this.budget = count;
     this.upload();
     if (!again) this.fit();
@@ -395,11 +399,15 @@ class View {
   }
 
   propose() {
-    const found = this.proposals.find(([region]) => !this.labels.has(region) && !this.skipped.has(region));
-    if (!found) return this.say("The model proposes nothing more in this room");
-    this.proposal = found;
-    this.look(found[0]);
-    this.say(`Is this ${this.classes.names[found[2]]}? A accepts, N asks about the next one, a click says otherwise`);
+    this.proposal = this.proposals.find(([region]) => !this.labels.has(region) && !this.declined.has(region));
+    if (!this.proposal) return this.say("The model proposes nothing more in this room");
+    this.look(this.proposal[0]);
+    this.say(this.question());
+  }
+
+  question() {
+    if (!this.proposal || this.labels.has(this.proposal[0])) return "";
+    return `Is this ${this.classes.names[this.proposal[2]]}? A accepts, N asks about another, a click says otherwise`;
   }
 
   accept() {
@@ -643,7 +651,7 @@ class View {
     const keys = {
       u: () => this.undo(), e: () => this.next(), f: () => this.fit(), t: () => this.fit(true),
       x: () => this.clear(this.marked()), "/": () => this.search.focus(), m: () => this.predicted && this.toggleTint(),
-      a: () => this.accept(), n: () => this.proposal && (this.skipped.add(this.proposal[0]), this.propose()),
+      a: () => this.accept(), n: () => this.proposal && (this.declined.add(this.proposal[0]), this.propose()),
       "+": () => this.zoom(0.85), "=": () => this.zoom(0.85), "-": () => this.zoom(1 / 0.85),
       arrowleft: () => this.orbit(-turn, 0), arrowright: () => this.orbit(turn, 0),
       arrowup: () => this.orbit(0, turn), arrowdown: () => this.orbit(0, -turn),
@@ -814,7 +822,9 @@ class View {
     gl.uniform1i(uniforms.paint, 0);
     gl.uniform1i(uniforms.columns, COLUMNS);
     gl.uniform1i(uniforms.marked, this.marked());
-    gl.uniform4f(uniforms.mark, ...this.classes.colors[this.active].map((value) => value / 255), 0.75);
+    const asked = this.proposal && this.marked() === this.proposal[0] && this.question();
+    const mark = this.classes.colors[asked ? this.proposal[2] : this.active];
+    gl.uniform4f(uniforms.mark, ...mark.map((value) => value / 255), 0.75);
     gl.uniform1f(uniforms.size, size);
     gl.uniform1f(uniforms.grow, Math.min(Math.sqrt(this.count / shown), 2.5));
     gl.uniform1f(uniforms.top, top);

@@ -127,3 +127,4 @@ def test_the_labelled_scan_is_what_was_predicted(finished):
 def test_notebook_01_shows_the_scan_its_super_voxels_and_the_clicks(finished):
     executed = (finished[0] / "01_annotate.ipynb").read_text(encoding="utf-8")
     assert executed.count('"image/png"') == 2 and "| here | 6.00 |" in executed
+    assert "Nobody is here to click" in executed and "widget-view" not in executed
