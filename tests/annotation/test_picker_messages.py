@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny import TINY
 
 from otoc_lib.annotation import picker as picker_module
 from otoc_lib.annotation.assist import middle_points, predict_rooms, propose
@@ -13,6 +14,8 @@ from otoc_lib.annotation.picker import Picker, pack_room, person_present, point_
 from otoc_lib.annotation.session import Session
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
+from otoc_lib.self_training import Rooms, load_networks, train_baseline
+from otoc_lib.training.predict import predict
 
 
 @pytest.fixture
@@ -158,3 +161,18 @@ def test_without_a_trained_network_there_is_nothing_to_assist(rooms, tmp_path, m
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OtocError, match="p/e: no U-Net is trained yet"):
         predict_rooms(config_from({"profile": "p", "experiment": "e"}), rooms)
+
+
+def test_a_finished_u_net_predicts_every_super_voxel(rooms, tmp_path, monkeypatch):
+    for folder in ("params", "notebooks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = config_from({**TINY, "experiment": "e", "unet_steps": 2, "voxel_size": 0.2})
+    unet, _ = train_baseline(config, Rooms(rooms[:2], {"val": rooms[2:3]}))
+    made = predict_rooms(config, rooms[:2])
+    networks = load_networks(config, rooms[0], unet, None)
+    for scene in rooms[:2]:
+        points = predict(config, scene, *networks).probabilities.cpu().numpy()  # [N, C]
+        for region in range(0, scene.num_supervoxels, 5):
+            expected = points[scene.supervoxels == region].mean(axis=0)
+            np.testing.assert_allclose(made[scene.name][region], expected, atol=1e-5)
