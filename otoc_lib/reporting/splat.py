@@ -56,14 +56,14 @@ def nearest_points(pixels: np.ndarray, depth: np.ndarray, radius: np.ndarray, he
     reach = np.ceil(radius).astype(np.int64)
     for half in np.unique(reach[depth > 0]):
         rows = np.flatnonzero((reach == half) & (depth > 0))
-        step = np.arange(-half, half + 1)
-        offsets = np.stack(np.meshgrid(step, step), axis=-1).reshape(-1, 2)  # [K, 2]
-        cells = np.floor(pixels[rows]).astype(np.int64)[:, None] + offsets  # [R, K, 2]
-        distance = ((cells + 0.5 - pixels[rows][:, None]) ** 2).sum(-1)  # [R, K]
-        covered = (distance <= radius[rows, None] ** 2) & (cells >= 0).all(-1) & (cells < (width, height)).all(-1)
-        which, offset = np.nonzero(covered)
-        u, v = cells[which, offset].T
-        np.minimum.at(winner, v * width + u, order[rows[which]])
+        u, v = np.floor(pixels[rows]).T.astype(np.int64)
+        right, down = pixels[rows].T - (u, v) - 0.5  # from the centre of the pixel the point lies in
+        for dv in range(-half, half + 1):
+            for du in range(-half, half + 1):
+                covered = (right - du) ** 2 + (down - dv) ** 2 <= radius[rows] ** 2
+                covered &= (u + du >= 0) & (u + du < width) & (v + dv >= 0) & (v + dv < height)
+                cells = (v[covered] + dv) * width + u[covered] + du
+                np.minimum.at(winner, cells, order[rows[covered]])
     index = (winner & np.uint64(0xFFFFFFFF)).astype(np.int64)
     return np.where(winner == np.iinfo(np.uint64).max, -1, index).reshape(height, width)
 
@@ -77,8 +77,15 @@ def point_spacing(coords: np.ndarray) -> float:
 def surface_normals(coords: np.ndarray, neighbours: int = 12) -> np.ndarray:
     """Unit normals without a sign, float64 [N, 3]: the direction in which a point's neighbours spread least."""
     near = cKDTree(coords).query(coords, k=min(neighbours, len(coords)))[1].reshape(len(coords), -1)  # [N, K]
-    spread = coords[near].astype(np.float64) - coords[near].mean(axis=1, keepdims=True)
-    return np.linalg.eigh(np.einsum("nki,nkj->nij", spread, spread))[1][:, :, 0]
+    spread = np.zeros(
+        (len(coords), 3, 3)
+    )  # of the neighbours around their mean, one neighbour of every point at a time
+    away = [coords[column] - coords.astype(np.float64) for column in near.T]  # K times [N, 3]
+    mean = sum(away) / len(away)
+    for step in away:
+        step -= mean
+        spread += step[:, :, None] * step[:, None, :]
+    return np.linalg.eigh(spread)[1][:, :, 0]
 
 
 def room_axes(coords: np.ndarray) -> np.ndarray:
