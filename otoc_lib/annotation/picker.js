@@ -93,7 +93,7 @@ class Link {
     }
     this.pending = new Map([...this.pending].sort(([a], [b]) => a - b));
     this.receive = (message, buffers) => {
-      if (message.kind === "saved") {
+      if (message.kind === "saved" || message.kind === "refused") {
         this.pending.delete(message.number);
         localStorage.removeItem(this.prefix + message.number);
       }
@@ -121,7 +121,11 @@ class Link {
     this.last = Math.max(this.last + 1, Date.now() * 1000); // rises over reloads, too
     const action = { kind: "action", number: this.last, room, changes, seconds };
     this.pending.set(action.number, action);
-    localStorage.setItem(this.prefix + action.number, JSON.stringify(action));
+    try {
+      localStorage.setItem(this.prefix + action.number, JSON.stringify(action));
+    } catch {
+      // A full storage costs the click only if the page is closed before the kernel answers.
+    }
     this.wait = 2000;
     this.send(action);
   }
@@ -277,6 +281,7 @@ class View {
   receive(message, buffers) {
     if (message.kind === "room") this.open(message, buffers);
     else if (message.kind === "error") this.say(message.text, true);
+    else if (message.kind === "refused") this.link.send({ kind: "open" }), (this.refusal = message.text);
     else if (message.kind === "saved" && message.room === this.room?.name && !this.unanswered()) {
       this.clicks = new Map(message.clicks);
       this.labels = new Map(message.labels);
@@ -336,7 +341,8 @@ class View {
     if (!again) this.fit();
     this.describe();
     this.repaint();
-    this.say(message.text, false);
+    this.say(this.refusal ?? message.text, Boolean(this.refusal));
+    this.refusal = undefined;
     if (this.proposals.length) this.propose();
   }
 

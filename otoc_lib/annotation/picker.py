@@ -70,8 +70,11 @@ class Picker(anywidget.AnyWidget):
                     self.session.apply(message["room"], message["changes"], message["seconds"])
                     self._answered.add(message["number"])
                 self.send({"kind": "saved", "number": message["number"], **self._state(message["room"])})
-        except (OtocError, OSError) as error:
-            self.send({"kind": "error", "text": str(error)})
+        except OtocError as error:  # a click on other data would be wrong however often it came
+            kind = "refused" if message["kind"] == "action" else "error"
+            self.send({"kind": kind, "number": message.get("number"), "text": str(error)})
+        except OSError as error:  # a full disk: the browser keeps the click and sends it again
+            self.send({"kind": "error", "text": f"{self.session.path.name} cannot be written: {error}"})
 
     def _state(self, name: str) -> dict[str, Any]:
         """What the browser shows of a room's clicks."""

@@ -59,7 +59,7 @@ def test_an_action_that_cannot_be_saved_is_not_answered_as_saved(session, sent):
     session.path.unlink()
     session.path.mkdir()  # nothing can be renamed to a folder
     picker._receive(picker, action(3, [[1, 4]]), [])
-    assert [content["kind"] for content, _ in sent] == ["error"] * 3
+    assert [content["kind"] for content, _ in sent] == ["refused", "refused", "error"]
 
 
 def test_two_classes_in_one_super_voxel_are_warned_of(session, rooms, sent):
