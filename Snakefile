@@ -55,6 +55,7 @@ def done(notebook, wildcards):
     return [f"{RUNS}/{name}/{notebook}.done" for name in names[:1]]
 
 
+# What others wait for goes first (priority), so that no core is left without a job at the end.
 CORES = workflow.cores or 1
 AT_ONCE = min(CORES, int(config.get("at_once", 4 if PROFILE in ("rooms", "smoke") else 1)))
 THREADS = CORES // AT_ONCE
@@ -88,6 +89,7 @@ rule annotate:
         touch(f"{RUNS}/{{experiment}}/01_annotate.done"),
     log:
         f"{REPORTS}/notebooks/01_annotate.{{experiment}}.ipynb",
+    priority: 4
     threads: THREADS
     shell:
         RUN
@@ -103,6 +105,7 @@ rule baseline:
         touch(f"{RUNS}/{{experiment}}/02_baseline.done"),
     log:
         f"{REPORTS}/notebooks/02_baseline.{{experiment}}.ipynb",
+    priority: 3
     threads: THREADS
     shell:
         RUN
@@ -118,6 +121,7 @@ rule self_train:
         touch(f"{RUNS}/{{experiment}}/03_self_train.done"),
     log:
         f"{REPORTS}/notebooks/03_self_train.{{experiment}}.ipynb",
+    priority: 2
     threads: THREADS
     shell:
         RUN
@@ -134,6 +138,7 @@ rule ablate:
         touch(f"{RUNS}/{{experiment}}/04_ablate.done"),
     log:
         f"{REPORTS}/notebooks/04_ablate.{{experiment}}.ipynb",
+    priority: 1
     threads: THREADS
     shell:
         RUN

@@ -73,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     example.add_argument("directory", type=Path, help="folder to write to, such as data/own")
     example.set_defaults(run=_example)
 
+    compare = commands.add_parser("compare", help="two finished runs side by side: numbers, classes, rooms, parameters")
+    compare.add_argument("run_a", type=Path, help="for example runs/rooms/control")
+    compare.add_argument("run_b", type=Path, help="for example runs/rooms/otoc; differences are run_b minus run_a")
+    compare.add_argument("--out", type=Path, help="page to write (default: reports/compare/<a>-<b>.html)")
+    compare.set_defaults(run=_compare)
+
     check = commands.add_parser("check-params", help="check params files without running anything")
     check.add_argument("files", type=Path, nargs="+", metavar="FILE")
     check.set_defaults(run=_check_params)
@@ -138,6 +144,12 @@ def _example(options: argparse.Namespace) -> None:
 
     own.example(options.directory)
     print(f"{options.directory}: holds a scan and its clicks; params/own/example.yaml runs them")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from otoc_lib.reporting.compare import main_compare
+
+    main_compare(options.run_a, options.run_b, options.out)
 
 
 def _check_params(options: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ def test_a_foreign_folder_is_not_overwritten_by_unpacking(tmp_path, capsys):
 
 
 COMMANDS = ("rooms", "rooms unpack", "rooms simulate", "rooms example", "doctor", "prepare", "export-benchmark")
-COMMANDS += ("score-benchmark", "snap-clicks", "check-params")
+COMMANDS += ("score-benchmark", "snap-clicks", "compare", "check-params")
 
 
 @pytest.mark.parametrize("arguments", [[], *map(str.split, COMMANDS)])
@@ -39,6 +39,11 @@ def test_every_command_has_help(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "--help"])
     assert stop.value.code == 0 and "usage" in capsys.readouterr().out
+
+
+def test_folders_that_are_no_runs_are_not_compared(tmp_path, capsys):
+    assert main(["compare", str(tmp_path), str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
+    assert str(tmp_path) in capsys.readouterr().err and not (tmp_path / "page.html").exists()
 
 
 def test_the_module_runs_as_a_program(tmp_path):

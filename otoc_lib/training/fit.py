@@ -21,7 +21,6 @@ from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet, sample_supervoxels
 from otoc_lib.models.unet import UNet
-from otoc_lib.propagation.pooling import majority_labels as majority_labels
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import set_backend
 from otoc_lib.store import write_aside
