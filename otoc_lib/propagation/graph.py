@@ -9,9 +9,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Scaling = Literal["row_sum", "literal"]
-Multiply = Callable[[Tensor], Tensor]  # V [M, C] -> K V [M, C], however K is kept
+Multiply = Callable[[Tensor], Tensor]  # V [C, M] -> V K [C, M], however K is kept
 WATCHED = 10_000  # super-voxels from which a step on a GPU costs more than asking it whether to stop
 
 
@@ -79,7 +80,7 @@ def mean_field(
 
     Args:
         unary: class probabilities P [M, C].
-        kernel: [M, M], zero diagonal, or a function that multiplies by it: V [M, C'] -> K V.
+        kernel: [M, M], symmetric, zero diagonal, or a function that multiplies by it: V [C', M] -> V K.
         weight: strength of the pairwise term; 0 returns P.
         scaling: ``row_sum`` divides ``weight`` by the mean row sum of the kernel, so that one weight suits rooms
             of any size; ``literal`` uses it as it stands (the paper's eq. 3 has weight 1).
@@ -88,23 +89,24 @@ def mean_field(
     Returns:
         Q [M, C], rows sum to one.
     """
-    multiply = kernel.matmul if isinstance(kernel, Tensor) else kernel
-    log_unary = unary.clamp_min(torch.finfo(unary.dtype).tiny).log()
-    marginals = torch.softmax(log_unary, dim=1)
+    # Transposed, for on one thread of a CPU V K takes two thirds of the time of K V at 20 classes, half at 13.
+    multiply = (lambda values: values @ kernel) if isinstance(kernel, Tensor) else kernel
+    log_unary = unary.clamp_min(torch.finfo(unary.dtype).tiny).log().T.contiguous()  # [C, M]
+    marginals = torch.softmax(log_unary, dim=0)
     if not len(unary):
-        return marginals
+        return marginals.T
     # A GPU runs ahead of the host: a small graph takes all steps there and ignores those after the one that converged.
     watched = not unary.is_cuda or len(unary) >= WATCHED
     moving = torch.ones((), dtype=torch.bool, device=unary.device)
     for step in range(steps):
         if step == 0 and scaling == "row_sum":
-            # K 1 beside K Q, in one product: a kernel that is not stored is not computed twice
-            product = multiply(torch.cat([marginals, marginals.new_ones(len(unary), 1)], dim=1))  # [M, C + 1]
-            message, row_sum = product[:, :-1], float(product[:, -1].mean())
+            # row sums of K beside Q K, in one product: a kernel that is not stored is not computed twice
+            product = multiply(functional.pad(marginals, (0, 0, 0, 1), value=1.0))  # [C + 1, M]
+            message, row_sum = product[:-1], float(product[-1].mean())
             weight = weight / row_sum if row_sum > 0 else 0.0
         else:
-            message = multiply(marginals)  # [M, C]
-        updated = torch.softmax(torch.add(log_unary, message, alpha=weight), dim=1)
+            message = multiply(marginals)  # [C, M]
+        updated = torch.softmax(torch.add(log_unary, message, alpha=weight), dim=0)
         moved = (updated - marginals).abs_().max()
         if watched:
             marginals = updated
@@ -113,4 +115,4 @@ def mean_field(
         else:
             marginals = torch.where(moving, updated, marginals)
             moving &= moved >= tolerance
-    return marginals
+    return marginals.T.contiguous()

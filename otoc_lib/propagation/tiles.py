@@ -27,7 +27,7 @@ def dense_elements(size: int, tile: int) -> int:
 
 
 def dense_kernel(features: Tensor, tile: int) -> Multiply:
-    """V -> K V of the stored kernel of features x [M, D]; OtocError where memory does not suffice."""
+    """V [C, M] -> V K of the stored kernel of features x [M, D]; OtocError where memory does not suffice."""
     elements = dense_elements(len(features), tile)
     try:
         storage = features.new_empty(elements)
@@ -37,22 +37,24 @@ def dense_kernel(features: Tensor, tile: int) -> Multiply:
             "super-voxels, more than there is; choose auto or chunked"
         ) from problem
     kept = list(_tiles(features, tile, storage, keep=True))
+    if len(kept) == 1:  # a small graph is one tile, and that the whole kernel
+        return lambda values: values @ kept[0][2]
     return lambda values: multiply(kept, values)
 
 
 def chunked_kernel(features: Tensor, tile: int) -> Multiply:
-    """V -> K V of features x [M, D] with one tile in memory at a time: O(M (D + C)) beside it."""
+    """V [C, M] -> V K of features x [M, D] with one tile in memory at a time: O(M (D + C)) beside it."""
     storage = features.new_empty(min(tile, len(features)) ** 2)
     return lambda values: multiply(_tiles(features, tile, storage, keep=False), values)
 
 
 def multiply(tiles: Iterable[Tile], values: Tensor) -> Tensor:
-    """K V [M, C] from the upper triangle of K: a tile off the diagonal also stands for its mirror image."""
+    """V K [C, M] from the upper triangle of K: a tile off the diagonal also stands for its mirror image."""
     product = torch.zeros_like(values)
     for rows, columns, kernel in tiles:
-        product[rows].addmm_(kernel, values[columns])
+        product[:, columns].addmm_(values[:, rows], kernel)
         if rows != columns:
-            product[columns].addmm_(kernel.T, values[rows])
+            product[:, rows].addmm_(values[:, columns], kernel.T)
     return product
 
 

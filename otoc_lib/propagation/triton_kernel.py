@@ -5,12 +5,15 @@ tensors; so the tests compare it with the oracle. The shape of the tiles was cho
 for an H100 (8 x 8 sums a thread, 126 registers, nothing spilled); no GPU has timed it yet.
 """
 
+from subprocess import SubprocessError
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import pad
 
+from otoc_lib.errors import OtocError
 from otoc_lib.propagation.graph import Multiply
 
 ROWS, COLUMNS, DEPTH = 128, 128, 16  # of a tile of K, and features per partial product; DEPTH >= 16 for tl.dot
@@ -55,11 +58,14 @@ def _multiply(
 
 
 def triton_kernel(features: Tensor, programs: int = PROGRAMS) -> Multiply:
-    """V [M, C] -> K V of features x [M, D], computed in float32.
+    """V [C, M] -> V K of features x [M, D], computed in float32.
 
     Everything is padded to whole tiles, so the kernel needs no masks: padded columns multiply rows of V that are
     zero, padded rows are cut off. The columns of a small graph are split until there are about ``programs`` programs,
     and the parts added in a fixed order, so the result does not vary from run to run.
+
+    Raises:
+        OtocError: on the first product, where Triton cannot compile or start the kernel.
     """
     count, width = features.shape
     size = triton.cdiv(count, ROWS) * ROWS
@@ -71,24 +77,30 @@ def triton_kernel(features: Tensor, programs: int = PROGRAMS) -> Multiply:
     splits = triton.cdiv(column_tiles, split)
 
     def multiply(values: Tensor) -> Tensor:
-        classes = max(triton.next_power_of_2(values.shape[1]), 16)
-        padded_values = pad(values.float(), (0, classes - values.shape[1], 0, size - count)).contiguous()
+        classes = max(triton.next_power_of_2(len(values)), 16)
+        padded_values = pad(values.float().T, (0, classes - len(values), 0, size - count)).contiguous()
         partial = padded.new_empty(splits, size, classes)
-        with torch.cuda.device_of(padded):
-            _multiply[(row_tiles, splits)](
-                padded,
-                half_norms,
-                padded_values,
-                partial,
-                size,
-                split * COLUMNS,
-                WIDTH=wide,
-                CLASSES=classes,
-                ROWS=ROWS,
-                COLUMNS=COLUMNS,
-                DEPTH=DEPTH,
-                num_warps=8,
-            )
-        return partial.sum(0)[:count, : values.shape[1]].to(values.dtype)
+        try:
+            with torch.cuda.device_of(padded):
+                _multiply[(row_tiles, splits)](
+                    padded,
+                    half_norms,
+                    padded_values,
+                    partial,
+                    size,
+                    split * COLUMNS,
+                    WIDTH=wide,
+                    CLASSES=classes,
+                    ROWS=ROWS,
+                    COLUMNS=COLUMNS,
+                    DEPTH=DEPTH,
+                    num_warps=8,
+                )
+        except (RuntimeError, OSError, SubprocessError) as problem:  # Triton builds its launcher with a C compiler
+            raise OtocError(
+                f"propagation: the triton kernel does not compile or start here ({problem}); install a C compiler, "
+                "or set propagation: chunked"
+            ) from problem
+        return partial.sum(0)[:count, : len(values)].T.to(values.dtype)
 
     return multiply

@@ -41,10 +41,10 @@ def test_paths_equal_the_plain_equations(monkeypatch, path, scaling, size, tile)
 @given(size=st.integers(1, 40), tile=st.integers(1, 50), classes=st.integers(1, 6), seed=st.integers(0, 999))
 def test_tiles_multiply_like_the_whole_kernel(size, tile, classes, seed):
     _, blocks = random_graph(size, seed=seed)
-    values = torch.randn(size, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    values = torch.randn(classes, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     features = torch.cat(blocks, dim=1)
     differences = features[:, None] - features[None]
-    expected = (-0.5 * differences.square().sum(2)).exp().fill_diagonal_(0) @ values
+    expected = values @ (-0.5 * differences.square().sum(2)).exp().fill_diagonal_(0)
     for kernel in (dense_kernel, chunked_kernel):
         multiply = kernel(features, tile)
         for _ in range(2):  # chunks overwrite each other: the second product must not notice
@@ -84,8 +84,8 @@ def test_steps_end_once_nothing_moves():
     kernel, calls = pairwise_kernel(blocks, 1.5), []
 
     def multiply(values):
-        calls.append(values.shape[1])
-        return kernel @ values
+        calls.append(len(values))
+        return values @ kernel
 
     converged = mean_field(unary, multiply, 0.2, "row_sum", 50, 1e-3)
     assert 1 < len(calls) < 10 and calls[0] == 5 and set(calls[1:]) == {4}  # the first brings the row sums too

@@ -8,6 +8,7 @@ import pytest
 import torch
 from random_graphs import random_graph
 
+from otoc_lib.errors import OtocError
 from otoc_lib.propagation import mean_field, pairwise_kernel, propagate_graph
 
 
@@ -31,12 +32,26 @@ def test_splitting_columns_among_programs_changes_nothing(triton_device, program
     from otoc_lib.propagation.triton_kernel import triton_kernel
 
     _, (features,) = random_graph(500, (4,))
-    values = torch.randn(500, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    values = torch.randn(3, 500, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     differences = features[:, None] - features[None]
-    expected = (-0.5 * differences.square().sum(2)).exp().fill_diagonal_(0) @ values
+    expected = values @ (-0.5 * differences.square().sum(2)).exp().fill_diagonal_(0)
     multiply = triton_kernel(features.float().to(triton_device), programs)
     got = multiply(values.float().to(triton_device)).cpu()
     torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_machine_without_a_compiler_is_one_clear_error(triton_device, monkeypatch):
+    from otoc_lib.propagation import triton_kernel
+
+    class Uncompiled:
+        def __getitem__(self, grid):
+            raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(triton_kernel, "_multiply", Uncompiled())
+    unary, blocks = random_graph(8)
+    on_device = [block.to(triton_device) for block in blocks]
+    with pytest.raises(OtocError, match="Failed to find C compiler.*set propagation: chunked"):
+        propagate_graph(unary.to(triton_device), on_device, 1.0, 1.0, path="triton")
 
 
 COMPILE = """
