@@ -245,7 +245,7 @@ class View {
         return [option];
       }),
     );
-    this.counter.textContent = `${this.clicks.size} click${this.clicks.size === 1 ? "" : "s"}`;
+    this.counter.textContent = plural(this.clicks.size);
   }
 
   choose(label) {
@@ -285,7 +285,7 @@ class View {
     else if (message.kind === "saved" && message.room === this.room?.name && !this.unanswered()) {
       this.clicks = new Map(message.clicks);
       this.labels = new Map(message.labels);
-      const saved = `${this.clicks.size} clicks of ${this.room.name} are saved. ${this.question()}`;
+      const saved = `${plural(this.clicks.size)} in ${this.room.name}, saved. ${this.question()}`;
       this.say(message.warning ?? saved, Boolean(message.warning));
       this.rooms.options[this.room.index].textContent = title(this.room.index, this.room.name, this.clicks.size);
       this.describe();
@@ -611,6 +611,7 @@ class View {
       const vertex = button === 0 ? this.pick(x, y) : -1;
       this.focused = -1;
       if (vertex >= 0) this.label(vertex);
+      else if (button === 0) this.say("There is no point under the pointer; nothing was labelled");
     });
     canvas.addEventListener("pointercancel", () => (press = null));
     canvas.addEventListener("pointerleave", () => !press && this.hover(-1, -1));
@@ -865,6 +866,10 @@ function gather(values, rows, columns) {
     for (let k = 0; k < columns; k++) made[columns * i + k] = values[columns * rows[i] + k];
   }
   return made;
+}
+
+function plural(clicks) {
+  return `${clicks} click${clicks === 1 ? "" : "s"}`;
 }
 
 function title(index, name, clicks) {

@@ -60,7 +60,13 @@ def project(tmp_path_factory) -> Path:
     notebook = root / "notebooks" / "01_annotate.ipynb"
     source = notebook.read_text(encoding="utf-8")
     source = source.replace('profile = \\"smoke\\"', 'profile = \\"own\\"')
-    notebook.write_text(source.replace('experiment = \\"otoc\\"', 'experiment = \\"example\\"'), encoding="utf-8")
+    source = source.replace('experiment = \\"otoc\\"', 'experiment = \\"example\\"')
+    notebook.write_text(source, encoding="utf-8")
+    # The same notebook with a model that takes every super-voxel for a crate, without being sure of it.
+    guess = "{room.name: np.tile([0.2, 0.2, 0.4, 0.2], (room.num_supervoxels, 1)) for room in rooms.train}"
+    assert source.count("Picker(session) if") == 1
+    assisted = source.replace("Picker(session) if", f"Picker(session, {guess}) if")
+    notebook.with_name("assisted.ipynb").write_text(assisted, encoding="utf-8")
     return root
 
 
@@ -123,8 +129,8 @@ class Annotator:
         os.chdir(project)  # the test is in the project like the kernel
         self.scenes = load_split(load_config(project / "params" / "own" / "example.yaml"), "train")
 
-    def open_notebook(self) -> None:
-        self.page.goto(f"{self.address}/lab/tree/notebooks/01_annotate.ipynb")
+    def open_notebook(self, name: str = "01_annotate") -> None:
+        self.page.goto(f"{self.address}/lab/tree/notebooks/{name}.ipynb")
         self.page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=20000)
 
     def run_all(self) -> None:
@@ -139,6 +145,14 @@ class Annotator:
         # Cells below still add their pictures; the widget must stand still before a mouse aims at it.
         self.page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=20000)
         self.page.locator(".otoc-picker").scroll_into_view_if_needed()
+
+    def press(self, *keys: str) -> None:
+        self.page.locator(".otoc-picker canvas").focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def says(self) -> str:
+        return self.page.locator(".otoc-status").inner_text()
 
     def place(self, vertex: int) -> tuple[float, float]:
         box = self.page.locator(".otoc-picker canvas").bounding_box()
@@ -157,8 +171,7 @@ class Annotator:
 
     def click(self, vertex: int, key: str | None = None, button: str = "left") -> None:
         if key:
-            self.page.locator(".otoc-picker canvas").focus()
-            self.page.keyboard.press(key)
+            self.press(key)
         self.page.mouse.move(*self.place(vertex))
         self.page.mouse.click(*self.place(vertex), button=button)
 
@@ -182,7 +195,7 @@ class Annotator:
         try:
             _wait(lambda: self.saved(room) == clicks)
         except AssertionError:
-            assert self.saved(room) == clicks, self.page.locator(".otoc-status").inner_text()
+            assert self.saved(room) == clicks, self.says()
 
 
 @pytest.fixture
@@ -247,3 +260,74 @@ def test_clicks_survive_orbiting_reloading_and_a_killed_kernel(annotator):
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
     annotator.run_all()
     annotator.expect([(red, "box"), (blue, "crate"), (green, "ball"), (floor, "floor")])
+
+
+@pytest.mark.slow
+def test_keys_search_and_the_models_proposals(annotator):
+    page = annotator.page
+    annotator.open_notebook("assisted")
+    annotator.run_all()
+    scene = annotator.scenes[1]
+    sizes = np.bincount(scene.supervoxels)
+
+    def last() -> tuple[int, str]:
+        """Super-voxel and class of the newest click in the file."""
+        point, label = annotator.saved("hall")[-1]
+        return int(scene.supervoxels[point]), label
+
+    # Rooms change by the arrows and by the list.
+    page.locator(".otoc-bar select").select_option("0")
+    page.wait_for_function(f"{VIEW}.room.index === 0")
+    page.locator(".otoc-bar button", has_text="›").click()
+    page.wait_for_function(f"{VIEW}.room.index === 1")
+    assert page.locator(".otoc-bar select").input_value() == "1"
+    assert annotator.saved("hall") == []
+
+    # T looks from above, where a click beside the room labels nothing and says so; F shows the whole room again.
+    annotator.press("t")
+    assert page.evaluate(f"{VIEW}.camera.elevation") > 1.5
+    canvas = page.locator(".otoc-picker canvas").bounding_box()
+    page.mouse.click(canvas["x"] + 8, canvas["y"] + 8)
+    assert "nothing was labelled" in annotator.says()
+    annotator.press("f")
+    assert page.evaluate(f"{VIEW}.camera.elevation") < 1
+
+    # The model asks about large super-voxels: N asks about another one, A accepts, and the next question follows.
+    first = page.evaluate(f"{VIEW}.proposal")
+    annotator.press("n")
+    second = page.evaluate(f"{VIEW}.proposal")
+    assert second[0] != first[0] and sizes[second[0]] <= sizes[first[0]] == sizes.max()
+    assert "Is this crate?" in annotator.says()
+    annotator.press("a")
+    annotator.expect([(second[1], "crate")], "hall")
+    assert page.evaluate(f"{VIEW}.proposal[0]") not in (first[0], second[0])
+
+    # M shows and hides the model's colours.
+    assert page.evaluate(f"{VIEW}.tinted")
+    annotator.press("m")
+    assert not page.evaluate(f"{VIEW}.tinted")
+
+    # A search chooses the class; E goes to the largest region without a label, which Enter gives that class.
+    annotator.press("/")
+    page.keyboard.type("bo")
+    assert page.locator(".otoc-list button").count() == 1
+    page.keyboard.press("Enter")
+    assert page.locator(".otoc-list button").count() == len(CLASSES)
+    assert page.evaluate(f"{VIEW}.active") == CLASSES.index("box")
+    annotator.press("e", "Enter")
+    _wait(lambda: len(annotator.saved("hall")) == 2)
+    assert last() == (first[0], "box")
+
+    # A second E passes on; X clears the region that is marked, and U brings its click back.
+    annotator.press("e")
+    left = np.delete(np.arange(len(sizes)), [first[0], second[0]])
+    marked = page.evaluate(f"{VIEW}.marked()")
+    assert marked in left and sizes[marked] == sizes[left].max()
+    annotator.press("4", "Enter")
+    _wait(lambda: len(annotator.saved("hall")) == 3)
+    assert last() == (marked, "ball")
+    labelled = annotator.saved("hall")
+    annotator.press("x")
+    annotator.expect(labelled[:2], "hall")
+    annotator.press("u")
+    annotator.expect(labelled, "hall")
