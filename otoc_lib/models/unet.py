@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from otoc_lib.sparse import InverseConv3d, SparseTensor, StridedConv3d, SubmanifoldConv3d, batch_norm_relu
+from otoc_lib.sparse import (
+    InverseConv3d,
+    SparseLinear,
+    SparseTensor,
+    StridedConv3d,
+    SubmanifoldConv3d,
+    batch_norm_relu,
+)
 
 
 class BatchNormReLU(nn.BatchNorm1d):
@@ -36,7 +43,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         same = in_channels == out_channels
-        self.skip = nn.Identity() if same else nn.Linear(in_channels, out_channels, bias=False)
+        self.skip = nn.Identity() if same else SparseLinear(in_channels, out_channels)
         self.body = nn.Sequential(
             BatchNormReLU(in_channels),
             SubmanifoldConv3d(in_channels, out_channels),
@@ -45,8 +52,11 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        y = self.body(x)
-        return y.with_features(y.features + self.skip(x.features))
+        *first, last = self.body
+        y = x
+        for module in first:
+            y = module(y)
+        return last(y, start=self.skip(x).features)
 
 
 class UNetLevel(nn.Module):

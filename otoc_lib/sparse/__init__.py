@@ -4,7 +4,7 @@
 """
 
 from otoc_lib.sparse.backend import batch_norm_relu, set_backend
-from otoc_lib.sparse.layers import InverseConv3d, StridedConv3d, SubmanifoldConv3d
+from otoc_lib.sparse.layers import InverseConv3d, SparseLinear, StridedConv3d, SubmanifoldConv3d
 from otoc_lib.sparse.maps import KernelMap, Pyramid
 from otoc_lib.sparse.tensor import SparseTensor
 
@@ -12,6 +12,7 @@ __all__ = [
     "InverseConv3d",
     "KernelMap",
     "Pyramid",
+    "SparseLinear",
     "SparseTensor",
     "StridedConv3d",
     "SubmanifoldConv3d",

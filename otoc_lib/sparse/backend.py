@@ -37,7 +37,9 @@ def backend_for(x: Tensor) -> str:
     return "numba" if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) else "torch"
 
 
-def convolve(x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None) -> Tensor:
+def convolve(
+    x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None, start: Tensor | None = None
+) -> Tensor:
     """Sparse convolution with autograd.
 
     Args:
@@ -46,17 +48,19 @@ def convolve(x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap |
         forward: pairs from input to output voxels.
         reverse: pairs of the opposite direction, for the gradient of x; None for a submanifold map, which is its own
             reverse with the offsets in reverse order.
+        start: float [V_out, C_out] that the products are added to; None for 0.
 
     Returns:
         float [V_out, C_out].
     """
     match backend_for(x):
         case "spconv":
-            return spconv_conv.convolve(x, weight, forward)
+            y = spconv_conv.convolve(x, weight, forward)
         case "numba":
-            return cpu_conv.convolve(x, weight, forward, reverse)
+            return cpu_conv.convolve(x, weight, forward, reverse, start)
         case _:
-            return torch_conv.convolve(x, weight, forward)
+            y = torch_conv.convolve(x, weight, forward)
+    return y if start is None else y + start
 
 
 def batch_norm_relu(

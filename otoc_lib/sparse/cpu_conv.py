@@ -22,6 +22,7 @@ from otoc_lib.sparse.jit import compiled
 from otoc_lib.sparse.maps import KernelMap
 
 VECTOR_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32
+ROWS = 8  # of the weight gradient, summed at a time
 PAIRS_IN_CACHE = 64  # pairs whose rows stay in the first-level cache while the weight gradient is summed
 ROWS_PER_SUM = 4096  # output rows whose weight gradients are summed apart, so that threads share long lists of pairs
 
@@ -73,15 +74,19 @@ class _VectorCode:
 
 
 @intrinsic(prefer_literal=True)
-def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, column, count):
-    """y[outputs[p], c] += x[inputs[p]] @ weight[:, c]: ``count`` pairs from ``pair``, one vector c from ``column``."""
+def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, last, column, count):
+    """y[outputs[p], c] += x[inputs[p]] @ weight[:, c]: ``count`` pairs from ``pair``, one vector c from ``column``.
+
+    Where the list ends before, its ``last`` pair is taken again: it reads the same sums and stores the same result.
+    """
 
     def generate(context, builder, signature, arguments):
         code = _VectorCode(context, builder, y.dtype)
         arrays = [code.array(t, a) for t, a in zip(signature.args[:5], arguments[:5], strict=True)]
         (y_at, _), (outputs_at, _), (x_at, _), (inputs_at, _), (weight_at, (in_channels, _)) = arrays
-        start, first = arguments[5:7]
+        start, last, first = arguments[5:8]
         pairs = [builder.add(start, ir.Constant(start.type, i)) for i in range(count.literal_value)]
+        pairs = [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pairs]
         targets = [y_at(code.row(outputs_at, p), first) for p in pairs]
         sources = [x_at(code.row(inputs_at, p), ir.Constant(start.type, 0)) for p in pairs]
         totals = [code.variable(code.load(target)) for target in targets]
@@ -93,19 +98,19 @@ def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, column, count
             code.store(builder.load(total), target)
         return context.get_dummy_value()
 
-    return types.none(y, outputs, x, inputs, weight, types.intp, types.intp, count), generate
+    return types.none(y, outputs, x, inputs, weight, types.intp, types.intp, types.intp, count), generate
 
 
-@intrinsic(prefer_literal=True)
-def _add_outer(typing_context, gradient, x, inputs, dy, outputs, start, stop, row, column, count):
-    """gradient[row + r, c] += sum over pairs of x[inputs[p], row + r] * dy[outputs[p], c]: ``count`` rows, a vector."""
+@intrinsic
+def _add_outer(typing_context, gradient, x, inputs, dy, outputs, start, stop, row, column):
+    """gradient[row + r, c] += sum over pairs of x[inputs[p], row + r] * dy[outputs[p], c]: ROWS rows, a vector."""
 
     def generate(context, builder, signature, arguments):
         code = _VectorCode(context, builder, dy.dtype)
         arrays = [code.array(t, a) for t, a in zip(signature.args[:5], arguments[:5], strict=True)]
         (gradient_at, _), (x_at, _), (inputs_at, _), (dy_at, _), (outputs_at, _) = arrays
         begin, end, first_row, first = arguments[5:9]
-        rows = [ir.Constant(begin.type, r) for r in range(count.literal_value)]
+        rows = [ir.Constant(begin.type, r) for r in range(ROWS)]
         targets = [gradient_at(builder.add(first_row, r), first) for r in rows]
         totals = [code.variable(code.load(target)) for target in targets]
         with cgutils.for_range(builder, end, start=begin) as loop:
@@ -117,29 +122,27 @@ def _add_outer(typing_context, gradient, x, inputs, dy, outputs, start, stop, ro
             code.store(builder.load(total), target)
         return context.get_dummy_value()
 
-    return types.none(gradient, x, inputs, dy, outputs, types.intp, types.intp, types.intp, types.intp, count), generate
+    return types.none(gradient, x, inputs, dy, outputs, types.intp, types.intp, types.intp, types.intp), generate
 
 
 @compiled()
-def _convolve(x, weight, inputs, outputs, segments, block_rows, lanes, y):
-    """y = sum over pairs, one block of output rows a step; segments[k, b] is the first pair of offset k in block b."""
+def _convolve(x, weight, inputs, outputs, segments, block_rows, lanes, start, y):
+    """y = start (0 if it is empty) + sum over pairs, by blocks of rows; segments[k, b]: first pair of k in block b."""
     for block in prange(segments.shape[1] - 1):
-        y[block * block_rows : (block + 1) * block_rows] = 0
+        rows = slice(block * block_rows, (block + 1) * block_rows)
+        if len(start):
+            y[rows] = start[rows]
+        else:
+            y[rows] = 0
         for k in range(len(weight)):
             stop = segments[k, block + 1]
             for column in range(0, y.shape[1], lanes):
                 p = segments[k, block]
-                while p + 8 <= stop:
-                    _add_rows(y, outputs, x, inputs, weight[k], p, column, 8)
+                while p + 4 < stop:
+                    _add_rows(y, outputs, x, inputs, weight[k], p, stop - 1, column, 8)
                     p += 8
-                if p + 4 <= stop:
-                    _add_rows(y, outputs, x, inputs, weight[k], p, column, 4)
-                    p += 4
-                if p + 2 <= stop:
-                    _add_rows(y, outputs, x, inputs, weight[k], p, column, 2)
-                    p += 2
                 if p < stop:
-                    _add_rows(y, outputs, x, inputs, weight[k], p, column, 1)
+                    _add_rows(y, outputs, x, inputs, weight[k], p, stop - 1, column, 4)
 
 
 @compiled()
@@ -155,18 +158,8 @@ def _weight_gradient(x, dy, inputs, outputs, segments, lanes, partial):
         for start in range(segments[k, blocks * chunk // chunks], last, PAIRS_IN_CACHE):
             stop = min(start + PAIRS_IN_CACHE, last)
             for column in range(0, out_channels, lanes):
-                row = 0
-                while row + 8 <= in_channels:
-                    _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 8)
-                    row += 8
-                if row + 4 <= in_channels:
-                    _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 4)
-                    row += 4
-                if row + 2 <= in_channels:
-                    _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 2)
-                    row += 2
-                if row < in_channels:
-                    _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column, 1)
+                for row in range(0, in_channels, ROWS):
+                    _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column)
 
 
 @compiled()
@@ -186,9 +179,9 @@ def _lanes(dtype: torch.dtype) -> int:
     return VECTOR_BYTES // dtype.itemsize
 
 
-def _padded(matrix: Tensor) -> Tensor:
-    """Contiguous, with zero columns up to a whole number of vectors."""
-    missing = -matrix.shape[-1] % _lanes(matrix.dtype)
+def _padded(matrix: Tensor, multiple: int) -> Tensor:
+    """Contiguous, with zero columns up to a multiple of some number."""
+    missing = -matrix.shape[-1] % multiple
     return F.pad(matrix, (0, missing)) if missing else matrix.contiguous()
 
 
@@ -200,18 +193,20 @@ def _transposed(weight: Tensor, opposite: bool) -> Tensor:
     return turned
 
 
-def _product(x: Tensor, weight: Tensor, pairs: KernelMap, columns: int) -> Tensor:
-    """x convolved by a weight whose columns are padded; [V_out, columns]."""
-    y = x.new_empty(pairs.num_outputs, weight.shape[2])
+def _product(x: Tensor, weight: Tensor, pairs: KernelMap, columns: int, start: Tensor | None) -> Tensor:
+    """``start``, or 0, plus x convolved by a weight whose columns are padded; [V_out, columns]."""
+    y, lanes = x.new_empty(pairs.num_outputs, weight.shape[2]), _lanes(x.dtype)
+    start = x.new_empty(0, 1) if start is None else _padded(start, lanes)
     segments, block_rows = pairs.blocks
     _convolve(
-        x.contiguous().numpy(),
+        x.numpy(),
         weight.numpy(),
         pairs.inputs.numpy(),
         pairs.outputs.numpy(),
         segments,
         block_rows,
-        _lanes(x.dtype),
+        lanes,
+        start.numpy(),
         y.numpy(),
     )
     return y if columns == y.shape[1] else y[:, :columns].contiguous()
@@ -219,10 +214,13 @@ def _product(x: Tensor, weight: Tensor, pairs: KernelMap, columns: int) -> Tenso
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None) -> Tensor:
+    def forward(
+        ctx, x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None, start: Tensor | None
+    ) -> Tensor:
+        x = x.contiguous()
         ctx.save_for_backward(x, weight)
         ctx.maps = forward, reverse
-        return _product(x, _padded(weight), forward, weight.shape[2])
+        return _product(x, _padded(weight, _lanes(x.dtype)), forward, weight.shape[2], start)
 
     @staticmethod
     @once_differentiable
@@ -230,28 +228,31 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         forward, reverse = ctx.maps
         dx = dweight = None
+        dy = dy.contiguous()
         if ctx.needs_input_grad[0]:
             turned = _transposed(weight, opposite=reverse is None)
-            dx = _product(dy, turned, forward if reverse is None else reverse, weight.shape[1])
+            dx = _product(dy, turned, forward if reverse is None else reverse, weight.shape[1], None)
         if ctx.needs_input_grad[1]:
-            columns = dy.shape[1]
-            dy = _padded(dy)
+            lanes = _lanes(dy.dtype)
+            rows, columns = _padded(x, ROWS), _padded(dy, lanes)
             segments, _ = forward.blocks
             chunks = -(-forward.num_outputs // ROWS_PER_SUM)
-            partial = weight.new_empty(chunks, *weight.shape[:2], dy.shape[1])
+            partial = weight.new_empty(chunks, len(weight), rows.shape[1], columns.shape[1])
             _weight_gradient(
-                x.contiguous().numpy(),
-                dy.numpy(),
+                rows.numpy(),
+                columns.numpy(),
                 forward.inputs.numpy(),
                 forward.outputs.numpy(),
                 segments,
-                _lanes(dy.dtype),
+                lanes,
                 partial.numpy(),
             )
-            dweight = (partial.sum(0) if chunks > 1 else partial[0])[:, :, :columns]
-        return dx, dweight, None, None
+            dweight = (partial.sum(0) if chunks > 1 else partial[0])[:, : x.shape[1], : dy.shape[1]]
+        return dx, dweight, None, None, dy if ctx.needs_input_grad[4] else None
 
 
-def convolve(x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None) -> Tensor:
+def convolve(
+    x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None, start: Tensor | None = None
+) -> Tensor:
     """Sparse convolution of CPU tensors in float32 or float64, with autograd; arguments as in backend.convolve."""
-    return _Convolution.apply(x, weight, forward, reverse)
+    return _Convolution.apply(x, weight, forward, reverse, start)

@@ -3,10 +3,10 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from otoc_lib.errors import OtocError
-from otoc_lib.sparse.backend import convolve
+from otoc_lib.sparse.backend import backend_for, convolve
 from otoc_lib.sparse.tensor import SparseTensor
 
 
@@ -30,9 +30,26 @@ class SubmanifoldConv3d(_SparseConv):
         super().__init__(in_channels, out_channels, kernel_size**3)
         self.kernel_size = kernel_size
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
+    def forward(self, x: SparseTensor, start: Tensor | None = None) -> SparseTensor:
+        """Convolution of x, added to ``start`` [V, C_out] where that is given."""
         pairs = x.pyramid.submanifold(x.level, self.kernel_size)
-        return x.with_features(convolve(x.features, self.weight, pairs, reverse=None))
+        return x.with_features(convolve(x.features, self.weight, pairs, None, start))
+
+
+class SparseLinear(nn.Linear):
+    """Linear map of every voxel's features, without bias; [V, C_in] to [V, C_out].
+
+    On the CPU it runs as a convolution of one offset: PyTorch is several times slower at so thin matrices.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, bias=False)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        if backend_for(x.features) != "numba":
+            return x.with_features(super().forward(x.features))
+        itself = x.pyramid.submanifold(x.level, 1)
+        return x.with_features(convolve(x.features, self.weight.t()[None], itself, reverse=None))
 
 
 class StridedConv3d(_SparseConv):

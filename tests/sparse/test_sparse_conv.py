@@ -14,6 +14,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.sparse import (
     InverseConv3d,
     Pyramid,
+    SparseLinear,
     SparseTensor,
     StridedConv3d,
     SubmanifoldConv3d,
@@ -201,6 +202,30 @@ def test_translation_and_a_larger_grid_change_nothing(seed, shift):
     torch.testing.assert_close(net(SparseTensor(features, even, larger, rooms)).features, y, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_a_convolution_may_start_from_given_rows(backend):
+    set_backend(backend)
+    coords, shape, rooms = draw_voxels("odd")
+    x = SparseTensor(torch.randn(len(coords), 4, dtype=torch.float64), coords, shape, rooms)
+    same = SubmanifoldConv3d(4, 3).double()
+    start = torch.randn(len(coords), 3, dtype=torch.float64, requires_grad=True)
+    y, dy = same(x, start).features, torch.randn(len(coords), 3, dtype=torch.float64)
+    torch.testing.assert_close(y, start + same(x).features, rtol=0, atol=1e-12)
+    assert torch.equal(torch.autograd.grad(y, start, dy)[0], dy)
+
+
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+def test_linear_map_on_the_cpu_agrees_with_torch(widths):
+    coords, shape, rooms = draw_voxels("odd")
+    features = torch.randn(len(coords), widths[0], dtype=torch.float64, requires_grad=True)
+    layer, results = SparseLinear(*widths).double(), []
+    for backend in ("torch", "numba"):
+        set_backend(backend)
+        y = layer(SparseTensor(features, coords, shape, rooms)).features
+        results.append([y, *torch.autograd.grad(y.square().sum(), [features, layer.weight])])
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
 def test_repeated_runs_and_other_thread_counts_give_the_same_bits():
     import numba
 
@@ -209,10 +234,12 @@ def test_repeated_runs_and_other_thread_counts_give_the_same_bits():
     forward = Pyramid(coords, (41, 37, 19), 1).submanifold(0, 3)
     assert forward.num_outputs > 2 * cpu_conv.ROWS_PER_SUM  # the weight gradient is summed in several parts
     first = run("numba", forward, None, 16, 16, torch.float32)
-    threads = numba.get_num_threads()
+    threads = numba.get_num_threads(), torch.get_num_threads()
     numba.set_num_threads(1)
+    torch.set_num_threads(1)
     again = run("numba", forward, None, 16, 16, torch.float32)
-    numba.set_num_threads(threads)
+    numba.set_num_threads(threads[0])
+    torch.set_num_threads(threads[1])
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
