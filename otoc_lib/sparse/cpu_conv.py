@@ -7,7 +7,6 @@ that form in scalar loops, so the innermost step is written as vector instructio
 has.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from llvmlite import ir
@@ -130,10 +129,10 @@ def _convolve(x, weight, inputs, outputs, segments, block_rows, lanes, start, y)
     """y = start (0 if it is empty) + sum over pairs, by blocks of rows; segments[k, b]: first pair of k in block b."""
     for block in prange(segments.shape[1] - 1):
         rows = slice(block * block_rows, (block + 1) * block_rows)
-        if len(start):
-            y[rows] = start[rows]
-        else:
-            y[rows] = 0
+        y[rows] = 0
+        for row in range(block * block_rows, min((block + 1) * block_rows, len(start))):
+            for column in range(y.shape[1]):  # assigned as arrays, the check of their shapes compiles for seconds
+                y[row, column] = start[row, column]
         for k in range(len(weight)):
             stop = segments[k, block + 1]
             for column in range(0, y.shape[1], lanes):
@@ -162,11 +161,11 @@ def _weight_gradient(x, dy, inputs, outputs, segments, lanes, partial):
                     _add_outer(gradient, x, inputs, dy, outputs, start, stop, row, column)
 
 
-@compiled()
+@compiled(parallel=False)
 def _turned(weight, opposite, turned):
     """turned[k] = weight[k] transposed, columns after the last set to 0; of the opposite offset if so told."""
-    for k in prange(len(weight)):
-        source = weight[len(weight) - 1 - np.intp(k) if opposite else np.intp(k)]
+    for k in range(len(weight)):
+        source = weight[len(weight) - 1 - k if opposite else k]
         target = turned[k]
         rows, columns = source.shape
         for j in range(columns):

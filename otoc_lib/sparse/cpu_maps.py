@@ -52,15 +52,17 @@ def neighbours(keys, order, radius, ny, nz):
                 wanted += 1
 
     starts = np.zeros(side**3 + 1, np.int64)
-    starts[1:] = np.cumsum(np.concatenate((counts, np.array([voxels]), counts[::-1])))
+    for k in range(side**3):
+        starts[k + 1] = starts[k] + (voxels if k == half else counts[min(k, side**3 - 1 - k)])
     inputs = np.empty(starts[-1], np.int32)
     outputs = np.empty(starts[-1], np.int32)
     for k in range(half):
         start, turned = starts[k], starts[side**3 - 1 - k]
-        inputs[start : start + counts[k]] = outputs[turned : turned + counts[k]] = before[k, 0, : counts[k]]
-        outputs[start : start + counts[k]] = inputs[turned : turned + counts[k]] = before[k, 1, : counts[k]]
-    inputs[starts[half] : starts[half + 1]] = np.arange(voxels)
-    outputs[starts[half] : starts[half + 1]] = np.arange(voxels)
+        for p in range(counts[k]):  # assigned as arrays, the check of their shapes compiles for seconds
+            inputs[start + p] = outputs[turned + p] = before[k, 0, p]
+            outputs[start + p] = inputs[turned + p] = before[k, 1, p]
+    for i in range(voxels):
+        inputs[starts[half] + i] = outputs[starts[half] + i] = i
     if np.any(order[1:] < order[:-1]):
         _to_rows(inputs, outputs, starts, order)
     return inputs, outputs, starts

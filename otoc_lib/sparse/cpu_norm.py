@@ -24,8 +24,19 @@ def _repeated(values, x):
     rows = max(LONG // len(values), 1)
     long = np.empty((rows, len(values)), x.dtype)
     for row in range(rows):
-        long[row] = values
+        for channel in range(len(values)):  # assigned as arrays, the check of their shapes compiles for seconds
+            long[row, channel] = values[channel]
     return long.reshape(-1)
+
+
+@compiled(parallel=False)
+def _fold(long, sums):
+    """Sums of the channels of a vector of joined rows, in its type."""
+    for channel in range(len(sums)):
+        total = long[channel]
+        for i in range(channel + len(sums), len(long), len(sums)):
+            total += long[i]
+        sums[channel] = total
 
 
 @compiled(parallel=False)
@@ -77,8 +88,8 @@ def _moments(x):
         total, squares = np.zeros(long, x.dtype), np.zeros(long, x.dtype)
         for i in range(part * size, end, long):
             _add_moments(flat[i : min(i + long, end)], first, total, squares)
-        sums[part, 0] = total.reshape(-1, channels).sum(0)
-        sums[part, 1] = squares.reshape(-1, channels).sum(0)
+        _fold(total, sums[part, 0])
+        _fold(squares, sums[part, 1])
     sums = sums.sum(0) / len(x)
     return x[0] + sums[0], np.maximum(sums[1] - sums[0] * sums[0], 0)
 
@@ -118,8 +129,8 @@ def _gradient_sums(x, dy, mean, scale, shift):
             j = min(i + long, end)
             _set_kept(flat[i:j], scale, shift, gradient[i:j], kept)
             _add_gradients(flat[i:j], kept, mean, total, products)
-        sums[part, 0] = total.reshape(-1, channels).sum(0)
-        sums[part, 1] = products.reshape(-1, channels).sum(0)
+        _fold(total, sums[part, 0])
+        _fold(products, sums[part, 1])
     return sums.sum(0)
 
 
