@@ -8,7 +8,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -177,7 +177,7 @@ def read_params(path: Path) -> dict[str, Any]:
     return values
 
 
-def load_notebook_config(namespace: Mapping[str, Any]) -> Config:
+def load_notebook_config(namespace: MutableMapping[str, Any]) -> Config:
     """The configuration of a notebook, from its global names: call ``load_notebook_config(globals())``.
 
     The cell tagged ``parameters`` names a profile and an experiment, so that a notebook opened by hand runs
@@ -190,6 +190,11 @@ def load_notebook_config(namespace: Mapping[str, Any]) -> Config:
         for name, value in namespace.items()
         if not name.startswith("_") and name not in ("In", "Out") and isinstance(value, plain)
     }
+    # Where the cell runs again, later cells have left variables of their own: only the first call can tell a parameter's
+    # name from theirs, so it notes the names.
+    first = namespace.get("_parameter_names", frozenset(passed))
+    known = {field.name for field in fields(Config)}
+    passed = {name: value for name, value in passed.items() if name in first or name in known}
     for name in ("profile", "experiment"):
         if not isinstance(passed.get(name), str):
             raise OtocError(f"notebook parameters: {name!r} must be set to a string in the cell tagged 'parameters'")
@@ -197,7 +202,9 @@ def load_notebook_config(namespace: Mapping[str, Any]) -> Config:
     base = read_params(path) if path.is_file() else {}
     if not base and set(passed) <= {"profile", "experiment"}:
         raise OtocError(f"notebook parameters: {path} does not exist; set profile and experiment to an existing one")
-    return config_from({**base, **passed}, f"notebook parameters ({passed['profile']}/{passed['experiment']})")
+    config = config_from({**base, **passed}, f"notebook parameters ({passed['profile']}/{passed['experiment']})")
+    namespace["_parameter_names"] = first
+    return config
 
 
 def project_root() -> Path:

@@ -94,6 +94,13 @@ def test_injected_values_replace_the_file_and_are_checked(checkout):
         load_notebook_config({**MINIMAL, "nope": 9})
 
 
+def test_the_first_cells_may_run_again(checkout):
+    namespace = {**MINIMAL, "seed": 3}
+    assert load_notebook_config(namespace).seed == 3
+    namespace |= {"pictures": [1], "clicks": {}, "seed": 5}  # what later cells leave, and a parameter set anew
+    assert load_notebook_config(namespace).seed == 5
+
+
 def test_a_notebook_of_an_unknown_experiment_is_refused(checkout):
     with pytest.raises(OtocError, match="does not exist"):
         load_notebook_config({"profile": "p", "experiment": "absent"})
