@@ -190,8 +190,8 @@ def load_notebook_config(namespace: MutableMapping[str, Any]) -> Config:
         for name, value in namespace.items()
         if not name.startswith("_") and name not in ("In", "Out") and isinstance(value, plain)
     }
-    # Where the cell runs again, later cells have left variables of their own: only the first call can tell a parameter's
-    # name from theirs, so it notes the names.
+    # Where the cell runs again, later cells have left variables of their own: only the first call can tell the names of
+    # parameters from theirs, so it notes them.
     first = namespace.get("_parameter_names", frozenset(passed))
     known = {field.name for field in fields(Config)}
     passed = {name: value for name, value in passed.items() if name in first or name in known}
