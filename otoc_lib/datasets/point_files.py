@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import laspy
-import numba
 import numpy as np
 
 from otoc_lib.datasets import point_text
 from otoc_lib.errors import OtocError
+from otoc_lib.jit import compiled
 
 TEXT_FORMATS = (".xyz", ".txt", ".csv")
 FORMATS = (".ply", ".las", ".laz", *TEXT_FORMATS)
@@ -348,7 +348,7 @@ def _ply_triangles(ply: _Ply, element: _Element, place: int) -> tuple[np.ndarray
     return triangles.astype(np.int64), place
 
 
-@numba.njit(cache=True)
+@compiled(parallel=False)
 def _walk(body, place, count, sizes, counts, chosen, big_endian):
     """Step through rows with lists: places of the first values and lengths of property ``chosen`` of each row, int64
     [rows], where the rows end, and how many rows are complete.

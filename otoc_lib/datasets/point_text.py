@@ -10,10 +10,10 @@ import re
 from codecs import BOM_UTF8
 from pathlib import Path
 
-import numba
 import numpy as np
 
 from otoc_lib.errors import OtocError
+from otoc_lib.jit import compiled
 
 OK, WRONG_COLUMNS, NOT_A_NUMBER = range(3)
 EXACT_MANTISSA = np.uint64(2**53)
@@ -130,7 +130,7 @@ def format_points(points: np.ndarray, colors: np.ndarray) -> bytes:
     return text[: _format(millimetres.astype(np.int64), np.ascontiguousarray(colors), text)].tobytes()
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@compiled(parallel=False)
 def _parse(data, start, line, kind, powers, table):
     """Fill the rows of ``table`` from byte ``start`` on, which is in line number ``line``.
 
@@ -251,7 +251,7 @@ def _convert_slowly(data: np.ndarray, path: Path, slow: np.ndarray, table: np.nd
         )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(parallel=False)
 def _walk(data, start, line, kind, row):
     """Walk to line ``row`` of the lines that are not blank: its number, first byte, and how many came before it."""
     position = line_start = start
@@ -275,7 +275,7 @@ def _walk(data, start, line, kind, row):
     return line, line_start, rows
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(parallel=False)
 def _count_line_ends(data):
     count = 0
     for byte in data:
@@ -283,7 +283,7 @@ def _count_line_ends(data):
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(parallel=False)
 def _format(millimetres, colors, text):
     """Write the lines into ``text``; returns how many bytes they take."""
     digits = np.empty(20, dtype=np.uint8)

@@ -6,8 +6,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from otoc_lib.errors import OtocError
+from otoc_lib.jit import compiled
 from otoc_lib.labels import IGNORE
-from otoc_lib.sparse.jit import compiled
 
 
 def pool_mean(values: Tensor, supervoxels: Tensor, num_supervoxels: int) -> Tensor:

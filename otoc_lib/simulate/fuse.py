@@ -6,17 +6,17 @@ order: no decimation is needed and the result does not depend on threads. One th
 
 from collections.abc import Iterable
 
-import numba
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from otoc_lib.jit import compiled
 from otoc_lib.simulate.film import FOCAL, Frame
 from otoc_lib.simulate.mesh import Mesh
 from otoc_lib.supervoxels.mesh import vertex_normals
 
 
-@numba.njit(cache=True)
+@compiled(parallel=False)
 def _integrate(distance, weight, color, origin, voxel, truncation, depth, image, slope, world_to_camera, focal):
     nx, ny, nz = distance.shape
     rows, columns = depth.shape
@@ -53,7 +53,7 @@ def _integrate(distance, weight, color, origin, voxel, truncation, depth, image,
                 weight[i, j, k] = w + 1.0
 
 
-@numba.njit(cache=True)
+@compiled(parallel=False)
 def _surface_nets(distance, weight, color, minimum_weight):
     nx, ny, nz = distance.shape
     index = np.full((nx, ny, nz), -1, np.int32)
@@ -178,7 +178,7 @@ def fuse(
     return Mesh(vertices.astype(np.float32), faces[np.lexsort(faces.T[::-1])], colors)
 
 
-@numba.njit(cache=True)
+@compiled(parallel=False)
 def _match(edges, n):
     partner = np.arange(n)
     for e in range(len(edges)):

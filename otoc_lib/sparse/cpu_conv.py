@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from otoc_lib.sparse.jit import compiled
+from otoc_lib.jit import compiled
 from otoc_lib.sparse.maps import KernelMap
 
 VECTOR_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32

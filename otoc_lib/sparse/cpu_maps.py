@@ -7,7 +7,7 @@ anyway and kept by moving on to the next place: a branch would be guessed wrong 
 
 import numpy as np
 
-from otoc_lib.sparse.jit import compiled
+from otoc_lib.jit import compiled
 
 
 @compiled(parallel=False)

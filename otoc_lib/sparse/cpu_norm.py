@@ -12,7 +12,7 @@ from numba import prange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from otoc_lib.sparse.jit import compiled
+from otoc_lib.jit import compiled
 
 LONG = 512
 PART = 64

@@ -6,10 +6,10 @@ where it stands on the floor. As in ScanNet's segmentator a vertex's normal is t
 triangles, which is shorter than 1 where the surface is rough: edges weigh more there.
 """
 
-import numba
 import numpy as np
 
 from otoc_lib.errors import OtocError
+from otoc_lib.jit import compiled
 
 # the corners that the three edges of a triangle join, in the order in which ties are broken
 CORNERS = ((0, 1), (0, 2), (2, 1))
@@ -23,7 +23,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return _normals(np.asarray(vertices, np.float64), np.asarray(faces, np.int64))
 
 
-@numba.njit(cache=True)
+@compiled(parallel=False)
 def _normals(vertices, faces):
     normals = np.zeros_like(vertices)
     part = np.empty_like(vertices)
@@ -49,7 +49,7 @@ def mean_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return _mean_normals(np.asarray(vertices, np.float64), np.asarray(faces, np.int64))
 
 
-@numba.njit(cache=True)
+@compiled(parallel=False)
 def _mean_normals(vertices, faces):
     units = np.zeros((len(faces), 3))
     for f in range(len(faces)):
@@ -83,7 +83,7 @@ def edge_weights(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, n
     return edges[order], weights[order]
 
 
-@numba.njit(cache=True)
+@compiled(parallel=False)
 def _weights(vertices, normals, edges):
     weights = np.empty(len(edges))
     for e in range(len(edges)):
@@ -98,7 +98,7 @@ def _weights(vertices, normals, edges):
     return weights
 
 
-@numba.njit(cache=True)
+@compiled(parallel=False)
 def _root(parent, x):
     while parent[x] != x:
         parent[x] = parent[parent[x]]
@@ -106,7 +106,7 @@ def _root(parent, x):
     return x
 
 
-@numba.njit(cache=True)
+@compiled(parallel=False)
 def _segment(edges, weights, n, k, minimum):
     parent = np.arange(n)
     size = np.ones(n, np.int64)

@@ -1,4 +1,4 @@
-"""The loops over points of the data path, compiled by numba; their plain NumPy twins are in the tests.
+"""The loops over points of the data path, compiled by numba; plain.py holds their twins.
 
 All of them run on one thread and without the interpreter's lock, so that the workers of a data loader may call them
 and no result depends on the number of threads.
@@ -6,7 +6,7 @@ and no result depends on the number of threads.
 
 import numpy as np
 
-from otoc_lib.sparse.jit import compiled
+from otoc_lib.jit import compiled
 
 
 @compiled(parallel=False)
