@@ -83,6 +83,8 @@ def test_the_snakefile_runs_every_notebook(finished):
         outputs = [output for cell in read(path)["cells"] for output in cell.get("outputs", [])]
         assert outputs and all(output["output_type"] != "error" for output in outputs)
         assert path.stat().st_size < 1_500_000
+        interactive = any("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs)
+        assert interactive == (path.stem == "05_tsne.otoc")
     # Every job says what is left, and the kernel's bars reach the terminal, each with the name of its experiment.
     assert " · 13 notebooks left" in output and "06_report otoc · 1 notebook left" in output
     assert "otoc · UNet: 100%" in output and "without encryption" not in output

@@ -1,10 +1,15 @@
+import json
+
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from sklearn.metrics import silhouette_score
 
 from otoc_lib.errors import OtocError
-from otoc_lib.labels import IGNORE
-from otoc_lib.reporting.tsne import draw_per_class, embed
+from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.reporting.interactive import tsne_figure
+from otoc_lib.reporting.tsne import FEATURES, draw_per_class, embed
+from otoc_lib.store import Stage
 
 
 def test_draws_at_most_so_many_of_each_class_and_no_unlabelled_ones():
@@ -30,3 +35,28 @@ def test_groups_stay_groups_in_the_plane():
 def test_too_few_supervoxels_are_refused():
     with pytest.raises(OtocError, match="at least 4"):
         embed(np.zeros((3, 2), dtype=np.float32), seed=0)
+
+
+def test_the_interactive_figure_holds_every_supervoxel_with_its_class_and_room(tmp_path):
+    rng = np.random.default_rng(0)
+    points = {name: rng.normal(size=(30, 2)).astype(np.float32) for name in FEATURES}
+    points["class"] = rng.choice([2, 5], 30).astype(np.int16)
+    points["room"] = rng.integers(0, 2, 30).astype(np.int32)
+    points["supervoxel"] = np.arange(30, dtype=np.int32)
+    save_file(points, tmp_path / "tsne.safetensors")
+    silhouette = {name: 0.25 for name in FEATURES}
+    (tmp_path / "tsne.json").write_text(json.dumps({"silhouette": silhouette, "rooms": ["kitchen", "bath"]}))
+    figure = tsne_figure(Stage("tsne", tmp_path, "key", reused=True), SCANNET20)
+    assert "silhouette +0.250" in figure.layout.annotations[0].text
+    assert sum(trace.showlegend for trace in figure.data) == 2  # one entry a class, not one a panel
+    for column, name in enumerate(FEATURES, start=1):
+        found = set()
+        for trace in figure.data:
+            if trace.xaxis == ("x" if column == 1 else f"x{column}"):
+                label = SCANNET20.names.index(trace.name)
+                for x, (room, supervoxel) in zip(trace.x, trace.customdata, strict=True):
+                    row = int(supervoxel)
+                    assert points["class"][row] == label and x == points[name][row, 0]
+                    assert room == ("kitchen", "bath")[points["room"][row]]
+                    found.add(row)
+        assert found == set(range(30))
