@@ -13,13 +13,13 @@ import anywidget
 import numpy as np
 import traitlets
 from IPython import get_ipython
-from scipy.spatial import cKDTree
 
 from otoc_lib.annotation.assist import Proposal, propose
 from otoc_lib.annotation.session import Session
 from otoc_lib.datasets.own import distinct_colors
 from otoc_lib.errors import OtocError
 from otoc_lib.scene import Scene
+from otoc_lib.spacing import point_spacing
 
 STEPS = 65535  # of the positions along each side of the room's box
 
@@ -104,7 +104,7 @@ class Picker(anywidget.AnyWidget):
             "points": scene.num_points,
             "low": low.tolist(),
             "step": step.tolist(),
-            "spacing": point_spacing(scene.coords),
+            "spacing": disc_size(scene.coords),
             "seconds": self.session.seconds_of(scene.name),
             "classes": {"names": scene.label_set.names, "colors": distinct_colors(len(scene.label_set)).tolist()},
             "text": f"{scene.num_points:,} points, {scene.num_supervoxels} super-voxels. Click each object once",
@@ -134,12 +134,9 @@ def pack_room(scene: Scene) -> tuple[np.ndarray, np.ndarray, list[bytes]]:
     return low, step, [positions.tobytes(), scene.colors.tobytes(), scene.supervoxels.astype("<u4").tobytes()]
 
 
-def point_spacing(coords: np.ndarray) -> float:
-    """Median distance in metres from a point to its nearest neighbour, over about 2000 points."""
-    sample = coords[:: max(1, len(coords) // 2000)]
-    if len(coords) < 2:
-        return 0.01
-    return max(float(np.median(cKDTree(coords).query(sample, k=2)[0][:, 1])), 1e-3)
+def disc_size(coords: np.ndarray) -> float:
+    """Metres: the spacing of points [N, 3], and something to see where there is one point or many in one place."""
+    return 0.01 if len(coords) < 2 else max(point_spacing(coords), 1e-3)
 
 
 def person_present() -> bool:

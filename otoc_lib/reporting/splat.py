@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from otoc_lib.spacing import point_spacing
+
 BACKGROUND = 255
 LOW_X, HIGH_X, LOW_Y, HIGH_Y, ABOVE = (np.uint8(1 << bit) for bit in range(5))  # sides of a room
 
@@ -66,12 +68,6 @@ def nearest_points(pixels: np.ndarray, depth: np.ndarray, radius: np.ndarray, he
                 np.minimum.at(winner, cells, order[rows[covered]])
     index = (winner & np.uint64(0xFFFFFFFF)).astype(np.int64)
     return np.where(winner == np.iinfo(np.uint64).max, -1, index).reshape(height, width)
-
-
-def point_spacing(coords: np.ndarray) -> float:
-    """Median distance in metres from a point to its nearest neighbour, over at most 2000 evenly chosen points."""
-    sample = coords[:: max(1, len(coords) // 2000)]
-    return float(np.median(cKDTree(coords).query(sample, k=2)[0][:, 1]))
 
 
 def surface_normals(coords: np.ndarray, neighbours: int = 12) -> np.ndarray:
@@ -156,7 +152,8 @@ class RoomView:
 
     index: int64 [S*H, S*W], the point each (super-sampled) pixel shows, -1 none. shade: float32, same shape, the
     brightness of that pixel. kept: bool [N], the points in front of which no wall was left standing. coords: float32
-    [N, 3] metres. normals: float64 [N, 3], unit, without a sign.
+    [N, 3] metres. normals: float64 [N, 3], unit, without a sign. spacing: metres between points. axes: float64 [2, 2]
+    along the walls (room_axes). sides: uint8 [N], which of them a point closes off (wall_sides).
     """
 
     camera: Camera
@@ -165,6 +162,9 @@ class RoomView:
     kept: np.ndarray
     coords: np.ndarray
     normals: np.ndarray
+    spacing: float
+    axes: np.ndarray
+    sides: np.ndarray
 
     def paint(self, colors: np.ndarray) -> np.ndarray:
         """The picture, uint8 [H, W, 3], with ``colors`` uint8 [N, 3], one per point of the room."""
@@ -243,4 +243,5 @@ def view_room(
     light = camera.axes.T @ np.array([-0.35, -0.45, -1.0])  # from behind the viewer's left shoulder
     normals = surface_normals(coords)
     facing = np.abs(normals @ (light / np.linalg.norm(light)))
-    return RoomView(camera, index, _shade(index, depth, facing, supersample), kept, coords, normals)
+    shade = _shade(index, depth, facing, supersample)
+    return RoomView(camera, index, shade, kept, coords, normals, spacing, axes, sides)

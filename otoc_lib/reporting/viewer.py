@@ -17,7 +17,6 @@ from otoc_lib.annotation.clicks import Clicks, expand_clicks
 from otoc_lib.labels import IGNORE
 from otoc_lib.reporting.figures import PANEL, read_prediction, read_pseudo_labels, room_view
 from otoc_lib.reporting.runs import read_arrays
-from otoc_lib.reporting.splat import point_spacing, room_axes, wall_sides
 from otoc_lib.scene import Scene
 from otoc_lib.store import find_stage, write_aside
 
@@ -92,19 +91,19 @@ def pack_room(room: Scene, layers: list[Layer], clicks: Clicks | None = None, se
     if room.num_points > MOST_POINTS:
         drawn = np.random.default_rng(seed).choice(room.num_points, MOST_POINTS, replace=False)
         shown = np.unique(np.concatenate([drawn, [] if clicks is None else clicks.points]).astype(np.int64))
-    axes = room_axes(room.coords)
+    view = room_view(room, *PANEL)
+    axes = view.axes
     turned = np.column_stack([room.coords[:, :2] @ axes.T, room.coords[:, 2]]).astype(np.float64)  # [N, 3]
     turned -= turned.min(axis=0)
     step = max(float(turned.max()) / 65535, FINEST)
-    normals = room_view(room, *PANEL).normals
     light = LIGHT / np.linalg.norm(LIGHT)
-    facing = np.abs(normals @ np.array([*(light[:2] @ axes), light[2]]))
+    facing = np.abs(view.normals @ np.array([*(light[:2] @ axes), light[2]]))
     steps = np.rint(turned[shown] / step).astype("<u2")  # [K, 3]
     planes = [
         *(plane for axis in steps.T for plane in np.ascontiguousarray(axis).view(np.uint8).reshape(-1, 2).T),
         *(room.colors[shown].T & 0xF8),
         np.rint(255 * (0.62 + 0.38 * facing[shown])).astype(np.uint8) & 0xF8,
-        wall_sides(room.coords, room.supervoxels, axes)[shown],
+        view.sides[shown],
     ]
     for layer in layers:
         if layer.classes is None:
@@ -117,7 +116,7 @@ def pack_room(room: Scene, layers: list[Layer], clicks: Clicks | None = None, se
         "points": len(shown),
         "all": room.num_points,
         "step": step,
-        "spacing": point_spacing(room.coords),
+        "spacing": view.spacing,
         "layers": [
             {"name": layer.name, "kind": "values" if layer.classes is None else "classes", "judged": layer.judged}
             for layer in layers

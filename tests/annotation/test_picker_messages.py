@@ -10,7 +10,7 @@ from tiny import TINY
 from otoc_lib.annotation import picker as picker_module
 from otoc_lib.annotation.assist import middle_points, predict_rooms, propose
 from otoc_lib.annotation.clicks import read_clicks
-from otoc_lib.annotation.picker import Picker, pack_room, person_present, point_spacing
+from otoc_lib.annotation.picker import Picker, disc_size, pack_room, person_present
 from otoc_lib.annotation.session import Session
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
@@ -108,7 +108,7 @@ def test_positions_of_a_flat_room_do_not_divide_by_zero(rooms):
     flat = replace(scene, coords=scene.coords * np.float32([1, 1, 0]))
     low, step, (positions, _, _) = pack_room(flat)
     assert np.isfinite(step).all() and (np.frombuffer(positions, "<u2").reshape(-1, 3)[:, 2] == 0).all()
-    assert point_spacing(np.zeros((1, 3), np.float32)) > 0
+    assert disc_size(np.zeros((1, 3), np.float32)) > 0
 
 
 @pytest.mark.parametrize("allowed", [True, False])
