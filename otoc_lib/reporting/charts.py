@@ -10,7 +10,7 @@ import numpy as np
 
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.calibration import read_calibration
-from otoc_lib.reporting.figures import VARIANT_COLORS, smooth
+from otoc_lib.reporting.figures import TSNE_PANELS, VARIANT_COLORS, smooth
 from otoc_lib.reporting.runs import read_arrays, read_history, read_json, read_metrics, read_statistics
 from otoc_lib.reporting.tables import VARIANT_NAMES, VARIANTS, MethodRow, table3_measurements
 from otoc_lib.scene import Scene
@@ -142,7 +142,7 @@ def tsne_points(runs: Path, profile: str, experiment: str, scenes: list[Scene]) 
         return None
     arrays, summary = read_arrays(stage / "tsne.safetensors"), read_json(stage / "tsne.json")
     panels = []
-    for name, title in (("coordinates", "coordinates"), ("colors", "colours"), ("relation", "relation network")):
+    for name, title in TSNE_PANELS.items():
         plane = arrays[name].astype(np.float64)
         plane = 1000 * (plane - plane.min(axis=0)) / np.maximum(np.ptp(plane, axis=0), 1e-9)
         x, y = np.rint(plane).astype(int).T.tolist()

@@ -34,6 +34,7 @@ from otoc_lib.store import find_stage, write_aside
 
 PANEL = (320, 280)  # pixels of one room in a figure of several
 PIXELS_PER_INCH = 100  # of figures made of panels: one pixel of a panel is one of the PNG
+TSNE_PANELS = {"coordinates": "coordinates", "colors": "colours", "relation": "relation network"}  # Figure 6
 CHART_DPI = 140
 WRONG, RIGHT, UNLABELLED = (214, 32, 39), (206, 210, 216), (238, 239, 242)
 INK, MUTED, RULE = "#1b2330", "#667085", "#d5d9e0"
@@ -370,8 +371,7 @@ def figure6(runs: Path, profile: str, label_set: LabelSet, experiment: str = "ot
     points = read_arrays(stage / "tsne.safetensors")
     silhouette = read_json(stage / "tsne.json")["silhouette"]
     figure = Figure(figsize=(12.6, 4.9), dpi=CHART_DPI, facecolor="white")
-    titles = {"coordinates": "coordinates", "colors": "colours", "relation": "relation network"}
-    for i, (name, title) in enumerate(titles.items()):
+    for i, (name, title) in enumerate(TSNE_PANELS.items()):
         axes = figure.add_axes((0.01 + 0.33 * i, 0.2, 0.318, 0.73))
         for label in np.unique(points["class"]):
             u, v = points[name][points["class"] == label].T

@@ -5,8 +5,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from otoc_lib.labels import LabelSet
+from otoc_lib.reporting.figures import TSNE_PANELS
 from otoc_lib.reporting.runs import read_arrays, read_json
-from otoc_lib.reporting.tsne import FEATURES
 from otoc_lib.store import Stage
 
 HOVER = "%{fullData.name}<br>%{customdata[0]}, super-voxel %{customdata[1]}<extra></extra>"
@@ -20,10 +20,10 @@ def tsne_figure(tsne: Stage, label_set: LabelSet) -> go.Figure:
         label_set: of the rooms.
     """
     points, summary = read_arrays(tsne.path / "tsne.safetensors"), read_json(tsne.path / "tsne.json")
-    titles = [f"{name}, silhouette {summary['silhouette'][name]:+.3f}" for name in FEATURES]
-    figure = make_subplots(1, len(FEATURES), subplot_titles=titles, horizontal_spacing=0.02)
+    titles = [f"{title}, silhouette {summary['silhouette'][name]:+.3f}" for name, title in TSNE_PANELS.items()]
+    figure = make_subplots(1, len(TSNE_PANELS), subplot_titles=titles, horizontal_spacing=0.02)
     rooms = np.array(summary["rooms"])
-    for column, name in enumerate(FEATURES, start=1):
+    for column, name in enumerate(TSNE_PANELS, start=1):
         for label in np.unique(points["class"]):
             chosen = points["class"] == label
             trace = go.Scattergl(
