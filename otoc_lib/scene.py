@@ -75,6 +75,11 @@ class Scene:
     def num_supervoxels(self) -> int:
         return int(self.supervoxels.max()) + 1
 
+    def centroids(self) -> np.ndarray:
+        """Mean position of the points of each super-voxel, float64 [M, 3]."""
+        sums = [np.bincount(self.supervoxels, weights=axis) for axis in self.coords.T]
+        return np.stack(sums, axis=1) / np.bincount(self.supervoxels)[:, None]
+
     @cached_property
     def num_objects(self) -> int:
         """Number of annotated objects, 0 where ``instances`` is None."""

@@ -40,10 +40,7 @@ def propose(scene: Scene, probabilities: np.ndarray, count: int = 50) -> list[Pr
 
 def middle_points(scene: Scene) -> np.ndarray:
     """Vertex of each super-voxel nearest to its centroid, int64 [M]."""
-    sizes = np.bincount(scene.supervoxels)
-    sums = [np.bincount(scene.supervoxels, weights=scene.coords[:, axis]) for axis in range(3)]
-    centroids = np.stack(sums, axis=1) / sizes[:, None]  # [M, 3]
-    distances = np.linalg.norm(scene.coords - centroids[scene.supervoxels], axis=1)  # [N]
+    distances = np.linalg.norm(scene.coords - scene.centroids()[scene.supervoxels], axis=1)  # [N]
     order = np.lexsort((distances, scene.supervoxels))
     return order[np.searchsorted(scene.supervoxels[order], np.arange(scene.num_supervoxels))]
 

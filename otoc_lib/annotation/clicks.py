@@ -215,10 +215,7 @@ def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
     """
     _check(scene, clicks)
     hit = scene.supervoxels[clicks.points]  # [K] clicked super-voxels
-    sizes = np.bincount(scene.supervoxels)
-    sums = [np.bincount(scene.supervoxels, weights=scene.coords[:, axis]) for axis in range(3)]
-    centroids = np.stack(sums, axis=1) / sizes[:, None]  # [M, 3]
-    distances = np.linalg.norm(scene.coords[clicks.points] - centroids[hit], axis=1)  # [K]
+    distances = np.linalg.norm(scene.coords[clicks.points] - scene.centroids()[hit], axis=1)  # [K]
     pairs = hit.astype(np.int64) * len(scene.label_set) + clicks.classes
     _, pair, counts = np.unique(pairs, return_inverse=True, return_counts=True)
 

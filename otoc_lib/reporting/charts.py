@@ -156,9 +156,7 @@ def tsne_points(runs: Path, profile: str, experiment: str, scenes: list[Scene]) 
             plans.append({"name": name, "size": [0, 0], "x": [], "y": []})
             continue
         low, high = scene.coords.min(axis=0), scene.coords.max(axis=0)
-        size = np.bincount(scene.supervoxels)
-        centers = np.stack([np.bincount(scene.supervoxels, weights=axis) / size for axis in scene.coords.T], axis=1)
-        places[chosen] = centers[arrays["supervoxel"][chosen]] - low
+        places[chosen] = scene.centroids()[arrays["supervoxel"][chosen]] - low
         plan = np.rint(100 * (scene.coords - low)[:: max(1, scene.num_points // PLAN_POINTS)]).astype(int)  # cm
         x, y = plan[:, :2].T.tolist()
         plans.append({"name": name, "size": np.rint(100 * (high - low)[:2]).astype(int).tolist(), "x": x, "y": y})
