@@ -4,6 +4,9 @@ Each direction reads its rows twice, once for the sums over the voxels and once 
 between the normalisation and the ReLU. Loops over few channels are short, so whole rows are joined to vectors of about
 LONG numbers. Sums run over PART vectors in the type of the rows and over those parts in float64, whatever the number of
 threads: the result does not depend on it.
+
+A parallel function holds its loop and nothing else, and channels are walked one by one: arrays in parallel functions,
+and sums along an axis anywhere, take numba seconds each to compile.
 """
 
 import numpy as np
@@ -21,12 +24,10 @@ PART = 64
 @compiled(parallel=False)
 def _repeated(values, x):
     """Values of the channels, [C], as often as rows of x make a vector, in the type of x."""
-    rows = max(LONG // len(values), 1)
-    long = np.empty((rows, len(values)), x.dtype)
-    for row in range(rows):
-        for channel in range(len(values)):  # assigned as arrays, the check of their shapes compiles for seconds
-            long[row, channel] = values[channel]
-    return long.reshape(-1)
+    long = np.empty(max(LONG // len(values), 1) * len(values), x.dtype)
+    for i in range(len(long)):
+        long[i] = values[i % len(values)]
+    return long
 
 
 @compiled(parallel=False)
@@ -76,82 +77,148 @@ def _set_gradient(x, kept, mean, scale, offset, slope, dx):
         dx[i] = kept[i] * scale[i] - offset[i] - (x[i] - mean[i]) * slope[i]
 
 
-@compiled()
-def _moments(x):
-    """Mean and biased variance, float64 [C], of x [V, C]; of its differences to the first row, against cancellation."""
-    channels, flat = x.shape[1], x.reshape(-1)
-    first = _repeated(x[0], x)
-    long, size = len(first), PART * len(first)
-    sums = np.empty((-(-len(flat) // size), 2, channels))
-    for part in prange(len(sums)):
-        end = min((part + 1) * size, len(flat))
-        total, squares = np.zeros(long, x.dtype), np.zeros(long, x.dtype)
-        for i in range(part * size, end, long):
-            _add_moments(flat[i : min(i + long, end)], first, total, squares)
-        _fold(total, sums[part, 0])
-        _fold(squares, sums[part, 1])
-    sums = sums.sum(0) / len(x)
-    return x[0] + sums[0], np.maximum(sums[1] - sums[0] * sums[0], 0)
+@compiled(parallel=False)
+def _part_moments(flat, first, sums):
+    """Sums, float64 [2, C], of the differences to ``first`` and of their squares."""
+    long = len(first)
+    total, squares = np.zeros(long, flat.dtype), np.zeros(long, flat.dtype)
+    for i in range(0, len(flat), long):
+        _add_moments(flat[i : i + long], first, total, squares)
+    _fold(total, sums[0])
+    _fold(squares, sums[1])
 
 
 @compiled()
+def _moments(flat, first, parts):
+    size = PART * len(first)
+    for part in prange(len(parts)):
+        _part_moments(flat[part * size : (part + 1) * size], first, parts[part])
+
+
+@compiled(parallel=False)
+def _part_normal(flat, scale, shift, result):
+    long = len(scale)
+    for i in range(0, len(flat), long):
+        _set_normal(flat[i : i + long], scale, shift, result[i : i + long])
+
+
+@compiled()
+def _normal(flat, scale, shift, result):
+    size = PART * len(scale)
+    for part in prange(-(-len(flat) // size)):
+        begin, end = part * size, (part + 1) * size
+        _part_normal(flat[begin:end], scale, shift, result[begin:end])
+
+
+@compiled(parallel=False)
+def _part_gradient_sums(flat, mean, scale, shift, gradient, sums):
+    """Sums, float64 [2, C], of g and of g * (x - mean), g being the gradient where the ReLU let x through."""
+    long = len(scale)
+    total, products, kept = np.zeros(long, flat.dtype), np.zeros(long, flat.dtype), np.empty(long, flat.dtype)
+    for i in range(0, len(flat), long):
+        _set_kept(flat[i : i + long], scale, shift, gradient[i : i + long], kept)
+        _add_gradients(flat[i : i + long], kept, mean, total, products)
+    _fold(total, sums[0])
+    _fold(products, sums[1])
+
+
+@compiled()
+def _gradient_sums(flat, mean, scale, shift, gradient, parts):
+    size = PART * len(scale)
+    for part in prange(len(parts)):
+        begin, end = part * size, (part + 1) * size
+        _part_gradient_sums(flat[begin:end], mean, scale, shift, gradient[begin:end], parts[part])
+
+
+@compiled(parallel=False)
+def _part_gradient(flat, mean, scale, shift, offset, slope, gradient, result):
+    long = len(scale)
+    kept = np.empty(long, flat.dtype)
+    for i in range(0, len(flat), long):
+        _set_kept(flat[i : i + long], scale, shift, gradient[i : i + long], kept)
+        _set_gradient(flat[i : i + long], kept, mean, scale, offset, slope, result[i : i + long])
+
+
+@compiled()
+def _gradient(flat, mean, scale, shift, offset, slope, gradient, result):
+    size = PART * len(scale)
+    for part in prange(-(-len(flat) // size)):
+        begin, end = part * size, (part + 1) * size
+        _part_gradient(flat[begin:end], mean, scale, shift, offset, slope, gradient[begin:end], result[begin:end])
+
+
+@compiled(parallel=False)
+def _new_parts(x, long):
+    """Room for the sums of every part, float64 [P, 2, C]."""
+    return np.empty((-(-x.size // (PART * long)), 2, x.shape[1]))
+
+
+@compiled(parallel=False)
+def _total(parts):
+    """The sum of all parts in their order, float64 [2, C]."""
+    sums = np.zeros((2, parts.shape[2]))
+    for part in range(len(parts)):
+        for i in range(2):
+            for channel in range(parts.shape[2]):
+                sums[i, channel] += parts[part, i, channel]
+    return sums
+
+
+@compiled(parallel=False)
 def _forward(x, running_mean, running_variance, weight, bias, of_batch, momentum, eps, y):
     """Fills y, updates the running statistics with ``of_batch``; returns the mean and deviation used, float64 [C]."""
-    if of_batch:
-        mean, variance = _moments(x)
-        running_mean += momentum * (mean - running_mean)
-        running_variance += momentum * (variance * (len(x) / (len(x) - 1)) - running_variance)
-    else:
-        mean, variance = running_mean.astype(np.float64), running_variance.astype(np.float64)
-    deviation = np.sqrt(variance + eps)
-    scale, shift = _repeated(weight / deviation, x), _repeated(bias - mean * weight / deviation, x)
-    flat, result = x.reshape(-1), y.reshape(-1)
-    long, size = len(scale), PART * len(scale)
-    for part in prange(-(-len(flat) // size)):
-        end = min((part + 1) * size, len(flat))
-        for i in range(part * size, end, long):
-            j = min(i + long, end)
-            _set_normal(flat[i:j], scale, shift, result[i:j])
+    rows, channels = x.shape
+    mean, deviation = np.empty(channels), np.empty(channels)
+    scale, shift = np.empty(channels), np.empty(channels)
+    if of_batch:  # moments of the differences to the first row, against cancellation
+        for channel in range(channels):
+            mean[channel] = x[0, channel]
+        first = _repeated(mean, x)
+        parts = _new_parts(x, len(first))
+        _moments(x.reshape(-1), first, parts)
+        sums = _total(parts)
+    for channel in range(channels):
+        if of_batch:
+            difference = sums[0, channel] / rows
+            mean[channel] += difference
+            variance = sums[1, channel] / rows - difference * difference
+            if variance < 0:
+                variance = 0.0
+            running_mean[channel] += momentum * (mean[channel] - running_mean[channel])
+            unbiased = variance * (rows / (rows - 1))
+            running_variance[channel] += momentum * (unbiased - running_variance[channel])
+        else:
+            mean[channel], variance = running_mean[channel], np.float64(running_variance[channel])
+        deviation[channel] = np.sqrt(variance + eps)
+        scale[channel] = weight[channel] / deviation[channel]
+        shift[channel] = bias[channel] - mean[channel] * weight[channel] / deviation[channel]
+    _normal(x.reshape(-1), _repeated(scale, x), _repeated(shift, x), y.reshape(-1))
     return mean, deviation
 
 
-@compiled()
-def _gradient_sums(x, dy, mean, scale, shift):
-    """Sums over the voxels of g and of g * (x - mean), float64 [2, C], g being dy where the ReLU let x through."""
-    channels, flat, gradient = x.shape[1], x.reshape(-1), dy.reshape(-1)
-    mean, scale, shift = _repeated(mean, x), _repeated(scale, x), _repeated(shift, x)
-    long, size = len(mean), PART * len(mean)
-    sums = np.empty((-(-len(flat) // size), 2, channels))
-    for part in prange(len(sums)):
-        end = min((part + 1) * size, len(flat))
-        total, products, kept = np.zeros(long, x.dtype), np.zeros(long, x.dtype), np.empty(long, x.dtype)
-        for i in range(part * size, end, long):
-            j = min(i + long, end)
-            _set_kept(flat[i:j], scale, shift, gradient[i:j], kept)
-            _add_gradients(flat[i:j], kept, mean, total, products)
-        _fold(total, sums[part, 0])
-        _fold(products, sums[part, 1])
-    return sums.sum(0)
-
-
-@compiled()
+@compiled(parallel=False)
 def _backward(x, dy, weight, bias, mean, deviation, of_batch, dx):
     """Fills dx; returns the gradients of weight and bias, float64 [2, C]."""
-    scale, shift = weight / deviation, bias - mean * weight / deviation  # as in _forward, to the last bit
-    total, product = _gradient_sums(x, dy, mean, scale, shift)
-    share = of_batch / len(x)  # statistics of the batch depend on x, running ones do not
-    offset, slope = _repeated(share * scale * total, x), _repeated(share * scale / deviation**2 * product, x)
-    middle, scale, shift = _repeated(mean, x), _repeated(scale, x), _repeated(shift, x)
-    flat, gradient, result = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
-    long, size = len(scale), PART * len(scale)
-    for part in prange(-(-len(flat) // size)):
-        end = min((part + 1) * size, len(flat))
-        kept = np.empty(long, x.dtype)
-        for i in range(part * size, end, long):
-            j = min(i + long, end)
-            _set_kept(flat[i:j], scale, shift, gradient[i:j], kept)
-            _set_gradient(flat[i:j], kept, middle, scale, offset, slope, result[i:j])
-    return np.stack((product / deviation, total))
+    rows, channels = x.shape
+    scale, shift = np.empty(channels), np.empty(channels)
+    for channel in range(channels):  # as in _forward, to the last bit
+        scale[channel] = weight[channel] / deviation[channel]
+        shift[channel] = bias[channel] - mean[channel] * weight[channel] / deviation[channel]
+    flat, gradient = x.reshape(-1), dy.reshape(-1)
+    middle, long_scale, long_shift = _repeated(mean, x), _repeated(scale, x), _repeated(shift, x)
+    parts = _new_parts(x, len(middle))
+    _gradient_sums(flat, middle, long_scale, long_shift, gradient, parts)
+    total = _total(parts)
+
+    share = of_batch / rows  # statistics of the batch depend on x, running ones do not
+    offset, slope, sums = np.empty(channels), np.empty(channels), np.empty((2, channels))
+    for channel in range(channels):
+        offset[channel] = share * scale[channel] * total[0, channel]
+        slope[channel] = share * scale[channel] / deviation[channel] ** 2 * total[1, channel]
+        sums[0, channel], sums[1, channel] = total[1, channel] / deviation[channel], total[0, channel]
+    offset, slope = _repeated(offset, x), _repeated(slope, x)
+    _gradient(flat, middle, long_scale, long_shift, offset, slope, gradient, dx.reshape(-1))
+    return sums
 
 
 class _BatchNormReLU(torch.autograd.Function):
