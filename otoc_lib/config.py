@@ -69,6 +69,7 @@ class Config:
     unet_steps_later: int = 76_800  # iterations 2, 3, ...
     relation_steps: int = 307_200
     relation_steps_later: int = 76_800
+    optimizer: Literal["adam", "muon"] = "adam"  # muon: orthogonal updates of the convolutions, Adam for the rest
     learning_rate: float = 0.01
     learning_rate_later: float = 0.01
     schedule: Literal["halving", "one_cycle"] = "halving"

@@ -54,7 +54,7 @@ _ANNOTATION = ("source", "clicks_per_object", "seed")
 _NETWORK = ("seed", "voxel_size", "unet_width", "unet_levels", "unet_blocks", "precision")
 _TRAINING = (
     *_NETWORK,
-    *("batch_size", "max_points", "schedule", "halve_every", "class_weights"),
+    *("batch_size", "max_points", "optimizer", "schedule", "halve_every", "class_weights"),
     *("jitter", "flip", "rotate", "scale_range", "elastic_granularity", "elastic_magnitude", "color_shift"),
 )
 _RELATION = ("relation_dim", "relation_samples", "temperature", "prototype_momentum")

@@ -24,6 +24,7 @@ from otoc_lib.models.unet import UNet
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import set_backend
 from otoc_lib.store import write_aside
+from otoc_lib.training.muon import Muon
 from otoc_lib.training.voxels import Batch, VoxelLabels, make_batch, send, training_sample
 
 LossFunction = Callable[[nn.Module, Batch, torch.Generator], Tensor]
@@ -201,7 +202,7 @@ def fit(
     seed: list[int],
     start: Path | None = None,
 ) -> None:
-    """Train ``model`` by Adam and leave weights.safetensors and history.csv (step, loss, lr, seconds) in ``folder``.
+    """Train ``model`` and leave weights.safetensors and history.csv (step, loss, lr, seconds) in ``folder``.
 
     A checkpoint in the folder, left by an interrupted call with the same arguments, is resumed from.
     """
@@ -212,8 +213,7 @@ def fit(
     if start is not None:
         model.load_state_dict(load_file(start))
     model.to(device).train()
-    fused = device.type in ("cpu", "cuda")  # one pass over the parameters, equal to rounding
-    optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, fused=fused)
+    optimizers = new_optimizers(config, model, schedule.learning_rate)
     generator = torch.Generator()
     precision = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[config.precision]
     mixed = precision != torch.float32
@@ -223,7 +223,8 @@ def fit(
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         scaler.load_state_dict(state["scaler"])
         history, first_step = state["history"], state["step"]
 
@@ -237,22 +238,29 @@ def fit(
     )  # fmt: skip
     for step, batch in enumerate(bar, start=first_step):
         rate = learning_rate(config, schedule, step)
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = rate
         generator.manual_seed(int(np.random.SeedSequence([*seed, step]).generate_state(1)[0]))
         with torch.autocast(device.type, dtype=precision, enabled=mixed):
             loss = loss_function(model, batch.to(device), generator)
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
-        scaler.step(optimizer)
+        for optimizer in optimizers:
+            scaler.step(optimizer)
         scaler.update()
         history.append([step, loss.detach(), rate, spent + time.perf_counter() - started])
         if time.perf_counter() - saved > config.checkpoint_seconds:
             history = _as_numbers(history)
             bar.set_postfix(loss=f"{history[-1][1]:.3f}", refresh=False)
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
+            state = {
+                "model": model.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                "scaler": scaler.state_dict(),
+                "history": history,
+                "step": step + 1,
+            }
             with write_aside(checkpoint) as aside:
-                torch.save({**state, "history": history, "step": step + 1}, aside)
+                torch.save(state, aside)
             saved = time.perf_counter()
 
     history = _as_numbers(history)
@@ -268,6 +276,16 @@ def fit(
 def _as_numbers(history: list[list]) -> list[list]:
     """Losses as floats. They stay on the device until here, so that no step waits for it."""
     return [[step, float(loss), rate, round(seconds, 3)] for step, loss, rate, seconds in history]
+
+
+def new_optimizers(config: Config, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+    """Adam for all parameters, or Muon for the convolutions and Adam for the others."""
+    parameters = list(model.parameters())
+    convolutions = [p for p in parameters if p.ndim == 3] if config.optimizer == "muon" else []
+    others = [p for p in parameters if p.ndim != 3] if convolutions else parameters
+    fused = others[0].device.type in ("cpu", "cuda")  # one pass over the parameters, equal to rounding
+    adam = torch.optim.Adam(others, lr=rate, fused=fused)
+    return [Muon(convolutions, rate), adam] if convolutions else [adam]
 
 
 def learning_rate(config: Config, schedule: Schedule, step: int) -> float:

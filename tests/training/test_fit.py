@@ -30,20 +30,22 @@ def losses(folder):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def test_both_networks_learn(rooms, tmp_path):
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_both_networks_learn(rooms, tmp_path, optimizer):
     labels = true_labels(rooms)
     for train, name in ((fit.train_unet, "unet"), (fit.train_relation, "relation")):
-        train(config(), rooms, labels, Schedule(40, 0.01), tmp_path / name)
+        train(config(optimizer=optimizer), rooms, labels, Schedule(40, 0.01), tmp_path / name)
         history = losses(tmp_path / name)
         assert len(history) == 40 and np.mean(history[-5:]) < 0.6 * np.mean(history[:5])
     prototypes = load_file(tmp_path / "relation" / "weights.safetensors")["prototypes"]
     torch.testing.assert_close(prototypes.norm(dim=1), torch.ones(20))
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 @pytest.mark.parametrize("train", [fit.train_unet, fit.train_relation])
-def test_a_resumed_run_equals_an_uninterrupted_one(rooms, tmp_path, monkeypatch, train):
+def test_a_resumed_run_equals_an_uninterrupted_one(rooms, tmp_path, monkeypatch, train, optimizer):
     labels, schedule = true_labels(rooms), Schedule(6, 0.01)
-    train(config(), rooms, labels, schedule, tmp_path / "whole")
+    train(config(optimizer=optimizer), rooms, labels, schedule, tmp_path / "whole")
 
     original = fit.make_batch
     calls = []
@@ -56,9 +58,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(rooms, tmp_path, monkeypatch,
 
     monkeypatch.setattr(fit, "make_batch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(config(checkpoint_seconds=0.0), rooms, labels, schedule, tmp_path / "parts")
+        train(config(checkpoint_seconds=0.0, optimizer=optimizer), rooms, labels, schedule, tmp_path / "parts")
     assert (tmp_path / "parts" / "checkpoint.pt").is_file()
-    train(config(), rooms, labels, schedule, tmp_path / "parts")
+    train(config(optimizer=optimizer), rooms, labels, schedule, tmp_path / "parts")
     assert len(calls) == 5 + 2  # four steps were done before the interruption, two after it
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     whole, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
@@ -187,6 +189,15 @@ def test_the_fused_optimizer_takes_the_steps_of_the_plain_one():
             parameter.grad = parameter.detach().sin() + step
             optimizer.step()
     torch.testing.assert_close(*parameters, rtol=1e-12, atol=1e-13)
+
+
+def test_every_parameter_is_trained_by_one_optimizer(rooms):
+    for model in (fit.new_unet(config(), rooms[0]), fit.new_relation_net(config(), rooms[0])):
+        for optimizer, kinds in (("adam", ["Adam"]), ("muon", ["Muon", "Adam"])):
+            optimizers = fit.new_optimizers(config(optimizer=optimizer), model, 0.01)
+            assert [type(each).__name__ for each in optimizers] == kinds
+            trained = [p for each in optimizers for group in each.param_groups for p in group["params"]]
+            assert sorted(map(id, trained)) == sorted(map(id, model.parameters()))
 
 
 def test_class_weights_are_the_inverse_roots_of_the_frequencies(rooms):
