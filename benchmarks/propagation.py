@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numba
 import torch
 from torch import Tensor
 
 from otoc_lib.propagation import propagate_graph
 from otoc_lib.propagation.graph import stack_blocks
-from otoc_lib.propagation.tiles import dense_kernel, tile_size
 
 WIDTHS, CLASSES, STEPS = (3, 3, 32, 32), 20, 10
 BANDWIDTH, WEIGHT = 2.0, 3.0
@@ -78,6 +78,11 @@ def in_turn(sides: dict[str, Callable[[], object]], turns: int) -> dict[str, flo
     return {side: statistics.median(all_turns) for side, all_turns in times.items()}
 
 
+def use_threads(number: int) -> None:
+    torch.set_num_threads(number)
+    numba.set_num_threads(number)
+
+
 def print_peak(path: str, size: int) -> None:
     """Bytes by which one propagation raises the peak resident size of this process."""
     unary, blocks = graph(size)
@@ -118,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("| threads | M | bare, ms | dense, ms | dense / bare | chunked, ms | chunked / bare | largest difference |")
     print("|---|---|---|---|---|---|---|---|")
     for threads_used, size in [(threads, size) for size in sizes] + [(1, size) for size in sizes if size <= 1500]:
-        torch.set_num_threads(threads_used)
+        use_threads(threads_used)
         took, differ = compare_paths(size)
         ratio = took["dense"] / took["bare"]
         print(
@@ -129,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         targets.append((words, f"{ratio:.2f} x", ratio <= 1.5))
         if threads_used == threads:
             targets.append((f"chunked equals dense to 1e-5, M = {size}", f"{differ:.0e}", differ <= 1e-5))
-    torch.set_num_threads(threads)
+    use_threads(threads)
 
     print("\nPeak memory, beside the full kernel's 4 M^2 bytes:\n")
     print("| M | 4 M^2, MB | dense, MB | dense / 4 M^2 | chunked, MB |\n|---|---|---|---|---|")
@@ -142,10 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     size = sizes[0] if options.quick else AUTHORS_SIZE
     unary, blocks = graph(size)
-    tile = tile_size(unary.device)
-    sides = {
-        "kernel": (lambda: authors_kernel(blocks), lambda: dense_kernel(stack_blocks(blocks, BANDWIDTH), tile))
-    } | {
+    sides = {"kernel": (lambda: authors_kernel(blocks), lambda: propagate(unary, blocks, "dense", 0))} | {
         f"kernel and {steps} steps": (
             lambda steps=steps: authors_way(unary, blocks, steps),
             lambda steps=steps: propagate(unary, blocks, "dense", steps),

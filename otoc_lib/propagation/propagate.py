@@ -1,8 +1,10 @@
 """Propagation of one room's graph, and the choice of how its kernel is kept.
 
-dense     tiles of the kernel's upper triangle are computed once and stored: 2 M^2 bytes in float32.
+dense     one of each pair of symmetric tiles of the kernel is computed once and stored: 2 M^2 bytes in float32.
 chunked   the same tiles, computed anew in every step; memory grows with M only. Any device.
 triton    one fused kernel that computes exponents and products tile by tile in registers. CUDA.
+
+The CPU has its own compiled form of dense and chunked; on a GPU they are products of PyTorch.
 """
 
 import importlib.util
@@ -15,8 +17,9 @@ import torch
 from torch import Tensor
 
 from otoc_lib.errors import OtocError
+from otoc_lib.propagation.cpu_kernel import packed_features, packed_mean_field, stored_elements
 from otoc_lib.propagation.graph import Scaling, mean_field, stack_blocks
-from otoc_lib.propagation.tiles import GIB, chunked_kernel, dense_elements, dense_kernel, tile_size
+from otoc_lib.propagation.tiles import GIB, TILE, chunked_kernel, dense_elements, dense_kernel
 
 Path = Literal["auto", "dense", "chunked", "triton"]
 
@@ -53,15 +56,19 @@ def propagate_graph(
     dtype = torch.promote_types(unary.dtype, torch.float32)
     unary, blocks = unary.to(dtype), [block.to(dtype) for block in blocks]
     _check_shapes(unary, blocks)
-    tile = tile_size(unary.device)
+    path = choose_path(path, len(unary), unary.device, memory, unary.element_size())
+    if unary.is_cpu and path != "triton":
+        x, half_norms = packed_features(blocks, bandwidth)
+        _check_finite(unary, blocks, half_norms)
+        return packed_mean_field(unary, x, half_norms, weight, scaling, steps, tolerance, stored=path == "dense")
     with _full_precision(unary.device):
         features = stack_blocks(blocks, bandwidth)  # [M, D]
         _check_finite(unary, blocks, features)
-        match choose_path(path, len(unary), unary.device, memory, unary.element_size()):
+        match path:
             case "dense":
-                multiply = dense_kernel(features, tile)
+                multiply = dense_kernel(features, TILE)
             case "chunked":
-                multiply = chunked_kernel(features, tile)
+                multiply = chunked_kernel(features, TILE)
             case "triton":
                 from otoc_lib.propagation.triton_kernel import triton_kernel
 
@@ -83,7 +90,8 @@ def choose_path(path: Path, size: int, device: torch.device, memory: float, item
         raise OtocError(f"propagation: triton {obstacle}; choose auto or chunked")
     if path != "auto":
         return path
-    if dense_elements(size, tile_size(device)) * itemsize <= memory * GIB:
+    elements = stored_elements(size) if device.type == "cpu" else dense_elements(size, TILE)
+    if elements * itemsize <= memory * GIB:
         return "dense"
     return "triton" if device.type == "cuda" and not triton_obstacle(device) else "chunked"
 
@@ -108,9 +116,9 @@ def _check_shapes(unary: Tensor, blocks: list[Tensor]) -> None:
         raise OtocError("propagation needs at least one block of features")
 
 
-def _check_finite(unary: Tensor, blocks: list[Tensor], features: Tensor) -> None:
-    """Sums tell, and are quick; only where they are not finite is the culprit looked for."""
-    if (unary.sum() + features.sum()).isfinite():
+def _check_finite(unary: Tensor, blocks: list[Tensor], derived: Tensor) -> None:
+    """Sums of the unary and of what was made of the blocks tell; only if they are not finite is the culprit sought."""
+    if (unary.sum() + derived.sum()).isfinite():
         return
     for name, values in _named(unary, blocks).items():
         if bad := int((~values.isfinite()).any(dim=1).sum()):

@@ -1,9 +1,12 @@
 """The pairwise kernel in square tiles of plain PyTorch: stored ("dense"), or computed anew each time ("chunked").
 
+For GPUs; ``cpu_kernel`` holds the CPU's own form of the same.
+
 K is symmetric, so both only hold tiles of its upper triangle and use each twice: half the memory and half the exponents
 of the full matrix, and a tile is still in the processor's cache when the next operation needs it.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -14,11 +17,7 @@ from otoc_lib.propagation.graph import Multiply
 
 Tile = tuple[slice, slice, Tensor]  # rows, columns, K[rows, columns]
 GIB = 2**30
-
-
-def tile_size(device: torch.device) -> int:
-    """Rows of a tile: 4 MB of float32 suit a CPU's caches; a GPU needs larger products (256 MB) to be busy."""
-    return 8192 if device.type == "cuda" else 1024
+TILE = 8192  # rows: a GPU needs products of this size (256 MB) to be busy
 
 
 def dense_elements(size: int, tile: int) -> int:
@@ -26,16 +25,20 @@ def dense_elements(size: int, tile: int) -> int:
     return sum(min(tile, size - start) * (size - start) for start in range(0, size, tile))
 
 
-def dense_kernel(features: Tensor, tile: int) -> Multiply:
-    """V [C, M] -> V K of the stored kernel of features x [M, D]; OtocError where memory does not suffice."""
-    elements = dense_elements(len(features), tile)
+def reserve(like: Tensor, shape: tuple[int, ...], size: int) -> Tensor:
+    """Memory for the kernel of ``size`` super-voxels; OtocError where it does not suffice."""
     try:
-        storage = features.new_empty(elements)
+        return like.new_empty(shape)
     except RuntimeError as problem:  # CUDA's OutOfMemoryError is one too
         raise OtocError(
-            f"propagation: dense needs {elements * features.element_size() / GIB:.1f} GiB for {len(features)} "
+            f"propagation: dense needs {math.prod(shape) * like.element_size() / GIB:.1f} GiB for {size} "
             "super-voxels, more than there is; choose auto or chunked"
         ) from problem
+
+
+def dense_kernel(features: Tensor, tile: int) -> Multiply:
+    """V [C, M] -> V K of the stored kernel of features x [M, D]; OtocError where memory does not suffice."""
+    storage = reserve(features, (dense_elements(len(features), tile),), len(features))
     kept = list(_tiles(features, tile, storage, keep=True))
     if len(kept) == 1:  # a small graph is one tile, and that the whole kernel
         return lambda values: values @ kept[0][2]

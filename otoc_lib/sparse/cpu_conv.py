@@ -10,7 +10,6 @@ has.
 import torch
 import torch.nn.functional as F
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -19,57 +18,11 @@ from torch.autograd.function import once_differentiable
 
 from otoc_lib.jit import compiled
 from otoc_lib.sparse.maps import KernelMap
+from otoc_lib.vector_code import VECTOR_BYTES, VectorCode
 
-VECTOR_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32
 ROWS = 8  # of the weight gradient, summed at a time
 PAIRS_IN_CACHE = 64  # pairs whose rows stay in the first-level cache while the weight gradient is summed
 ROWS_PER_SUM = 4096  # output rows whose weight gradients are summed apart, so that threads share long lists of pairs
-
-
-class _VectorCode:
-    """Generates loads, stores and multiply-adds on rows of C-contiguous numba arrays, VECTOR_BYTES at a time."""
-
-    def __init__(self, context, builder, dtype):
-        self.context, self.builder = context, builder
-        self.bytes = dtype.bitwidth // 8
-        self.type = ir.VectorType(context.get_value_type(dtype), VECTOR_BYTES // self.bytes)
-
-    def array(self, array_type, value):
-        """Address function of an array: at(i, j, ...) is a pointer to that element."""
-        array = self.context.make_array(array_type)(self.context, self.builder, value)
-        sizes = cgutils.unpack_tuple(self.builder, array.shape)
-
-        def at(*index):
-            flat = index[0]
-            for size, i in zip(sizes[1:], index[1:], strict=True):
-                flat = self.builder.add(self.builder.mul(flat, size), i)
-            return self.builder.gep(array.data, [flat])
-
-        return at, sizes
-
-    def row(self, at, position):
-        """The row number, stored as int32, at a position of a list of rows."""
-        return self.builder.zext(self.builder.load(at(position)), ir.IntType(64))
-
-    def load(self, pointer):
-        return self.builder.load(self.builder.bitcast(pointer, self.type.as_pointer()), align=self.bytes)
-
-    def store(self, vector, pointer):
-        self.builder.store(vector, self.builder.bitcast(pointer, self.type.as_pointer()), align=self.bytes)
-
-    def add_product(self, total, pointer_to_scalar, vector):
-        """total += scalar * vector, total being a variable that LLVM keeps in a register."""
-        undefined, zero = ir.Constant(self.type, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        first = self.builder.insert_element(undefined, self.builder.load(pointer_to_scalar), zero)
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.type.count), None)
-        scalar = self.builder.shuffle_vector(first, undefined, lanes)
-        product = self.builder.fmul(scalar, vector, flags=("contract",))
-        self.builder.store(self.builder.fadd(self.builder.load(total), product, flags=("contract",)), total)
-
-    def variable(self, vector):
-        total = cgutils.alloca_once(self.builder, self.type)
-        self.builder.store(vector, total)
-        return total
 
 
 @intrinsic(prefer_literal=True)
@@ -80,7 +33,7 @@ def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, last, column,
     """
 
     def generate(context, builder, signature, arguments):
-        code = _VectorCode(context, builder, y.dtype)
+        code = VectorCode(context, builder, y.dtype)
         arrays = [code.array(t, a) for t, a in zip(signature.args[:5], arguments[:5], strict=True)]
         (y_at, _), (outputs_at, _), (x_at, _), (inputs_at, _), (weight_at, (in_channels, _)) = arrays
         start, last, first = arguments[5:8]
@@ -105,7 +58,7 @@ def _add_outer(typing_context, gradient, x, inputs, dy, outputs, start, stop, ro
     """gradient[row + r, c] += sum over pairs of x[inputs[p], row + r] * dy[outputs[p], c]: ROWS rows, a vector."""
 
     def generate(context, builder, signature, arguments):
-        code = _VectorCode(context, builder, dy.dtype)
+        code = VectorCode(context, builder, dy.dtype)
         arrays = [code.array(t, a) for t, a in zip(signature.args[:5], arguments[:5], strict=True)]
         (gradient_at, _), (x_at, _), (inputs_at, _), (dy_at, _), (outputs_at, _) = arrays
         begin, end, first_row, first = arguments[5:9]

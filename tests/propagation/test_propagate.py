@@ -4,13 +4,16 @@ import importlib.util
 import sys
 
 import hypothesis.strategies as st
+import numba
 import pytest
 import torch
 from hypothesis import given, settings
 from random_graphs import random_graph
 
 from otoc_lib.errors import OtocError
-from otoc_lib.propagation import mean_field, pairwise_kernel, propagate, propagate_graph
+from otoc_lib.propagation import mean_field, pairwise_kernel, propagate_graph
+from otoc_lib.propagation.cpu_kernel import TILE, stored_elements
+from otoc_lib.propagation.graph import stack_blocks
 from otoc_lib.propagation.propagate import choose_path
 from otoc_lib.propagation.tiles import GIB, chunked_kernel, dense_elements, dense_kernel
 
@@ -22,19 +25,92 @@ def plainly(unary, blocks, bandwidth, weight, *rest):
     return mean_field(unary, pairwise_kernel(blocks, bandwidth), weight, *rest)
 
 
-def small_tiles(monkeypatch, size):
-    monkeypatch.setattr(propagate, "tile_size", lambda device: size)
-
-
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("kernel", (dense_kernel, chunked_kernel))
 @pytest.mark.parametrize("scaling", ("row_sum", "literal"))
 @pytest.mark.parametrize(("size", "tile"), ((1, 4), (3, 1), (4, 4), (5, 4), (37, 8), (64, 16), (90, 1024)))
-def test_paths_equal_the_plain_equations(monkeypatch, path, scaling, size, tile):
-    small_tiles(monkeypatch, tile)
+def test_tiles_of_pytorch_equal_the_plain_equations(kernel, scaling, size, tile):
     unary, blocks = random_graph(size, seed=size)
     weight = 2.0 if scaling == "row_sum" else 0.1
-    got = propagate_graph(unary, blocks, 1.5, weight, scaling, 7, 1e-3, path)
+    got = mean_field(unary, kernel(stack_blocks(blocks, 1.5), tile), weight, scaling, 7, 1e-3)
     torch.testing.assert_close(got, plainly(unary, blocks, 1.5, weight, scaling, 7, 1e-3), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scaling", ("row_sum", "literal"))
+@pytest.mark.parametrize("size", (1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 191, 192, 193, 500))
+def test_the_compiled_paths_equal_the_plain_equations(scaling, size):
+    """One block, an even and an odd number of them, whole and not, with 1 to 24 classes."""
+    unary, blocks = random_graph(size, seed=size, classes=1 + size % 24)
+    weight = 2.0 if scaling == "row_sum" else 0.1
+    expected = plainly(unary, blocks, 1.5, weight, scaling, 7, 1e-3)
+    dense, chunked = (propagate_graph(unary, blocks, 1.5, weight, scaling, 7, 1e-3, path) for path in PATHS)
+    torch.testing.assert_close(dense, expected, rtol=0, atol=1e-13)
+    assert torch.equal(dense, chunked)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.integers(1, 200),
+    widths=st.lists(st.integers(0, 33), min_size=1, max_size=4),
+    classes=st.integers(1, 24),
+    bandwidth=st.floats(0.1, 5),
+    seed=st.integers(0, 999),
+)
+def test_compiled_graphs_of_any_shape_equal_the_plain_equations(size, widths, classes, bandwidth, seed):
+    unary, blocks = random_graph(size, widths, classes, seed)
+    options = (bandwidth, 3 / size, "literal", 6, 0.0)
+    expected = plainly(unary, blocks, *options)
+    for dtype, rounding in ((torch.float64, 1e-13), (torch.float32, 2e-5)):
+        cast = unary.to(dtype), [block.to(dtype) for block in blocks]
+        dense, chunked = (propagate_graph(*cast, *options, path) for path in PATHS)
+        assert dense.dtype == dtype and dense.shape == expected.shape
+        torch.testing.assert_close(dense.double(), expected, rtol=0, atol=rounding)
+        assert torch.equal(dense, chunked)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+def test_the_number_of_threads_changes_no_bit(dtype):
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("needs two threads")
+    unary, blocks = random_graph(500, (3, 32), 20)
+    unary, blocks = unary.to(dtype), [block.to(dtype) for block in blocks]
+    before, results = numba.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            numba.set_num_threads(threads)
+            results += [propagate_graph(unary, blocks, 1.5, 3.0, path=path) for path in PATHS]
+    finally:
+        numba.set_num_threads(before)
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_features_that_do_not_lie_row_by_row_or_need_gradients_are_taken_too():
+    unary, blocks = random_graph(70)
+    expected = propagate_graph(unary, blocks, 1.5, 2.0)
+    turned = [block.T.contiguous().T.requires_grad_() for block in blocks]
+    assert torch.equal(propagate_graph(unary.T.contiguous().T.requires_grad_(), turned, 1.5, 2.0), expected)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+def test_far_and_identical_super_voxels(dtype):
+    """Between clusters far apart the kernel is exactly zero, within one exactly one."""
+    _, blocks = random_graph(150, (4,))
+    unary = torch.softmax(random_graph(150, classes=5)[0].log() / 2, dim=1).to(dtype)
+    cluster = torch.arange(150) % 3
+    features = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]], dtype=dtype)[cluster]
+    for path in PATHS:
+        got = propagate_graph(unary, [features], 1e3, 0.1, "literal", path=path)
+        alike = (cluster[:, None] == cluster).to(dtype).fill_diagonal_(0)
+        torch.testing.assert_close(got, mean_field(unary, alike, 0.1, "literal"), rtol=1e-5, atol=1e-6)
+        alone = propagate_graph(unary, [blocks[0].to(dtype)], 1e4, 5.0, path=path)  # no pair agrees at all
+        torch.testing.assert_close(alone, unary)
+
+
+def test_class_probabilities_of_zero_give_finite_marginals():
+    unary = torch.zeros(80, 3)
+    unary[:, 0] = 1
+    for path in PATHS:
+        got = propagate_graph(unary, [torch.randn(80, 3)], 1.0, 50.0, path=path)
+        torch.testing.assert_close(got, unary)
 
 
 @settings(max_examples=25, deadline=None)
@@ -52,8 +128,7 @@ def test_tiles_multiply_like_the_whole_kernel(size, tile, classes, seed):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_float32_stays_within_1e_5_of_float64(monkeypatch, path):
-    small_tiles(monkeypatch, 128)
+def test_float32_stays_within_1e_5_of_float64(path):
     unary, blocks = random_graph(400, (3, 3, 32, 32), 20)
     got = propagate_graph(unary.float(), [block.float() for block in blocks], 2.0, 3.0, tolerance=0.0, path=path)
     assert got.dtype == torch.float32
@@ -130,18 +205,20 @@ def test_half_precision_is_computed_in_float32_even_under_autocast():
 
 def test_auto_stores_the_kernel_up_to_the_budget():
     size = 5000
-    exact = 4 * dense_elements(size, 1024) / GIB
+    exact = 4 * stored_elements(size) / GIB
     assert choose_path("auto", size, CPU, exact) == "dense"
     assert choose_path("auto", size, CPU, 0.999 * exact) == "chunked"
     assert choose_path("auto", size, CPU, 1.001 * exact, itemsize=8) == "chunked"
     assert choose_path("dense", size, CPU, 0.0) == "dense"
-    assert exact < 1.2 * 4 * size**2 / GIB
+    assert exact < 0.55 * 4 * size**2 / GIB
+    assert choose_path("auto", size, torch.device("mps"), 4 * dense_elements(size, 8192) / GIB) == "dense"
 
 
 def test_stored_tiles_fill_exactly_the_room_that_was_counted():
     for size, tile in ((10, 4), (8, 4), (3, 8), (1, 1)):
         covered = sum(1 for i in range(size) for j in range(size) if j // tile >= i // tile)
         assert dense_elements(size, tile) == covered
+    assert [stored_elements(size) // TILE**2 for size in (1, TILE, TILE + 1, 5 * TILE)] == [1, 1, 4, 15]
 
 
 @pytest.mark.parametrize("value", (float("nan"), float("inf")))
@@ -182,4 +259,8 @@ def test_a_stored_kernel_beyond_the_memory_is_one_clear_error(monkeypatch):
     unary, blocks = random_graph(8)
     monkeypatch.setattr("otoc_lib.propagation.tiles.dense_elements", lambda size, tile: 2**60)
     with pytest.raises(OtocError, match="propagation: dense needs .* GiB for 8 super-voxels"):
-        propagate_graph(unary, blocks, 1.0, 1.0, path="dense")
+        dense_kernel(blocks[0], 4)
+    large = torch.zeros(1, 2).expand(10**8, 2)
+    monkeypatch.setattr("otoc_lib.propagation.propagate.packed_features", lambda *_: 2 * [torch.zeros(10**7, 0, 64)])
+    with pytest.raises(OtocError, match="propagation: dense needs .* GiB for 100000000 super-voxels"):
+        propagate_graph(large, [large], 1.0, 1.0, path="dense")
