@@ -6,6 +6,8 @@ PROFILE ?= rooms
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
+# Python keeps what it compiles, whatever the environment says: else every process compiles PyTorch's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --nolock
 
 .PHONY: reproduce test lint lab benchmark
@@ -35,7 +37,8 @@ data/s3dis_rooms/rooms_s3dis.json: .venv/.installed data/rooms_s3dis/index.json
 	@$(BIN)/python -m otoc_lib rooms unpack --layout s3dis data/s3dis_rooms
 	@touch $@
 
-reproduce: .venv/.installed data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
+reproduce: .venv/.installed
+	@$(MAKE) --silent --jobs 2 data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
 	@if $(SNAKEMAKE) --dry-run --quiet host | grep -q "Nothing to be done"; \
 	then echo "Nothing is left to do: every stage of the profile $(PROFILE) is finished."; \
 	else $(BIN)/python -m otoc_lib prepare params/$(PROFILE)/*.yaml && $(SNAKEMAKE) --quiet all || { echo "Failed; what ran is in reports/$(PROFILE)/notebooks. The same command goes on from there."; exit 1; }; fi
