@@ -97,8 +97,7 @@ def _prepare(options: argparse.Namespace) -> None:
     from otoc_lib.config import load_config
     from otoc_lib.datasets import cache
 
-    for path in options.params:
-        cache.prepare(load_config(path), workers=options.workers)
+    cache.prepare(*map(load_config, options.params), workers=options.workers)
 
 
 def _export(options: argparse.Namespace) -> None:

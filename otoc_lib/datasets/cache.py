@@ -50,13 +50,14 @@ def load_converted(config: Config, name: str) -> Scene:
     return Scene.load(_path(config, name))
 
 
-def prepare(config: Config, splits: list[str] | None = None, workers: int | None = None) -> int:
+def prepare(*configs: Config, splits: list[str] | None = None, workers: int | None = None) -> int:
     """Convert every scene of some splits that the cache lacks, with progress on stderr.
 
     An interrupted call goes on where it was: finished scenes are kept.
 
     Args:
-        splits: None for the training split and ``config.eval_splits``.
+        configs: experiments, of one dataset or of several; a scene that they share is converted once.
+        splits: None for the training split and ``eval_splits`` of each.
         workers: processes; None for one a core, or none where there is little to do.
 
     Returns:
@@ -65,20 +66,29 @@ def prepare(config: Config, splits: list[str] | None = None, workers: int | None
     Raises:
         OtocError: names the scenes that could not be converted, and why; all others are done by then.
     """
-    splits = ["train", *config.eval_splits] if splits is None else splits
-    return convert_missing(config, [name for split in splits for name in list_scenes(config, split)], workers)
+    scenes = [
+        (config, name)
+        for config in configs
+        for split in splits or ("train", *config.eval_splits)
+        for name in list_scenes(config, split)
+    ]
+    return _convert_missing(scenes, workers)
 
 
 def convert_missing(config: Config, names: list[str], workers: int | None = None) -> int:
-    """``prepare`` for scenes given by name."""
-    names = list(dict.fromkeys(names))
-    missing = [name for name in names if not _is_fresh(config, name)]
+    """``prepare`` for scenes of one experiment given by name."""
+    return _convert_missing([(config, name) for name in names], workers)
+
+
+def _convert_missing(scenes: list[tuple[Config, str]], workers: int | None) -> int:
+    scenes = list({_path(*scene): scene for scene in scenes}.values())
+    missing = [scene for scene in scenes if not _is_fresh(*scene)]
     if workers is None:  # starting processes takes as long as converting a few scenes
         cores = os.cpu_count() or 1
         workers = cores if len(missing) > 2 * cores else 1
     results = _in_processes if min(workers, len(missing)) > 1 else _in_turn
     failures = []
-    progress = tqdm(results(config, missing, workers), "preparing", len(missing), unit="room", disable=not missing)
+    progress = tqdm(results(missing, workers), "preparing", len(missing), unit="room", disable=not missing)
     for error, messages in progress:
         for message in messages:
             warnings.warn(message, stacklevel=2)
@@ -87,22 +97,22 @@ def convert_missing(config: Config, names: list[str], workers: int | None = None
     if failures:
         more = [f"... and {len(failures) - LISTED} more"] if len(failures) > LISTED else []
         listed = "\n  ".join(sorted(failures)[:LISTED] + more)
-        raise OtocError(f"{len(failures)} of {len(names)} scenes cannot be read, the others are ready:\n  {listed}")
+        raise OtocError(f"{len(failures)} of {len(scenes)} scenes cannot be read, the others are ready:\n  {listed}")
     return len(missing)
 
 
 Result = tuple[str | None, list[str]]  # the error, if any, and warnings of one conversion
 
 
-def _in_turn(config: Config, names: list[str], workers: int) -> Iterator[Result]:
-    return (_try_convert(config, name) for name in names)
+def _in_turn(scenes: list[tuple[Config, str]], workers: int) -> Iterator[Result]:
+    return (_try_convert(config, name) for config, name in scenes)
 
 
-def _in_processes(config: Config, names: list[str], workers: int) -> Iterator[Result]:
+def _in_processes(scenes: list[tuple[Config, str]], workers: int) -> Iterator[Result]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_use_one_thread) as pool:
         try:
-            futures = [pool.submit(_try_convert, config, name) for name in names]
+            futures = [pool.submit(_try_convert, config, name) for config, name in scenes]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:

@@ -72,6 +72,16 @@ def test_a_limit_converts_only_what_is_asked_for(config):
     assert cache.prepare(config) == 5
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_several_experiments_are_prepared_at_once_and_what_they_share_once(config, workers, tmp_path):
+    shutil.copytree(config.data_folder, tmp_path / "second")
+    second = config_with(data_root=str(tmp_path / "second"), cache_root=config.cache_root, experiment="f")
+    (tmp_path / "second" / MESH).unlink()
+    with pytest.raises(OtocError, match=f"1 of 14 scenes(?s:.)*{tmp_path / 'second' / MESH}"):
+        cache.prepare(config, second, config_with(**{**vars(config), "seed": 1}), workers=workers)
+    assert len(cached(config)) == 13 and cache.prepare(config) == 0
+
+
 def test_opened_scenes_are_mapped_and_cannot_be_written_to(config):
     scene = cache.open_scene(config, NAME)
     for field in ARRAYS:
