@@ -8,6 +8,10 @@
 
 import sys
 
+from otoc_lib.config import load_config
+from otoc_lib.errors import OtocError
+from otoc_lib.progress import planned_stages
+
 PROFILE = config.get("profile", "rooms")
 RUNS, REPORTS = f"runs/{PROFILE}", f"reports/{PROFILE}"
 PARAMS = sorted(glob_wildcards(f"params/{PROFILE}/{{experiment}}.yaml").experiment)
@@ -47,15 +51,43 @@ ALL = [*DONE, REPORT]
 FILES = [f"params/{PROFILE}/{name}.yaml" for name in PARAMS]
 
 
+def origin(notebook, experiment):
+    """The experiment, in a list, whose clicks and seed this one shares, if the notebook is run for it; or no one."""
+    base, mark, seed = experiment.partition("_seed")
+    first = FIRST.get(base)
+    return [name for name in (f"{first}{mark}{seed}", first) if name in JOBS[notebook]][:1]
+
+
 def done(notebook, wildcards):
     """The stamp of a notebook for what the experiment shares its clicks and its seed with, if it shares them."""
-    base, mark, seed = wildcards.experiment.partition("_seed")
-    first = FIRST.get(base)
-    names = [name for name in (f"{first}{mark}{seed}", first) if name in JOBS[notebook]]
-    return [f"{RUNS}/{name}/{notebook}.done" for name in names[:1]]
+    return [f"{RUNS}/{name}/{notebook}.done" for name in origin(notebook, wildcards.experiment)]
 
 
-# What others wait for goes first (priority), so that no core is left without a job at the end.
+# Priority of a job: the training steps of the longest chain of jobs that begins with it. So no long one is left to the
+# end, when the other cores have nothing more to do.
+try:
+    STEPS = {name: planned_stages(load_config(f"params/{PROFILE}/{name}.yaml")) for name in PARAMS}
+except OtocError as error:
+    sys.exit(f"error: {error}")
+
+
+def steps_later(name):
+    """Training steps of an experiment after its first U-Net."""
+    return sum(STEPS[name].values()) - STEPS[name]["unet_1"]
+
+
+def steps_on(name):
+    """``steps_later``, and those of the longest ablation where they wait for the experiment."""
+    waiting = ABLATIONS if name in repeats("otoc", "control") else []
+    return steps_later(name) + max(map(steps_later, waiting), default=0)
+
+
+def steps_ahead(name):
+    """Training steps from the first U-Net of an experiment to the end of the longest one that begins with it."""
+    users = [other for other in PARAMS if origin("02_baseline", other) == [name]]
+    return STEPS[name]["unet_1"] + max(map(steps_on, [name, *users]))
+
+
 CORES = workflow.cores or 1
 AT_ONCE = min(CORES, int(config.get("at_once", 4 if PROFILE in ("rooms", "smoke") else 1)))
 THREADS = CORES // AT_ONCE
@@ -89,7 +121,7 @@ rule annotate:
         touch(f"{RUNS}/{{experiment}}/01_annotate.done"),
     log:
         f"{REPORTS}/notebooks/01_annotate.{{experiment}}.ipynb",
-    priority: 4
+    priority: lambda wildcards: steps_ahead(wildcards.experiment)
     threads: THREADS
     shell:
         RUN
@@ -105,7 +137,7 @@ rule baseline:
         touch(f"{RUNS}/{{experiment}}/02_baseline.done"),
     log:
         f"{REPORTS}/notebooks/02_baseline.{{experiment}}.ipynb",
-    priority: 3
+    priority: lambda wildcards: steps_ahead(wildcards.experiment)
     threads: THREADS
     shell:
         RUN
@@ -121,7 +153,7 @@ rule self_train:
         touch(f"{RUNS}/{{experiment}}/03_self_train.done"),
     log:
         f"{REPORTS}/notebooks/03_self_train.{{experiment}}.ipynb",
-    priority: 2
+    priority: lambda wildcards: steps_on(wildcards.experiment)
     threads: THREADS
     shell:
         RUN
@@ -138,7 +170,7 @@ rule ablate:
         touch(f"{RUNS}/{{experiment}}/04_ablate.done"),
     log:
         f"{REPORTS}/notebooks/04_ablate.{{experiment}}.ipynb",
-    priority: 1
+    priority: lambda wildcards: steps_later(wildcards.experiment)
     threads: THREADS
     shell:
         RUN
