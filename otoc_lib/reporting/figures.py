@@ -62,7 +62,7 @@ class Panel:
 def to_png(figure: Figure, scale: float = 1.0) -> bytes:
     """The figure as a PNG file of 256 colours, ``scale`` times its own size."""
     pixels, reduced = io.BytesIO(), io.BytesIO()
-    figure.savefig(pixels, format="png", dpi=scale * figure.dpi)
+    figure.savefig(pixels, format="png", dpi=scale * figure.dpi, pil_kwargs={"compress_level": 0})  # read right away
     _reduce_colors(Image.open(pixels).convert("RGB")).save(reduced, format="png", optimize=True)
     return reduced.getvalue()
 

@@ -168,11 +168,13 @@ class RoomView:
 
     def paint(self, colors: np.ndarray) -> np.ndarray:
         """The picture, uint8 [H, W, 3], with ``colors`` uint8 [N, 3], one per point of the room."""
-        table = np.concatenate([colors, [[BACKGROUND] * 3]])  # index -1 is the background
-        fine = table[self.index] * self.shade[..., None]
+        table = np.concatenate([colors, np.full((1, 3), BACKGROUND, np.uint8)])  # index -1 is the background
         factor = len(self.index) // self.camera.height
-        blocks = fine.reshape(self.camera.height, factor, self.camera.width, factor, 3)
-        return np.clip(np.rint(blocks.mean(axis=(1, 3))), 0, 255).astype(np.uint8)
+        total = np.zeros((self.camera.height, self.camera.width, 3))
+        for place in np.ndindex(factor, factor):  # of the fine pixels within each pixel
+            fine = tuple(slice(first, None, factor) for first in place)
+            total += table[self.index[fine]] * self.shade[fine][..., None].astype(np.float64)
+        return np.clip(np.rint(total / factor**2), 0, 255).astype(np.uint8)
 
     def locate(self, points: np.ndarray) -> np.ndarray:
         """Pixel positions (u, v), float64 [K, 2], of those of the point indices [K] that are kept."""
