@@ -194,13 +194,14 @@ def _pack(block, bandwidth, x, half_norms, first):
         factor = 0.0
     else:
         factor = bandwidth / spread
+    half = x.dtype.type(0.5)
     for b in range(len(x)):
-        start, stop = b * TILE, min((b + 1) * TILE, size)
+        start = b * TILE
         for d in range(width):
-            for i in range(start, stop):
-                value = (block[i, d] - mean[d]) * factor
-                x[b, first + d, i - start] = value
-                half_norms[b, i - start] += value * value / 2
+            for j in range(min(TILE, size - start)):
+                x[b, first + d, j] = (block[start + j, d] - mean[d]) * factor
+            for j in range(TILE):
+                half_norms[b, j] += x[b, first + d, j] * x[b, first + d, j] * half
 
 
 @compiled(parallel=False)
@@ -357,6 +358,13 @@ def _all_below(moved, tolerance):
     return True
 
 
+@compiled(parallel=False)
+def _unpack(marginals, rows):
+    for i in range(len(rows)):
+        for c in range(rows.shape[1]):
+            rows[i, c] = marginals[i // TILE, c, i % TILE]
+
+
 @compiled()
 def _propagate(
     x, half_norms, logs, log_unary, tiles, stored, weight, summed, steps, tolerance, tasks, sums, moved, marginals
@@ -444,4 +452,6 @@ def packed_mean_field(
         np.zeros(n),
         marginals.numpy(),
     )
-    return marginals[last].transpose(1, 2).reshape(n * TILE, classes)[:size]
+    rows = torch.empty_like(unary, memory_format=torch.contiguous_format)
+    _unpack(marginals[last].numpy(), rows.numpy())
+    return rows

@@ -8,6 +8,7 @@ The CPU has its own compiled form of dense and chunked; on a GPU they are produc
 """
 
 import importlib.util
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,19 +107,20 @@ def triton_obstacle(device: torch.device) -> str | None:
 
 
 def _check_shapes(unary: Tensor, blocks: list[Tensor]) -> None:
+    if blocks and all(values.ndim == 2 and len(values) == len(unary) for values in (unary, *blocks)):
+        return
     for name, values in _named(unary, blocks).items():
         if values.ndim != 2 or len(values) != len(unary):
             raise OtocError(
                 f"propagation: {name} has shape {tuple(values.shape)}; one row for each of {len(unary)} "
                 "super-voxels is needed"
             )
-    if not blocks:
-        raise OtocError("propagation needs at least one block of features")
+    raise OtocError("propagation needs at least one block of features")
 
 
 def _check_finite(unary: Tensor, blocks: list[Tensor], derived: Tensor) -> None:
     """Sums of the unary and of what was made of the blocks tell; only if they are not finite is the culprit sought."""
-    if (unary.sum() + derived.sum()).isfinite():
+    if math.isfinite(float(unary.sum()) + float(derived.sum())):
         return
     for name, values in _named(unary, blocks).items():
         if bad := int((~values.isfinite()).any(dim=1).sum()):

@@ -256,11 +256,19 @@ def test_a_path_that_cannot_run_here_is_one_clear_error(monkeypatch):
 
 
 def test_a_stored_kernel_beyond_the_memory_is_one_clear_error(monkeypatch):
+    def no_memory(*_):
+        raise RuntimeError("not enough memory")
+
     unary, blocks = random_graph(8)
-    monkeypatch.setattr("otoc_lib.propagation.tiles.dense_elements", lambda size, tile: 2**60)
-    with pytest.raises(OtocError, match="propagation: dense needs .* GiB for 8 super-voxels"):
+    monkeypatch.setattr(torch.Tensor, "new_empty", no_memory)
+    with pytest.raises(OtocError, match="propagation: dense needs 0.0 GiB for 8 super-voxels, more than there is"):
         dense_kernel(blocks[0], 4)
-    large = torch.zeros(1, 2).expand(10**8, 2)
-    monkeypatch.setattr("otoc_lib.propagation.propagate.packed_features", lambda *_: 2 * [torch.zeros(10**7, 0, 64)])
-    with pytest.raises(OtocError, match="propagation: dense needs .* GiB for 100000000 super-voxels"):
-        propagate_graph(large, [large], 1.0, 1.0, path="dense")
+    with pytest.raises(OtocError, match="propagation: dense needs 0.0 GiB for 8 super-voxels, more than there is"):
+        propagate_graph(unary, blocks, 1.0, 1.0, path="dense")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_features_too_large_to_be_squared_are_one_clear_error(path):
+    unary, blocks = random_graph(8)
+    with pytest.raises(OtocError, match="propagation: features too large to be squared"):
+        propagate_graph(unary, [1e200 * block for block in blocks], 1.0, 1.0, path=path)
