@@ -19,6 +19,8 @@ SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
 	@echo "Setting up .venv: downloads and installs about 2 GB, some minutes the first time"
 	@$(PYTHON) -m venv .venv
+	@# The pip that comes with Python 3.11 needs 25 s more to choose the packages.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile pip==26.3
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable .
 	@touch $@
 
