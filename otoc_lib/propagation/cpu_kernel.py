@@ -230,6 +230,7 @@ def _share(strip, k, blocks):
 
 @compiled(parallel=False)
 def _multiply_tile(product, values, block, tile):
+    """Five classes at a time, for 20 vectors of sums are in registers then; those left by threes and ones."""
     classes, lanes = len(product), VECTOR_BYTES // tile.itemsize
     for column in range(0, TILE, SPAN * lanes):
         c = 0
@@ -246,6 +247,7 @@ def _multiply_tile(product, values, block, tile):
 
 @compiled(parallel=False)
 def _multiply_strip(product, values, block, strip):
+    """As ``_multiply_tile``, after product is set to 0."""
     classes = len(product)
     for c in range(classes):
         for j in range(TILE):

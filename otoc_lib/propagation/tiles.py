@@ -3,7 +3,7 @@
 For GPUs; ``cpu_kernel`` holds the CPU's own form of the same.
 
 K is symmetric, so both only hold tiles of its upper triangle and use each twice: half the memory and half the exponents
-of the full matrix, and a tile is still in the processor's cache when the next operation needs it.
+of the full matrix.
 """
 
 import math
