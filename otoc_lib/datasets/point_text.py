@@ -221,7 +221,9 @@ def _parse(data, start, line, kind, powers, table):
         else:
             if num_slow == len(slow):
                 longer = np.empty((2 * num_slow, 3), dtype=np.int64)
-                longer[:num_slow] = slow
+                for i in range(num_slow):  # assigned as arrays, the check of their shapes compiles for seconds
+                    for j in range(3):
+                        longer[i, j] = slow[i, j]
                 slow = longer
             slow[num_slow, 0], slow[num_slow, 1], slow[num_slow, 2] = index, first, position
             num_slow += 1
