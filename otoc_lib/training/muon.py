@@ -32,7 +32,10 @@ class Muon(torch.optim.Optimizer):
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
-                average = self.state[weight].setdefault("average", torch.zeros_like(weight))
+                state = self.state[weight]
+                if "average" not in state:
+                    state["average"] = torch.zeros_like(weight)
+                average = state["average"]
                 average.lerp_(weight.grad, 1 - group["momentum"])
                 update = weight.grad.lerp(average, group["momentum"]).flatten(0, 1)  # [K * C_in, C_out]
                 scale = 0.2 * math.sqrt(max(update.shape))
