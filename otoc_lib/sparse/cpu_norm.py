@@ -165,11 +165,20 @@ def _total(parts):
 
 
 @compiled(parallel=False)
+def _scale_and_shift(mean, deviation, weight, bias):
+    """What normalises x as x * scale + shift, float64 [C] each."""
+    scale, shift = np.empty(len(mean)), np.empty(len(mean))
+    for channel in range(len(mean)):
+        scale[channel] = weight[channel] / deviation[channel]
+        shift[channel] = bias[channel] - mean[channel] * weight[channel] / deviation[channel]
+    return scale, shift
+
+
+@compiled(parallel=False)
 def _forward(x, running_mean, running_variance, weight, bias, of_batch, momentum, eps, y):
     """Fills y, updates the running statistics with ``of_batch``; returns the mean and deviation used, float64 [C]."""
     rows, channels = x.shape
     mean, deviation = np.empty(channels), np.empty(channels)
-    scale, shift = np.empty(channels), np.empty(channels)
     if of_batch:  # moments of the differences to the first row, against cancellation
         for channel in range(channels):
             mean[channel] = x[0, channel]
@@ -190,8 +199,7 @@ def _forward(x, running_mean, running_variance, weight, bias, of_batch, momentum
         else:
             mean[channel], variance = running_mean[channel], np.float64(running_variance[channel])
         deviation[channel] = np.sqrt(variance + eps)
-        scale[channel] = weight[channel] / deviation[channel]
-        shift[channel] = bias[channel] - mean[channel] * weight[channel] / deviation[channel]
+    scale, shift = _scale_and_shift(mean, deviation, weight, bias)
     _normal(x.reshape(-1), _repeated(scale, x), _repeated(shift, x), y.reshape(-1))
     return mean, deviation
 
@@ -200,10 +208,7 @@ def _forward(x, running_mean, running_variance, weight, bias, of_batch, momentum
 def _backward(x, dy, weight, bias, mean, deviation, of_batch, dx):
     """Fills dx; returns the gradients of weight and bias, float64 [2, C]."""
     rows, channels = x.shape
-    scale, shift = np.empty(channels), np.empty(channels)
-    for channel in range(channels):  # as in _forward, to the last bit
-        scale[channel] = weight[channel] / deviation[channel]
-        shift[channel] = bias[channel] - mean[channel] * weight[channel] / deviation[channel]
+    scale, shift = _scale_and_shift(mean, deviation, weight, bias)
     flat, gradient = x.reshape(-1), dy.reshape(-1)
     middle, long_scale, long_shift = _repeated(mean, x), _repeated(scale, x), _repeated(shift, x)
     parts = _new_parts(x, len(middle))
