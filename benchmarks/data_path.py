@@ -7,12 +7,12 @@ this run, medians. The plain sides are otoc_lib/training/plain.py and PyTorch's 
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from timing import Target, in_turn, print_targets
 
 from otoc_lib.config import config_from
 from otoc_lib.evaluation import confusion_matrix
@@ -24,8 +24,6 @@ from otoc_lib.training import fit, plain
 from otoc_lib.training.voxels import make_batch, training_sample
 
 GPU_STEP = 0.65  # seconds of a step on a GPU of 2026 for 4 rooms, emulated by sleeping
-
-Target = tuple[str, str, bool]  # words, measured, met
 
 
 def make_room(index: int, points: int) -> Scene:
@@ -54,18 +52,6 @@ def make_room(index: int, points: int) -> Scene:
         origin=np.zeros(3),
         label_set=SCANNET20,
     )
-
-
-def medians(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each side; they take turns, and the first turn, which compiles, does not count."""
-    seconds = {side: [] for side in sides}
-    for repeat in range(repeats + 1):
-        for side, work in sides.items():
-            start = time.perf_counter()
-            work()
-            if repeat:
-                seconds[side].append(time.perf_counter() - start)
-    return {side: statistics.median(times) for side, times in seconds.items()}
 
 
 def row(*cells: object) -> None:
@@ -141,9 +127,8 @@ def parts_table(batches: fit.Batches, repeats: int) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for name, (ours, twin) in parts.items():
-        seconds = medians({"ours": ours, "plain": twin}, repeats)
-        ratio = seconds["plain"] / seconds["ours"]
-        row(name, f"{1000 * seconds['ours']:.1f}", f"{1000 * seconds['plain']:.1f}", f"{ratio:.1f}")
+        (seconds, _), (plainly, _) = in_turn({"ours": ours, "plain": twin}, repeats).values()
+        row(name, f"{1000 * seconds:.1f}", f"{1000 * plainly:.1f}", f"{plainly / seconds:.1f}")
     torch.set_num_threads(threads)
 
 
@@ -155,7 +140,7 @@ def pooling_table(repeats: int) -> list[Target]:
         "ours": lambda: pool_mean(values, ids, 1500),
         "plain": lambda: plain_pool_mean(values, ids, 1500),
     }
-    seconds = medians(sides, repeats)
+    seconds = {side: clock for side, (clock, _) in in_turn(sides, repeats).items()}
     print("\nPooling of 250 000 points x 32 features, float32, to 1 500 super-voxels in random order.\n")
     row("side", "ms", "of a copy")
     row(*["---"] * 3)
@@ -188,11 +173,7 @@ def main(argv: list[str] | None = None) -> None:
     parts_table(batches, 1 if options.quick else 5)
     targets += pooling_table(5 if options.quick else 15)
     targets += confusion_table(10_000_000 if options.quick else 50_000_000)
-    print()
-    row("target", "measured", "met")
-    row(*["---"] * 3)
-    for words, measured, met in targets:
-        row(words, measured, "yes" if met else "no")
+    print_targets(targets)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,14 @@ of its own.
 
 import argparse
 import math
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numba
 import torch
+from timing import in_turn, print_targets
 from torch import Tensor
 
 from otoc_lib.propagation import propagate_graph
@@ -66,16 +65,9 @@ def authors_way(unary: Tensor, blocks: list[Tensor], steps: int = AUTHORS_STEPS)
     return marginals
 
 
-def in_turn(sides: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
-    """Median milliseconds of each side."""
-    times = {side: [] for side in sides}
-    for turn in range(turns + 1):
-        for side, work in sides.items():
-            start = time.perf_counter()
-            work()
-            if turn:
-                times[side].append(1000 * (time.perf_counter() - start))
-    return {side: statistics.median(all_turns) for side, all_turns in times.items()}
+def milliseconds(sides: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
+    """Median milliseconds of each side by the clock."""
+    return {side: 1000 * clock for side, (clock, _) in in_turn(sides, turns).items()}
 
 
 def use_threads(number: int) -> None:
@@ -117,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     sizes = (500, 1500) if options.quick else (500, 1500, 3000, 6000)
     threads = torch.get_num_threads()
-    targets = []  # (words, measured, met)
+    targets = []
     print("## Mean field over the super-voxel graph\n")
     print(f"D = {sum(WIDTHS)}, C = {CLASSES}, {STEPS} steps, float32.\n")
     print("| threads | M | bare, ms | dense, ms | dense / bare | chunked, ms | chunked / bare | largest difference |")
@@ -157,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"\nBeside the authors' way (three M x M x 76 tensors, {AUTHORS_STEPS} steps), M = {size}:\n")
     print("| | authors' way | dense | ratio |\n|---|---|---|---|")
     for name, (authors, dense) in sides.items():
-        took = in_turn({"authors": authors, "dense": dense}, 5)
+        took = milliseconds({"authors": authors, "dense": dense}, 5)
         ratio = took["authors"] / took["dense"]
         print(f"| {name}, ms | {took['authors']:.1f} | {took['dense']:.2f} | {ratio:.0f} x |")
         words = f"at least 100 x faster than the authors' way, {name}, M = {size}"
@@ -167,9 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     theirs, ours = peak("authors", size), peak("dense", size)
     print(f"| peak memory, MB | {theirs / 1e6:.0f} | {ours / 1e6:.1f} | {theirs / ours:.0f} x |")
 
-    print("\n| target | measured | met |\n|---|---|---|")
-    for words, measured, met in targets:
-        print(f"| {words} | {measured} | {({True: 'yes', False: 'no', None: 'not measured'})[met]} |")
+    print_targets(targets)
 
 
 def compare_paths(size: int) -> tuple[dict[str, float], float]:
@@ -181,7 +171,7 @@ def compare_paths(size: int) -> tuple[dict[str, float], float]:
         "dense": lambda: propagate(unary, blocks, "dense"),
         "chunked": lambda: propagate(unary, blocks, "chunked"),
     }
-    took = in_turn(sides, 31 if size <= 1500 else 3)
+    took = milliseconds(sides, 31 if size <= 1500 else 3)
     return took, float((sides["dense"]() - sides["chunked"]()).abs().max())
 
 

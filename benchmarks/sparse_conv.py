@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from timing import print_targets
 from torch import nn
 
 from otoc_lib.models.unet import UNet, UNetLevel
@@ -187,10 +188,11 @@ def main(argv: list[str] | None = None) -> None:
             f"| {theirs / ours:.2f} | {plain / ours:.2f} |",
             flush=True,
         )
-    print("\n| target | measured | met |\n|---|---|---|")
-    for name, goal, ratio in (("median", 2.5, statistics.median(ratios)), ("smallest", 1.8, min(ratios))):
-        met = "yes" if ratio >= goal else "no"
-        print(f"| training step, patched spconv / ours: {name} of the sizes at least {goal} | {ratio:.2f} | {met} |")
+    goals = (("median", 2.5, statistics.median(ratios)), ("smallest", 1.8, min(ratios)))
+    print_targets(
+        (f"training step, patched spconv / ours: {name} of the sizes at least {goal}", f"{ratio:.2f}", ratio >= goal)
+        for name, goal, ratio in goals
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""How the benchmarks take time: the sides of a comparison in turn, medians, by the clock and of the processor."""
+"""What the benchmarks share: the sides of a comparison timed in turn, and the table of targets that run.py collects."""
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+Target = tuple[str, str, bool | None]  # words, measured, met; None: not measured
 
 
 def in_turn(sides: dict[str, Callable], repeats: int) -> dict[str, tuple[float, float]]:
@@ -18,3 +20,9 @@ def in_turn(sides: dict[str, Callable], repeats: int) -> dict[str, tuple[float, 
             if repeat:
                 seconds[side].append((time.perf_counter() - clock, time.process_time() - processor))
     return {side: tuple(map(statistics.median, zip(*times, strict=True))) for side, times in seconds.items()}
+
+
+def print_targets(targets: Iterable[Target]) -> None:
+    print("\n| target | measured | met |\n|---|---|---|")
+    for words, measured, met in targets:
+        print(f"| {words} | {measured} | {({True: 'yes', False: 'no', None: 'not measured'})[met]} |")
