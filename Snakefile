@@ -66,7 +66,7 @@ def done(notebook, wildcards):
 # Priority of a job: the training steps of the longest chain of jobs that begins with it. So no long one is left to the
 # end, when the other cores have nothing more to do.
 try:
-    STEPS = {name: planned_stages(load_config(f"params/{PROFILE}/{name}.yaml")) for name in PARAMS}
+    STEPS = {name: planned_stages(load_config(file)) for name, file in zip(PARAMS, FILES)}
 except OtocError as error:
     sys.exit(f"error: {error}")
 
