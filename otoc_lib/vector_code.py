@@ -32,6 +32,10 @@ class VectorCode:
 
         return at, sizes
 
+    def places(self, first, count, step=1):
+        """``count`` indices from ``first`` on."""
+        return [self.builder.add(first, ir.Constant(first.type, step * i)) for i in range(count)]
+
     def row(self, at, position):
         """The row number, stored as int32, at a position of a list of rows."""
         return self.builder.zext(self.builder.load(at(position)), ir.IntType(64))
@@ -58,8 +62,11 @@ class VectorCode:
 
     def add_product(self, total, pointer_to_scalar, vector):
         """total += scalar * vector, total being a variable that LLVM keeps in a register."""
-        scalar = self.splat(self.builder.load(pointer_to_scalar))
-        self.builder.store(self.fused(scalar, vector, self.builder.load(total)), total)
+        self.add_to(total, self.splat(self.builder.load(pointer_to_scalar)), vector)
+
+    def add_to(self, total, a, b):
+        """total += a * b of two vectors."""
+        self.builder.store(self.fused(a, b, self.builder.load(total)), total)
 
     def variable(self, vector):
         total = cgutils.alloca_once(self.builder, self.type)

@@ -68,8 +68,8 @@ def _fill(typing_context, tile, x, half_norms, a, b, row, column):
         arrays = [code.array(t, v) for t, v in zip(signature.args[:3], arguments[:3], strict=True)]
         (tile_at, _), (x_at, (_, width, _)), (norm_at, _) = arrays
         block_a, block_b, first_row, first = arguments[3:]
-        rows = [builder.add(first_row, ir.Constant(first.type, r)) for r in range(ROWS)]
-        columns = [builder.add(first, ir.Constant(first.type, s * code.type.count)) for s in range(SPAN)]
+        rows = code.places(first_row, ROWS)
+        columns = code.places(first, SPAN, code.type.count)
         totals = [[code.variable(code.constant(0.0)) for _ in columns] for _ in rows]
         with cgutils.for_range(builder, width) as loop:
             vectors = [code.load(x_at(block_b, loop.index, j)) for j in columns]
@@ -97,8 +97,8 @@ def _add_tile(typing_context, product, values, block, tile, row, column, count):
         code = VectorCode(context, builder, product.dtype)
         (product_at, _), (values_at, _), (tile_at, _) = [code.array(signature.args[i], arguments[i]) for i in (0, 1, 3)]
         block, first_row, first = arguments[2], arguments[4], arguments[5]
-        rows = [builder.add(first_row, ir.Constant(first.type, r)) for r in range(count.literal_value)]
-        columns = [builder.add(first, ir.Constant(first.type, s * code.type.count)) for s in range(SPAN)]
+        rows = code.places(first_row, count.literal_value)
+        columns = code.places(first, SPAN, code.type.count)
         totals = [[code.variable(code.load(product_at(c, j))) for j in columns] for c in rows]
         with cgutils.for_range(builder, ir.Constant(first.type, TILE)) as loop:
             vectors = [code.load(tile_at(loop.index, j)) for j in columns]
@@ -126,8 +126,8 @@ def _add_strip(typing_context, product, values, block, strip, start, stop, row, 
             code.array(signature.args[i], arguments[i]) for i in (0, 1, 3)
         ]
         block, (begin, end, first_row, first) = arguments[2], arguments[4:8]
-        rows = [builder.add(first_row, ir.Constant(first.type, r)) for r in range(count.literal_value)]
-        columns = [builder.add(first, ir.Constant(first.type, r)) for r in range(ROWS)]
+        rows = code.places(first_row, count.literal_value)
+        columns = code.places(first, ROWS)
         totals = [[code.variable(code.constant(0.0)) for _ in columns] for _ in rows]
         with cgutils.for_range(builder, end, start=begin) as tiles:
             other = builder.add(block, tiles.index)
@@ -138,7 +138,7 @@ def _add_strip(typing_context, product, values, block, strip, start, stop, row, 
                 for c, of_row in zip(rows, totals, strict=True):
                     value = code.load(values_at(other, c, j))
                     for vector, total in zip(vectors, of_row, strict=True):
-                        builder.store(code.fused(value, vector, builder.load(total)), total)
+                        code.add_to(total, value, vector)
         for c, of_row in zip(rows, totals, strict=True):
             sums = code.lane_sums([builder.load(total) for total in of_row])
             target = builder.bitcast(product_at(c, first), sums.type.as_pointer())

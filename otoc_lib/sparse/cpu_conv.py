@@ -37,7 +37,7 @@ def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, last, column,
         arrays = [code.array(t, a) for t, a in zip(signature.args[:5], arguments[:5], strict=True)]
         (y_at, _), (outputs_at, _), (x_at, _), (inputs_at, _), (weight_at, (in_channels, _)) = arrays
         start, last, first = arguments[5:8]
-        pairs = [builder.add(start, ir.Constant(start.type, i)) for i in range(count.literal_value)]
+        pairs = code.places(start, count.literal_value)
         pairs = [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pairs]
         targets = [y_at(code.row(outputs_at, p), first) for p in pairs]
         sources = [x_at(code.row(inputs_at, p), ir.Constant(start.type, 0)) for p in pairs]
