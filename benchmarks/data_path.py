@@ -17,9 +17,8 @@ from timing import Target, in_turn, print_targets
 from otoc_lib.config import config_from
 from otoc_lib.evaluation import confusion_matrix
 from otoc_lib.labels import SCANNET20
-from otoc_lib.propagation import pool_mean
-from otoc_lib.propagation.pooling import plain_pool_mean
 from otoc_lib.scene import Scene, densify
+from otoc_lib.supervoxels.pooling import plain_pool_mean, pool_mean
 from otoc_lib.training import fit, plain
 from otoc_lib.training.voxels import make_batch, training_sample
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from otoc_lib.store import write_aside
+from otoc_lib.files import write_aside
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "RESULTS.md"

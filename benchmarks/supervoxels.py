@@ -22,18 +22,20 @@ from timing import in_turn
 
 from otoc_lib.datasets import areas, rooms
 from otoc_lib.labels import SCANNET20
-from otoc_lib.supervoxels import Partition, segment_mesh, segment_points
 from otoc_lib.supervoxels.geometric import (
     NEIGHBOURS,
     SURFACE,
     WEIGHTS,
+    Partition,
     cut_pursuit,
     merge_small,
     nearest,
     neighbour_graph,
+    segment_points,
     surface_features,
     voxel_means,
 )
+from otoc_lib.supervoxels.mesh import segment_mesh
 from otoc_lib.supervoxels.quality import partition_quality
 
 SLOW_MESH = Path(__file__).parents[1] / "tests" / "supervoxels" / "slow_mesh.py"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.scene import Scene
-from otoc_lib.store import write_aside
 
 # Points counted at a time: the temporary arrays stay in the cache and out of memory.
 CHUNK = 1 << 18

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, LabelSet
-from otoc_lib.store import write_aside
 
 
 def densify(ids: np.ndarray) -> np.ndarray:

@@ -35,16 +35,19 @@ from otoc_lib.annotation.clicks import (
 )
 from otoc_lib.config import Config, project_root
 from otoc_lib.datasets import load_split
+from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import evaluate_rooms, iou, mean_iou
+from otoc_lib.files import write_aside, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet
 from otoc_lib.models.unet import UNet
-from otoc_lib.propagation import combine, pool_mean, propagate_graph
+from otoc_lib.propagation import combine, propagate_graph
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import set_backend
-from otoc_lib.store import Stage, run_stage, write_aside, write_json
-from otoc_lib.training.fit import Schedule, choose_device, new_relation_net, new_unet, train_relation, train_unet
+from otoc_lib.store import Stage, run_stage
+from otoc_lib.supervoxels.pooling import pool_mean
+from otoc_lib.training.fit import Schedule, new_relation_net, new_unet, train_relation, train_unet
 from otoc_lib.training.predict import Prediction, predict
 
 Labels = dict[str, np.ndarray]  # scene name -> int16 (N,), class index or IGNORE

@@ -6,14 +6,12 @@ reused, in this experiment or from another one of the same profile, and a change
 stages that depend on it. Work goes on in ``<stage>.part``, which an interrupted run leaves behind for its resume.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,6 +20,7 @@ from typing import Any
 
 import otoc_lib
 from otoc_lib.config import Config
+from otoc_lib.files import write_json
 
 MANIFEST = "manifest.json"
 
@@ -34,24 +33,6 @@ class Stage:
     path: Path
     key: str
     reused: bool
-
-
-@contextlib.contextmanager
-def write_aside(path: Path | str) -> Iterator[Path]:
-    """Give a temporary sibling of ``path`` to write to; rename it to ``path`` on success, delete it on error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    with write_aside(path) as aside:
-        aside.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def run_stage(

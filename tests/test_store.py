@@ -3,7 +3,8 @@ import json
 import pytest
 
 from otoc_lib.config import config_from
-from otoc_lib.store import find_stage, run_stage, write_aside, write_json
+from otoc_lib.files import write_aside, write_json
+from otoc_lib.store import find_stage, run_stage
 
 
 @pytest.fixture

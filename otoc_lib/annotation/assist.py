@@ -6,9 +6,9 @@ import numpy as np
 
 from otoc_lib.config import Config
 from otoc_lib.errors import OtocError
-from otoc_lib.propagation.pooling import pool_mean
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage, find_stage
+from otoc_lib.supervoxels.pooling import pool_mean
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
-from otoc_lib.store import write_aside
 
 COLUMNS = ("scene", "point", "x", "y", "z", "class", "object")
 

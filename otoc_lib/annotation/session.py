@@ -21,9 +21,9 @@ from otoc_lib.annotation.clicks import (
 )
 from otoc_lib.config import Config, project_root
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_json
 from otoc_lib.labels import PAPER_CLICKS
 from otoc_lib.scene import Scene
-from otoc_lib.store import write_json
 
 PAPER_SECONDS = 120  # "annotate a scene in under two minutes", section 1
 

@@ -19,10 +19,11 @@ from otoc_lib.config import Config
 from otoc_lib.datasets import rooms
 from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, SCANNET20, LabelSet
 from otoc_lib.scene import Scene, densify
-from otoc_lib.store import write_aside
-from otoc_lib.supervoxels import Partition, make_supervoxels
+from otoc_lib.supervoxels.geometric import Partition
+from otoc_lib.supervoxels.make import make_supervoxels
 
 CLICKS_FILE = "clicks.csv"
 FARTHEST_CLICK = 0.1  # metres between a clicked position and the nearest point of its scan

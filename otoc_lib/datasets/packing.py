@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from otoc_lib.errors import OtocError
-from otoc_lib.store import write_aside
+from otoc_lib.files import write_aside
 
 T = TypeVar("T")
 

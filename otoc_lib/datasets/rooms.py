@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from otoc_lib.datasets.packing import color_planes, new_tree, planes, read_packed, whole, whole_colors, write_packed
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, SCANNET20
-from otoc_lib.store import write_aside
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms"
 SPLITS = ("train", "val", "val_novel", "test")

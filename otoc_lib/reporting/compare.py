@@ -10,8 +10,9 @@ import numpy as np
 
 from otoc_lib.config import project_root
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
 from otoc_lib.reporting.runs import read_json
-from otoc_lib.store import MANIFEST, find_stage, write_aside
+from otoc_lib.store import MANIFEST, find_stage
 
 MODES = {"point": "U-Net alone", "sv": "super-voxel mean", "full": "after propagation"}
 PAGES = Path(__file__).parent / "pages"

@@ -18,6 +18,7 @@ from PIL import Image
 
 from otoc_lib.annotation.clicks import Clicks, expand_clicks, label_statistics, read_clicks
 from otoc_lib.evaluation import confusion_matrix, mean_iou
+from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.runs import (
@@ -30,7 +31,7 @@ from otoc_lib.reporting.runs import (
 from otoc_lib.reporting.splat import RoomView, view_room
 from otoc_lib.reporting.tables import METHOD_ROWS, VARIANT_NAMES, VARIANTS, table3_measurements
 from otoc_lib.scene import Scene
-from otoc_lib.store import find_stage, write_aside
+from otoc_lib.store import find_stage
 
 PANEL = (320, 280)  # pixels of one room in a figure of several
 PIXELS_PER_INCH = 100  # of figures made of panels: one pixel of a panel is one of the PNG

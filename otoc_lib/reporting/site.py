@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
 from otoc_lib.reporting import charts, figures, viewer
 from otoc_lib.reporting.calibration import BINS
 from otoc_lib.reporting.compare import MODES as MODE_NAMES
@@ -37,7 +38,6 @@ from otoc_lib.reporting.tables import (
     write_table,
 )
 from otoc_lib.scene import Scene
-from otoc_lib.store import write_aside
 
 SIMULATED = ("smoke", "rooms")  # profiles that run on the bundled rooms
 AREAS_NAME = "simulated areas, Area 5"

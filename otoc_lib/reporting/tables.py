@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from otoc_lib.files import write_aside
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.runs import Measurement, measure
-from otoc_lib.store import write_aside
 
 NOT_RUN = "not run"
 CSV_COLUMNS = ("row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms")

@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from otoc_lib.config import Config
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside, write_json
 from otoc_lib.labels import IGNORE
-from otoc_lib.propagation import pool_mean
-from otoc_lib.propagation.pooling import majority_labels
 from otoc_lib.scene import Scene
 from otoc_lib.self_training import Rooms, fingerprint, load_networks
-from otoc_lib.store import Stage, run_stage, write_aside, write_json
+from otoc_lib.store import Stage, run_stage
+from otoc_lib.supervoxels.pooling import majority_labels, pool_mean
 from otoc_lib.training.predict import predict
 
 PERPLEXITY = 30.0

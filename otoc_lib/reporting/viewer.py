@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from otoc_lib.annotation.clicks import Clicks, expand_clicks
+from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE
 from otoc_lib.reporting.figures import PANEL, read_prediction, read_pseudo_labels, room_view
 from otoc_lib.reporting.runs import read_arrays
 from otoc_lib.scene import Scene
-from otoc_lib.store import find_stage, write_aside
+from otoc_lib.store import find_stage
 
 # Low and high bytes of x, y, z in steps of ``step`` metres; red, green, blue; brightness; sides (see splat.py).
 PLANES = ("x_low", "x_high", "y_low", "y_high", "z_low", "z_high", "red", "green", "blue", "shade", "sides")

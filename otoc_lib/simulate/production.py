@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
 from otoc_lib.simulate.catalogue import SYSTEM_ROOT, find_library
-from otoc_lib.store import write_aside
 
 
 def choose_rooms(rooms: list[str] | None, known: Iterable[str]) -> list[str]:

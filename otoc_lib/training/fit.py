@@ -17,13 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from otoc_lib.config import Config
+from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet, sample_supervoxels
 from otoc_lib.models.unet import UNet
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import set_backend
-from otoc_lib.store import write_aside
 from otoc_lib.training.muon import Muon
 from otoc_lib.training.voxels import Batch, VoxelLabels, make_batch, send, training_sample
 
@@ -300,16 +301,3 @@ def learning_rate(config: Config, schedule: Schedule, step: int) -> float:
     if progress < 0.2:
         return peak * (0.1 + 0.9 * progress / 0.2)
     return peak * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * (progress - 0.2) / 0.8)))
-
-
-def choose_device(config: Config) -> torch.device:
-    """The device to compute on; ``auto`` prefers CUDA."""
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(config.device)
-    except RuntimeError:
-        raise OtocError(f"parameter 'device': {config.device!r} is no torch device; use auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise OtocError("parameter 'device': CUDA was asked for and this machine has none; use device: auto")
-    return device

@@ -12,8 +12,8 @@ from torch.nn import functional
 from otoc_lib.config import Config
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet, sample_supervoxels
-from otoc_lib.propagation.pooling import majority_labels, plain_pool_mean
 from otoc_lib.scene import Scene
+from otoc_lib.supervoxels.pooling import majority_labels, plain_pool_mean
 from otoc_lib.training import augmentation
 from otoc_lib.training.voxels import Sample
 

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from otoc_lib.config import Config
 from otoc_lib.labels import IGNORE
-from otoc_lib.propagation.pooling import majority_labels
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import SparseTensor
+from otoc_lib.supervoxels.pooling import majority_labels
 from otoc_lib.training import augmentation, kernels
 
 # Largest grid of one room that is numbered by one bit a cell: 128 MiB of bits and 64 MiB of counts.

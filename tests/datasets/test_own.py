@@ -14,7 +14,7 @@ from otoc_lib.datasets import own
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
-from otoc_lib.supervoxels import Partition
+from otoc_lib.supervoxels.geometric import Partition
 from otoc_lib.supervoxels.mesh import segment_mesh
 
 ROOT = Path(__file__).parents[2]

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from otoc_lib.errors import OtocError
-from otoc_lib.supervoxels import Partition, make_supervoxels, segment_points
 from otoc_lib.supervoxels.geometric import (
+    Partition,
     cut_pursuit,
     merge_small,
     nearest,
     neighbour_graph,
+    segment_points,
     surface_features,
     voxel_means,
 )
+from otoc_lib.supervoxels.make import make_supervoxels
 
 DEFAULT = Partition()
 

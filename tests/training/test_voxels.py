@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from otoc_lib.config import config_from
 from otoc_lib.labels import IGNORE
-from otoc_lib.propagation.pooling import plain_pool_mean
+from otoc_lib.supervoxels.pooling import plain_pool_mean
 from otoc_lib.training import plain, voxels
 from otoc_lib.training.voxels import Sample, inference_sample, make_batch, training_sample
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
-from otoc_lib.propagation import pool_mean
-from otoc_lib.propagation.pooling import majority_labels, plain_pool_mean
+from otoc_lib.supervoxels.pooling import majority_labels, plain_pool_mean, pool_mean
 
 
 def random(*shape, seed=0):
