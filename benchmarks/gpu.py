@@ -39,7 +39,6 @@ from otoc_lib.sparse import (
     SparseTensor,
     StridedConv3d,
     SubmanifoldConv3d,
-    set_backend,
     spconv_conv,
 )
 from otoc_lib.training.fit import Schedule, new_unet, point_cross_entropy, train_unet
@@ -231,8 +230,7 @@ def paper_step(bench: Bench, config: Config) -> tuple[Batch, UNet, Callable]:
     weights = torch.ones(CLASSES, device=bench.device)
 
     def step(backend: str, precision: str) -> None:
-        set_backend(backend)
-        batch = on_device(host, bench.device)
+        batch = on_device(host, bench.device, backend)
         mixed = precision != "float32"
         with torch.autocast(bench.device.type, dtype=PRECISIONS[precision], enabled=mixed):
             _, logits = model(batch.voxels)
@@ -246,9 +244,9 @@ def paper_step(bench: Bench, config: Config) -> tuple[Batch, UNet, Callable]:
     return host, model, step
 
 
-def on_device(host: Batch, device: torch.device) -> Batch:
-    """A copy of the batch on the device, without kernel maps: every step builds its own."""
-    return replace(host).to(device)
+def on_device(host: Batch, device: torch.device, backend: str) -> Batch:
+    """A copy of the batch on the device for a back end, without kernel maps: every step builds its own."""
+    return replace(host, backend=backend).to(device)
 
 
 def convolution_operations(model: nn.Module, voxels: SparseTensor) -> int:
@@ -303,7 +301,6 @@ def equality(bench: Bench) -> None:
         for backend, found in errors.items():
             ours = _logits_and_gradients(config, host, probe, bench.device, backend)
             found.append([relative(value, wanted) for value, wanted in zip(ours, true, strict=True)])
-    set_backend("auto")
     medians = {name: tuple(map(statistics.median, zip(*found, strict=True))) for name, found in errors.items()}
     bench.say(*table("back end", "logits", "gradients"))
     bench.say(*(f"| {name} | {logits:.1e} | {gradients:.1e} |" for name, (logits, gradients) in medians.items()))
@@ -319,9 +316,8 @@ def _logits_and_gradients(
     config: Config, host: Batch, probe: Tensor, device: torch.device, backend: str
 ) -> tuple[Tensor, Tensor]:
     """Logits, and the gradient of their product with ``probe``, in its precision; returned as float64 on the CPU."""
-    set_backend(backend)
     model = new_unet(config, simulated_room(1_000, 0)).to(device, probe.dtype).train()
-    voxels = on_device(host, device).voxels
+    voxels = on_device(host, device, backend).voxels
     logits = model(voxels.with_features(voxels.features.to(probe.dtype)))[1]
     gradients = torch.autograd.grad((logits * probe.to(device)).sum(), list(model.parameters()))
     return logits.detach().cpu().double(), torch.cat([gradient.flatten().cpu().double() for gradient in gradients])
@@ -344,8 +340,7 @@ def training(bench: Bench) -> None:
     names = [(backend, precision) for precision in PRECISIONS for backend in bench.backends]
     sides = {name: lambda name=name: step(*name) for name in names}
     measured = take_turns(bench, sides, rounds=1 if bench.quick else 3, block=1 if bench.quick else 3, done=progress)
-    set_backend("auto")
-    operations = convolution_operations(model, on_device(host, bench.device).voxels)
+    operations = convolution_operations(model, on_device(host, bench.device, "auto").voxels)
 
     later = config.self_train_iterations - 1
     unet_steps = config.unet_steps + later * config.unet_steps_later

@@ -29,6 +29,7 @@ from otoc_lib.sparse import Pyramid, SparseTensor
 from otoc_lib.sparse.backend import convolve
 
 MIB = 2**20
+BACKEND = "numba"
 
 
 def median_seconds(run: Callable, repeats: int) -> float:
@@ -70,7 +71,8 @@ def training_step(coords: torch.Tensor, width: int, levels: int) -> Callable:
 
     def step():
         net.zero_grad()
-        nn.functional.cross_entropy(net(SparseTensor(features, coords, shape, batch_size=1))[1], truth).backward()
+        voxels = SparseTensor(features, coords, shape, 1, BACKEND)
+        nn.functional.cross_entropy(net(voxels)[1], truth).backward()
 
     return step
 
@@ -119,7 +121,7 @@ def print_step_profile(step: Callable, repeats: int) -> None:
 def print_convolutions(coords: torch.Tensor, width: int, levels: int, repeats: int) -> None:
     """The 3x3x3 convolution between as many channels as the level has; all levels in float32."""
     peak = measured_peak(repeats)
-    pyramid = Pyramid(coords, tuple(coords[:, 1:].amax(0).add(1).tolist()), 1)
+    pyramid = Pyramid(coords, tuple(coords[:, 1:].amax(0).add(1).tolist()), 1, BACKEND)
 
     def share(seconds: float) -> str:
         speed = 2 * len(pairs.inputs) * channels**2 / seconds
@@ -130,10 +132,10 @@ def print_convolutions(coords: torch.Tensor, width: int, levels: int, repeats: i
     for level in range(levels):
         pairs, channels = pyramid.submanifold(level, 3), width * (level + 1)
         x, weight = torch.randn(pairs.num_inputs, channels), torch.randn(27, channels, channels)
-        times = [median_seconds(lambda x=x, w=weight, m=pairs: convolve(x, w, m, None), repeats)]
+        times = [median_seconds(lambda x=x, w=weight, m=pairs: convolve(x, w, m, None, backend=BACKEND), repeats)]
         for leaf in (x, weight):
             leaf.requires_grad_()
-            y = convolve(x, weight, pairs, None)
+            y = convolve(x, weight, pairs, None, backend=BACKEND)
             dy = torch.ones_like(y)
             times.append(
                 median_seconds(

@@ -20,7 +20,7 @@ from timing import print_targets
 from torch import nn
 
 from otoc_lib.models.unet import UNet, UNetLevel
-from otoc_lib.sparse import InverseConv3d, SparseTensor, StridedConv3d, SubmanifoldConv3d, set_backend
+from otoc_lib.sparse import InverseConv3d, SparseTensor, StridedConv3d, SubmanifoldConv3d
 
 
 def room_voxels(target: int, seed: int = 0) -> np.ndarray:
@@ -145,8 +145,7 @@ def measure(voxels: int, width: int, levels: int, repeats: int, spconv) -> dict[
 
     def ours(backend: str) -> Callable:
         def logits():
-            set_backend(backend)
-            return net(SparseTensor(features, coords, shape, batch_size=1))[1]
+            return net(SparseTensor(features, coords, shape, 1, backend))[1]
 
         return logits
 

@@ -44,7 +44,6 @@ from otoc_lib.models.relation import RelationNet
 from otoc_lib.models.unet import UNet
 from otoc_lib.propagation import combine, propagate_graph
 from otoc_lib.scene import Scene
-from otoc_lib.sparse import set_backend
 from otoc_lib.store import Stage, run_stage
 from otoc_lib.supervoxels.pooling import pool_mean
 from otoc_lib.training.fit import Schedule, new_relation_net, new_unet, train_relation, train_unet
@@ -215,7 +214,6 @@ def _weights(stage: Stage | None) -> Path | None:
 
 def load_networks(config: Config, scene: Scene, unet: Stage, relation: Stage | None) -> tuple[UNet, RelationNet | None]:
     """The trained networks of one iteration, on the compute device, in eval mode."""
-    set_backend(config.sparse_backend)
     device = choose_device(config)
     unet_model = new_unet(config, scene)
     unet_model.load_state_dict(load_file(_weights(unet)))

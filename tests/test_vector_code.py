@@ -18,7 +18,7 @@ llvmlite.binding.get_host_cpu_features = lambda: features
 import torch
 from otoc_lib.propagation import propagate_graph
 from otoc_lib.propagation.graph import mean_field, pairwise_kernel
-from otoc_lib.sparse import SparseTensor, SubmanifoldConv3d, set_backend
+from otoc_lib.sparse import SparseTensor, SubmanifoldConv3d
 from otoc_lib.vector_code import VECTOR_BYTES
 
 assert VECTOR_BYTES == 32
@@ -34,8 +34,7 @@ for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
     layer, results = SubmanifoldConv3d(6, 20).to(dtype), []
     features = torch.randn(len(coords), 6, dtype=dtype, requires_grad=True)
     for backend in ("numba", "torch"):
-        set_backend(backend)
-        y = layer(SparseTensor(features, coords, (9, 8, 7), 2)).features
+        y = layer(SparseTensor(features, coords, (9, 8, 7), 2, backend)).features
         results.append((y.detach(), *torch.autograd.grad(y.square().sum(), [features, layer.weight])))
     torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance)
 print("equal")

@@ -26,13 +26,14 @@ class BatchNormReLU(nn.BatchNorm1d):
         batch_statistics = self.training and len(x.features) > 1
         features = batch_norm_relu(
             x.features,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            batch_statistics,
-            self.momentum,
-            self.eps,
+            running_mean=self.running_mean,
+            running_variance=self.running_var,
+            weight=self.weight,
+            bias=self.bias,
+            of_batch=batch_statistics,
+            momentum=self.momentum,
+            eps=self.eps,
+            backend=x.pyramid.backend,
         )
         return x.with_features(features)
 

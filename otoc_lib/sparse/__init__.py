@@ -1,9 +1,10 @@
 """Sparse 3-D convolution: one layer API, the same parameters, three interchangeable back ends.
 
-``torch`` is the plain PyTorch oracle, ``numba`` the fast CPU kernel, ``spconv`` the CUDA route.
+``torch`` is the plain PyTorch oracle, ``numba`` the fast CPU kernel, ``spconv`` the CUDA route. A pyramid names the one
+that computes on its voxels.
 """
 
-from otoc_lib.sparse.backend import batch_norm_relu, set_backend
+from otoc_lib.sparse.backend import batch_norm_relu
 from otoc_lib.sparse.layers import InverseConv3d, SparseLinear, StridedConv3d, SubmanifoldConv3d
 from otoc_lib.sparse.maps import KernelMap, Pyramid
 from otoc_lib.sparse.tensor import SparseTensor
@@ -17,5 +18,4 @@ __all__ = [
     "StridedConv3d",
     "SubmanifoldConv3d",
     "batch_norm_relu",
-    "set_backend",
 ]

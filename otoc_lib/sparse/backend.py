@@ -9,36 +9,36 @@ from otoc_lib.sparse import cpu_conv, cpu_norm, spconv_conv, torch_conv
 from otoc_lib.sparse.maps import KernelMap
 
 BACKENDS = ("auto", "numba", "spconv", "torch")
-_chosen = "auto"
 
 
-def set_backend(name: str) -> None:
-    """Use one back end for every sparse convolution from now on.
-
-    ``auto``: spconv on CUDA where it is installed, the numba kernel for float32 and float64 on the CPU, else torch.
-
-    Raises:
-        OtocError: an unknown name, or spconv where it is not installed.
-    """
-    global _chosen
+def check_backend(name: str) -> None:
+    """OtocError for an unknown name, or spconv where it is not installed."""
     if name not in BACKENDS:
         raise OtocError(f"sparse back end {name!r} is unknown; choose one of {', '.join(BACKENDS)}")
     if name == "spconv" and not spconv_conv.available():
         raise OtocError("sparse back end 'spconv' is not installed; install otoc-kit[cuda] or choose another")
-    _chosen = name
 
 
-def backend_for(x: Tensor) -> str:
-    """Name of the back end that will convolve a tensor: the chosen one, or what ``auto`` stands for."""
-    if _chosen != "auto":
-        return _chosen
+def backend_for(x: Tensor, backend: str) -> str:
+    """Name of the back end that convolves a tensor: ``backend``, or what ``auto`` stands for.
+
+    That is spconv on CUDA where it is installed, the numba kernel for float32 and float64 on the CPU, else torch.
+    """
+    if backend != "auto":
+        return backend
     if x.is_cuda:
         return "spconv" if spconv_conv.available() else "torch"
     return "numba" if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) else "torch"
 
 
 def convolve(
-    x: Tensor, weight: Tensor, forward: KernelMap, reverse: KernelMap | None, start: Tensor | None = None
+    x: Tensor,
+    weight: Tensor,
+    forward: KernelMap,
+    reverse: KernelMap | None,
+    start: Tensor | None = None,
+    *,
+    backend: str,
 ) -> Tensor:
     """Sparse convolution with autograd.
 
@@ -49,11 +49,12 @@ def convolve(
         reverse: pairs of the opposite direction, for the gradient of x; None for a submanifold map, which is its own
             reverse with the offsets in reverse order.
         start: float [V_out, C_out] that the products are added to; None for 0.
+        backend: one of BACKENDS, as ``check_backend`` passes it.
 
     Returns:
         float [V_out, C_out].
     """
-    match backend_for(x):
+    match backend_for(x, backend):
         case "spconv":
             y = spconv_conv.convolve(x, weight, forward)
         case "numba":
@@ -72,6 +73,8 @@ def batch_norm_relu(
     of_batch: bool,
     momentum: float,
     eps: float,
+    *,
+    backend: str,
 ) -> Tensor:
     """relu(F.batch_norm(...)) with autograd; float [V, C] to [V, C].
 
@@ -82,8 +85,9 @@ def batch_norm_relu(
         of_batch: normalise by the statistics of x, as in training; else by the running ones.
         momentum: share of the new statistics in the running ones.
         eps: added to the variance.
+        backend: one of BACKENDS, as ``check_backend`` passes it.
     """
     arguments = x, running_mean, running_variance, weight, bias, of_batch, momentum, eps
-    if backend_for(x) == "numba":
+    if backend_for(x, backend) == "numba":
         return cpu_norm.batch_norm_relu(*arguments)
     return F.relu(F.batch_norm(*arguments))

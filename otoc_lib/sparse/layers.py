@@ -33,7 +33,7 @@ class SubmanifoldConv3d(_SparseConv):
     def forward(self, x: SparseTensor, start: Tensor | None = None) -> SparseTensor:
         """Convolution of x, added to ``start`` [V, C_out] where that is given."""
         pairs = x.pyramid.submanifold(x.level, self.kernel_size)
-        return x.with_features(convolve(x.features, self.weight, pairs, None, start))
+        return x.with_features(convolve(x.features, self.weight, pairs, None, start, backend=x.pyramid.backend))
 
 
 class SparseLinear(nn.Linear):
@@ -46,10 +46,11 @@ class SparseLinear(nn.Linear):
         super().__init__(in_channels, out_channels, bias=False)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        if backend_for(x.features) != "numba":
+        backend = x.pyramid.backend
+        if backend_for(x.features, backend) != "numba":
             return x.with_features(super().forward(x.features))
         itself = x.pyramid.submanifold(x.level, 1)
-        return x.with_features(convolve(x.features, self.weight.t()[None], itself, reverse=None))
+        return x.with_features(convolve(x.features, self.weight.t()[None], itself, reverse=None, backend=backend))
 
 
 class StridedConv3d(_SparseConv):
@@ -60,7 +61,8 @@ class StridedConv3d(_SparseConv):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         down, up = x.pyramid.down(x.level), x.pyramid.up(x.level + 1)
-        return SparseTensor.on(x.pyramid, convolve(x.features, self.weight, down, up), x.level + 1)
+        y = convolve(x.features, self.weight, down, up, backend=x.pyramid.backend)
+        return SparseTensor.on(x.pyramid, y, x.level + 1)
 
 
 class InverseConv3d(_SparseConv):
@@ -73,4 +75,5 @@ class InverseConv3d(_SparseConv):
         if x.level == 0:
             raise OtocError("InverseConv3d: the input lies on the finest level; it must come from a StridedConv3d")
         up, down = x.pyramid.up(x.level), x.pyramid.down(x.level - 1)
-        return SparseTensor.on(x.pyramid, convolve(x.features, self.weight, up, down), x.level - 1)
+        y = convolve(x.features, self.weight, up, down, backend=x.pyramid.backend)
+        return SparseTensor.on(x.pyramid, y, x.level - 1)

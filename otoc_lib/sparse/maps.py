@@ -73,12 +73,17 @@ class Pyramid:
         spatial_shape: cells along x, y, z; coordinates lie in 0..size-1. Need not be even: a coarser level has
             ceil(size / 2) cells, so that nothing is lost at the far border.
         batch_size: rooms in the batch; voxels of different rooms never meet.
+        backend: what computes on these voxels, ``auto``, ``numba``, ``spconv`` or ``torch``; see backend.backend_for.
 
     Raises:
-        OtocError: no voxel, a wrong shape or type, a voxel outside the grid, or two voxels in one cell.
+        OtocError: no voxel, a wrong shape or type, a voxel outside the grid, two voxels in one cell, an unknown back
+            end, or spconv where it is not installed.
     """
 
-    def __init__(self, coords: Tensor, spatial_shape: tuple[int, int, int], batch_size: int):
+    def __init__(self, coords: Tensor, spatial_shape: tuple[int, int, int], batch_size: int, backend: str = "auto"):
+        from otoc_lib.sparse.backend import check_backend  # imports this module for KernelMap
+
+        check_backend(backend)
         spatial_shape = tuple(int(s) for s in spatial_shape)
         _check_voxels(coords, spatial_shape, batch_size)
         coords = coords.int().contiguous()
@@ -87,6 +92,7 @@ class Pyramid:
             row = int(order[1:][keys[1:] == keys[:-1]][0])
             raise OtocError(f"coords: two voxels in the same cell {coords[row].tolist()}; merge them before")
         self.batch_size = batch_size
+        self.backend = backend
         self._levels = [Level(coords, spatial_shape, order)]
         self._submanifold: dict[tuple[int, int], KernelMap] = {}
         self._strided: list[tuple[KernelMap, KernelMap]] = []

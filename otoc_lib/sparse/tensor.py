@@ -14,10 +14,18 @@ class SparseTensor:
         coords: integer [V, 4] (batch, x, y, z) on the same device; see Pyramid for what is refused.
         spatial_shape: cells along x, y, z.
         batch_size: rooms in the batch.
+        backend: what computes on these voxels, as for Pyramid.
     """
 
-    def __init__(self, features: Tensor, coords: Tensor, spatial_shape: tuple[int, int, int], batch_size: int):
-        self._place(features, Pyramid(coords, spatial_shape, batch_size), level=0)
+    def __init__(
+        self,
+        features: Tensor,
+        coords: Tensor,
+        spatial_shape: tuple[int, int, int],
+        batch_size: int,
+        backend: str = "auto",
+    ):
+        self._place(features, Pyramid(coords, spatial_shape, batch_size, backend), level=0)
 
     @classmethod
     def on(cls, pyramid: Pyramid, features: Tensor, level: int = 0) -> "SparseTensor":

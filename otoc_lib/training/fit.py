@@ -24,7 +24,6 @@ from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet, sample_supervoxels
 from otoc_lib.models.unet import UNet
 from otoc_lib.scene import Scene
-from otoc_lib.sparse import set_backend
 from otoc_lib.training.muon import Muon
 from otoc_lib.training.voxels import Batch, VoxelLabels, make_batch, send, training_sample
 
@@ -56,7 +55,7 @@ class Batches(Dataset):
             scene = self.scenes[index]
             generator = np.random.default_rng([*self.seed, epoch, int(index)])
             samples.append(training_sample(scene, self.labels[scene.name], self.config, generator))
-        return make_batch(samples)
+        return make_batch(samples, self.config.sparse_backend)
 
 
 def batch_loader(batches: Batches, steps: range, workers: int, device: torch.device) -> DataLoader:
@@ -210,7 +209,6 @@ def fit(
     if not any((labels[scene.name] != IGNORE).any() for scene in scenes):
         raise OtocError("training: not one labelled point in any room; check the clicks and the class list")
     device = choose_device(config)
-    set_backend(config.sparse_backend)
     if start is not None:
         model.load_state_dict(load_file(start))
     model.to(device).train()

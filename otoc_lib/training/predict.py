@@ -52,4 +52,4 @@ def view_batch(config: Config, scene: Scene, view: int) -> Batch:
     """View number ``view`` of a room as a batch of one; the same for every network, iteration and run of a seed."""
     name = np.frombuffer(scene.name.encode(), dtype=np.uint8)
     generator = np.random.default_rng([config.seed, view, *name.tolist()])
-    return make_batch([inference_sample(scene, config, generator)])
+    return make_batch([inference_sample(scene, config, generator)], config.sparse_backend)

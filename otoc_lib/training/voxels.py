@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -84,11 +84,12 @@ class Batch:
     point_to_voxel: Tensor  # int64 [P]
     labels: VoxelLabels
     supervoxels: VoxelSupervoxels
+    backend: str  # of the sparse convolutions, see sparse.Pyramid
 
     @cached_property
     def voxels(self) -> SparseTensor:
         """Input of the networks; made on the device that it is asked for on."""
-        return SparseTensor(self.features, self.coords, self.spatial_shape, self.batch_size)
+        return SparseTensor(self.features, self.coords, self.spatial_shape, self.batch_size, self.backend)
 
     def at_points(self, values: Tensor) -> Tensor:
         """Values of the voxels [V, D] at the points, [P, D].
@@ -109,7 +110,7 @@ class Batch:
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         labels = VoxelLabels(*map(change, (self.labels.voxels, self.labels.classes, self.labels.points)))
         features, coords, points = map(change, (self.features, self.coords, self.point_to_voxel))
-        return Batch(features, coords, self.spatial_shape, self.batch_size, points, labels, self.supervoxels)
+        return replace(self, features=features, coords=coords, point_to_voxel=points, labels=labels)
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -148,8 +149,8 @@ def _sample(scene: Scene, coords: np.ndarray, config: Config, shift: np.ndarray,
     return Sample(coords, features, labels.astype(np.int32), scene.supervoxels)
 
 
-def make_batch(samples: list[Sample]) -> Batch:
-    """Voxelise rooms together: a voxel's feature is the mean over its points."""
+def make_batch(samples: list[Sample], backend: str = "auto") -> Batch:
+    """Voxelise rooms together: a voxel's feature is the mean over its points. ``backend`` as for sparse.Pyramid."""
     shapes = [np.floor(kernels.bounds(sample.coords)[1]).astype(np.int64) + 1 for sample in samples]  # (3,) each
     numbered = [number_voxels(sample.coords, shape) for sample, shape in zip(samples, shapes, strict=True)]
     averaged = [
@@ -163,13 +164,14 @@ def make_batch(samples: list[Sample]) -> Batch:
     supervoxels = _counted_through([sample.supervoxels for sample in samples], sizes)
     labels = np.concatenate([sample.labels for sample in samples])
     return Batch(
-        torch.from_numpy(features),
-        torch.from_numpy(coords),
-        tuple(int(size) for size in np.max(shapes, axis=0)),
-        len(samples),
-        torch.from_numpy(point_to_voxel),
-        _voxel_labels(labels, point_to_voxel, len(coords)),
-        _voxel_supervoxels(supervoxels, sum(sizes), labels, point_to_voxel, len(coords)),
+        features=torch.from_numpy(features),
+        coords=torch.from_numpy(coords),
+        spatial_shape=tuple(int(size) for size in np.max(shapes, axis=0)),
+        batch_size=len(samples),
+        point_to_voxel=torch.from_numpy(point_to_voxel),
+        labels=_voxel_labels(labels, point_to_voxel, len(coords)),
+        supervoxels=_voxel_supervoxels(supervoxels, sum(sizes), labels, point_to_voxel, len(coords)),
+        backend=backend,
     )
 
 

@@ -5,13 +5,7 @@ import pytest
 import torch
 
 from otoc_lib.models.unet import UNet, count_parameters
-from otoc_lib.sparse import SparseTensor, set_backend
-
-
-@pytest.fixture(autouse=True)
-def restore_backend():
-    yield
-    set_backend("auto")
+from otoc_lib.sparse import SparseTensor
 
 
 def draw_room(seed: int, count: int = 150, shape=(13, 11, 7)):
@@ -21,9 +15,9 @@ def draw_room(seed: int, count: int = 150, shape=(13, 11, 7)):
     return cells, torch.randn(len(cells), 6, dtype=torch.float64, generator=generator)
 
 
-def batch(*rooms, shape=(13, 11, 7)):
+def batch(*rooms, shape=(13, 11, 7), backend="auto"):
     coords = torch.cat([torch.nn.functional.pad(cells, (1, 0), value=b) for b, (cells, _) in enumerate(rooms)])
-    return SparseTensor(torch.cat([features for _, features in rooms]), coords, shape, len(rooms))
+    return SparseTensor(torch.cat([features for _, features in rooms]), coords, shape, len(rooms), backend)
 
 
 def test_paper_size_has_30_million_parameters():
@@ -39,11 +33,10 @@ def test_shapes_with_and_without_classifier():
     assert features.shape == (len(x.features), 8) and logits is None
 
 
-def step(net, x, backend):
+def step(net, rooms, backend):
     """Logits and gradients of one training step from the network's present weights, which stay as they are."""
-    set_backend(backend)
     net = copy.deepcopy(net).train()
-    logits = net(x)[1]
+    logits = net(batch(*rooms, backend=backend))[1]
     logits.square().mean().backward()
     return [logits.detach(), *(p.grad for p in net.parameters()), *(b for b in net.buffers() if b.is_floating_point())]
 
@@ -51,13 +44,13 @@ def step(net, x, backend):
 @pytest.mark.parametrize("levels", [3, 7])
 def test_backends_agree_on_a_whole_training_step(levels):
     """7 levels on a 13-cell grid: the coarsest levels hold one voxel a room."""
-    net, x = UNet(width=5, levels=levels, num_classes=4).double(), batch(draw_room(0), draw_room(1, count=40))
-    expected = step(net, x, "torch")
-    others = {"numba": step(net, x, "numba")}
+    net, rooms = UNet(width=5, levels=levels, num_classes=4).double(), (draw_room(0), draw_room(1, count=40))
+    expected = step(net, rooms, "torch")
+    others = {"numba": step(net, rooms, "numba")}
     if find_spec("spconv"):
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # spconv's CPU scatter is only right on one thread
-        others["spconv"] = step(net, x, "spconv")
+        others["spconv"] = step(net, rooms, "spconv")
         torch.set_num_threads(threads)
     for name, values in others.items():
         for value, wanted in zip(values, expected, strict=True):
@@ -68,16 +61,14 @@ def test_backends_agree_on_a_whole_training_step(levels):
 def test_checkpoints_move_between_backends(tmp_path):
     from safetensors.torch import load_file, save_file
 
-    x = batch(draw_room(0))
-    set_backend("torch")
+    plain, compiled = (batch(draw_room(0), backend=backend) for backend in ("torch", "numba"))
     net = UNet(width=6, levels=3, num_classes=4).double()
-    net(x)  # running statistics
+    net(plain)  # running statistics
     save_file(net.state_dict(), tmp_path / "weights.safetensors")
-    expected = net.eval()(x)[1]
-    set_backend("numba")
+    expected = net.eval()(plain)[1]
     other = UNet(width=6, levels=3, num_classes=4).double()
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    torch.testing.assert_close(other.eval()(x)[1], expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(other.eval()(compiled)[1], expected, rtol=0, atol=1e-12)
 
 
 def test_rooms_of_a_batch_do_not_meet():

@@ -3,16 +3,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from otoc_lib.sparse import batch_norm_relu, set_backend
+from otoc_lib.sparse import batch_norm_relu
 
 # rows and channels: a single part, several parts with an unfinished last one, more channels than a long vector
 SIZES = [(2, 1), (37, 5), (9001, 6), (4100, 16), (700, 112), (40, 600)]
-
-
-@pytest.fixture(autouse=True)
-def restore_backend():
-    yield
-    set_backend("auto")
 
 
 def draw(rows, channels, dtype, offset=0.0):
@@ -28,10 +22,9 @@ def draw(rows, channels, dtype, offset=0.0):
 
 def run(backend, tensors, of_batch):
     """Output, the three gradients and the running statistics afterwards."""
-    set_backend(backend)
     x, mean, variance, weight, bias, dy = (tensor.clone() for tensor in tensors)
     leaves = [tensor.requires_grad_() for tensor in (x, weight, bias)]
-    y = batch_norm_relu(x, mean, variance, weight, bias, of_batch, momentum=0.1, eps=1e-4)
+    y = batch_norm_relu(x, mean, variance, weight, bias, of_batch, momentum=0.1, eps=1e-4, backend=backend)
     return [y.detach(), *torch.autograd.grad(y, leaves, dy), mean, variance]
 
 
@@ -58,12 +51,11 @@ def test_single_precision_is_as_exact_as_torch(size):
 
 
 def test_gradients_by_finite_differences():
-    set_backend("numba")
     x, mean, variance, weight, bias, _ = draw(7, 3, torch.float64)
 
     def normal(of_batch):
         return lambda *leaves: batch_norm_relu(
-            leaves[0], mean.clone(), variance.clone(), *leaves[1:], of_batch, 0.1, 1e-4
+            leaves[0], mean.clone(), variance.clone(), *leaves[1:], of_batch, 0.1, 1e-4, backend="numba"
         )
 
     for of_batch in (True, False):
@@ -86,7 +78,6 @@ def test_strides_and_the_number_of_threads_change_no_bit():
 def test_nan_is_not_hidden():
     tensors = draw(40, 4, torch.float32)
     tensors[0][3, 1] = torch.nan
-    set_backend("numba")
-    y = batch_norm_relu(*tensors[:-1], True, 0.1, 1e-4)
+    y = batch_norm_relu(*tensors[:-1], True, 0.1, 1e-4, backend="numba")
     assert y[:, 1].isnan().all() and y[:, [0, 2, 3]].isfinite().all()
     assert F.relu(torch.tensor(torch.nan)).isnan()

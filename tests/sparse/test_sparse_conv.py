@@ -19,17 +19,11 @@ from otoc_lib.sparse import (
     StridedConv3d,
     SubmanifoldConv3d,
     cpu_conv,
-    set_backend,
+    spconv_conv,
 )
 from otoc_lib.sparse.backend import backend_for, convolve
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def restore_backend():
-    yield
-    set_backend("auto")
 
 
 @pytest.fixture
@@ -59,8 +53,7 @@ def run(backend, forward, reverse, in_channels, out_channels, dtype, seed=0):
         return drawn.to(forward.inputs.device, dtype).requires_grad_()
 
     x, weight = draw(forward.num_inputs, in_channels), draw(forward.num_offsets, in_channels, out_channels)
-    set_backend(backend)
-    y = convolve(x, weight, forward, reverse)
+    y = convolve(x, weight, forward, reverse, backend=backend)
     y.backward(draw(forward.num_outputs, out_channels).detach())
     return y.detach(), x.grad, weight.grad
 
@@ -135,10 +128,9 @@ def at(grid, coords):
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 @pytest.mark.parametrize("case", CASES)
 def test_layers_agree_with_dense_convolution(case, backend):
-    set_backend(backend)
     coords, shape, rooms = draw_voxels(case)
     features = torch.randn(len(coords), 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    x = SparseTensor(features, coords, shape, rooms)
+    x = SparseTensor(features, coords, shape, rooms, backend)
     same, down, up = SubmanifoldConv3d(4, 3).double(), StridedConv3d(4, 5).double(), InverseConv3d(5, 2).double()
 
     kernel = same.weight.unflatten(0, (3, 3, 3)).permute(4, 3, 0, 1, 2)
@@ -162,12 +154,11 @@ def test_layers_agree_with_dense_convolution(case, backend):
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 @pytest.mark.parametrize("kind", ["submanifold", "strided", "inverse"])
 def test_gradients_by_finite_differences(kind, backend):
-    set_backend(backend)
     coords = draw_voxels("odd")[0][:12]
     forward, reverse = maps_of(kind, Pyramid(coords, (7, 9, 5), 3))
     x = torch.randn(forward.num_inputs, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(forward.num_offsets, 2, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, weight: convolve(x, weight, forward, reverse), (x, weight))
+    assert torch.autograd.gradcheck(lambda *leaves: convolve(*leaves, forward, reverse, backend=backend), (x, weight))
 
 
 @settings(max_examples=25, deadline=None)
@@ -204,9 +195,8 @@ def test_translation_and_a_larger_grid_change_nothing(seed, shift):
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 def test_a_convolution_may_start_from_given_rows(backend):
-    set_backend(backend)
     coords, shape, rooms = draw_voxels("odd")
-    x = SparseTensor(torch.randn(len(coords), 4, dtype=torch.float64), coords, shape, rooms)
+    x = SparseTensor(torch.randn(len(coords), 4, dtype=torch.float64), coords, shape, rooms, backend)
     same = SubmanifoldConv3d(4, 3).double()
     start = torch.randn(len(coords), 3, dtype=torch.float64, requires_grad=True)
     y, dy = same(x, start).features, torch.randn(len(coords), 3, dtype=torch.float64)
@@ -220,8 +210,7 @@ def test_linear_map_on_the_cpu_agrees_with_torch(widths):
     features = torch.randn(len(coords), widths[0], dtype=torch.float64, requires_grad=True)
     layer, results = SparseLinear(*widths).double(), []
     for backend in ("torch", "numba"):
-        set_backend(backend)
-        y = layer(SparseTensor(features, coords, shape, rooms)).features
+        y = layer(SparseTensor(features, coords, shape, rooms, backend)).features
         results.append([y, *torch.autograd.grad(y.square().sum(), [features, layer.weight])])
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
 
@@ -245,21 +234,34 @@ def test_repeated_runs_and_other_thread_counts_give_the_same_bits():
 
 def test_half_precision_falls_back_to_torch_and_autocast_goes_through():
     coords, shape, rooms = draw_voxels("odd")
-    x = SparseTensor(torch.randn(len(coords), 3), coords, shape, rooms)
-    assert backend_for(x.features) == "numba"
-    assert backend_for(x.features.bfloat16()) == "torch"
+    features = torch.randn(len(coords), 3)
+    assert backend_for(features, "auto") == "numba"
+    assert backend_for(features.bfloat16(), "auto") == "torch"
     layer = SubmanifoldConv3d(3, 4)
-    expected = layer(x).features
+    expected = layer(SparseTensor(features, coords, shape, rooms, "auto")).features
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        set_backend("torch")
-        y = layer(x).features
+        y = layer(SparseTensor(features, coords, shape, rooms, "torch")).features
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
 
 
-def test_unknown_backend_even_kernel_and_misplaced_inverse_are_refused():
+def test_every_layer_computes_by_the_back_end_of_its_voxels(monkeypatch):
+    """The one that auto would not take here; two tensors of different back ends do not disturb each other."""
+    monkeypatch.setattr(cpu_conv, "convolve", lambda *_: pytest.fail("numba was not asked for"))
+    coords, shape, rooms = draw_voxels("odd")
+    x = SparseTensor(torch.randn(len(coords), 3), coords, shape, rooms, "torch")
+    SparseTensor(x.features, coords, shape, rooms, "numba")
+    net = torch.nn.Sequential(SubmanifoldConv3d(3, 4), StridedConv3d(4, 5), InverseConv3d(5, 2), SparseLinear(2, 3))
+    assert net(x).pyramid.backend == "torch"
+
+
+def test_unknown_backend_even_kernel_and_misplaced_inverse_are_refused(monkeypatch):
+    one = torch.zeros(1, 4, dtype=torch.int32), (1, 1, 1), 1
     with pytest.raises(OtocError, match="auto, numba, spconv, torch"):
-        set_backend("cuda")
+        Pyramid(*one, "cuda")
+    monkeypatch.setattr(spconv_conv, "available", lambda: False)
+    with pytest.raises(OtocError, match="'spconv' is not installed"):
+        SparseTensor(torch.ones(1, 1), *one, "spconv")
     with pytest.raises(OtocError, match="odd size"):
         SubmanifoldConv3d(1, 1, kernel_size=2)
     coords, shape, rooms = draw_voxels("odd")

@@ -50,11 +50,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(rooms, tmp_path, monkeypatch,
     original = fit.make_batch
     calls = []
 
-    def interrupted(samples):
+    def interrupted(samples, backend):
         calls.append(samples)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return original(samples)
+        return original(samples, backend)
 
     monkeypatch.setattr(fit, "make_batch", interrupted)
     with pytest.raises(KeyboardInterrupt):

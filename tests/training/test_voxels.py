@@ -81,6 +81,13 @@ def test_pooling_voxels_equals_pooling_their_points_with_gradients(samples, seed
         torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-13)
 
 
+def test_a_batch_hands_its_back_end_to_its_voxels(rooms):
+    sample = inference_sample(rooms[0], CONFIG, np.random.default_rng(0))
+    assert make_batch([sample]).voxels.pyramid.backend == "auto"
+    batch = make_batch([sample], "torch")
+    assert batch.voxels.pyramid.backend == batch.to("meta").backend == "torch"
+
+
 def test_a_voxel_is_the_mean_of_its_points_and_rooms_stay_apart():
     samples = [random_sample(200, 0), random_sample(130, 1)]
     batch = make_batch(samples)
