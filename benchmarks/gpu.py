@@ -47,7 +47,7 @@ from otoc_lib.training.voxels import Batch, make_batch, training_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-PATHS = ("dense", "chunked", "triton")
+STORAGES = ("dense", "chunked", "triton")
 SYNCHRONISATIONS = (
     *("aten::item", "aten::_local_scalar_dense"),
     *("cudaStreamSynchronize", "cudaEventSynchronize", "cudaDeviceSynchronize"),
@@ -117,8 +117,8 @@ class Side:
 def take_turns(bench: Bench, sides: dict, rounds: int, block: int, done: Callable = lambda side: None) -> dict:
     """Run blocks of every side in turn: a run that is not counted, then ``block`` that are.
 
-    Out of memory, a path that cannot run here, or any other error ends a side and becomes its ``failure``; the others
-    go on. No run starts after the deadline; a side that was never reached says so.
+    Out of memory, a storage that cannot run here, or any other error ends a side and becomes its ``failure``; the
+    others go on. No run starts after the deadline; a side that was never reached says so.
 
     Returns:
         Side by name.
@@ -397,11 +397,11 @@ def progress(name: object) -> None:
 
 
 def mean_fields(bench: Bench) -> None:
-    """The paths of the mean field at growing M: time, peak memory, and equality with float64 at the smallest M."""
+    """Every storage of the mean field at growing M: time, peak memory, and equality with float64 at the smallest M."""
     sizes = (50, 200) if bench.quick else (2_000, 10_000, 50_000, 200_000)
     steps = 10
     bench.say("", f"{steps} steps, blocks of 3, 3, 32 and 32 features, {CLASSES} classes, float32.")
-    bench.say(*table("M", "path", "ms", "peak GiB", "largest difference to float64"))
+    bench.say(*table("M", "storage", "ms", "peak GiB", "largest difference to float64"))
     worst = {}
     for size in sizes:
         unary, blocks = simulated_graph(size)
@@ -409,26 +409,28 @@ def mean_fields(bench: Bench) -> None:
         unary, blocks = unary.float().to(bench.device), [block.float().to(bench.device) for block in blocks]
         last = {}
 
-        def run(path: str, unary: Tensor = unary, blocks: list[Tensor] = blocks, last: dict = last) -> None:
-            # The tolerance is 0, so that every path makes every step; the path is forced, so memory decides nothing.
-            last[path] = propagate_graph(unary, blocks, 2.0, 3.0, "row_sum", steps, 0.0, path=path)
+        def run(storage: str, unary: Tensor = unary, blocks: list[Tensor] = blocks, last: dict = last) -> None:
+            # The tolerance is 0, so that each makes every step; the storage is forced, so memory decides nothing.
+            last[storage] = propagate_graph(
+                unary, blocks, bandwidth=2.0, weight=3.0, scaling="row_sum", steps=steps, tolerance=0.0, storage=storage
+            )
 
-        sides = {path: lambda path=path: run(path) for path in PATHS}
-        for path, side in take_turns(bench, sides, rounds=1, block=3 if size <= 50_000 else 1).items():
+        sides = {storage: lambda storage=storage: run(storage) for storage in STORAGES}
+        for storage, side in take_turns(bench, sides, rounds=1, block=3 if size <= 50_000 else 1).items():
             if side.failure:
-                bench.say(f"| {size} | {path} | {side.failure} | | |")
+                bench.say(f"| {size} | {storage} | {side.failure} | | |")
                 continue
             error = ""
             if oracle is not None:
-                worst[path] = float((last[path].double().cpu() - oracle).abs().max())
-                error = f"{worst[path]:.1e}"
-            bench.say(f"| {size} | {path} | {1000 * side.median:.1f} | {gibibytes(bench, side.peak)} | {error} |")
-    for path in PATHS:
-        known = path in worst
+                worst[storage] = float((last[storage].double().cpu() - oracle).abs().max())
+                error = f"{worst[storage]:.1e}"
+            bench.say(f"| {size} | {storage} | {1000 * side.median:.1f} | {gibibytes(bench, side.peak)} | {error} |")
+    for storage in STORAGES:
+        known = storage in worst
         bench.target(
-            f"mean field, {path}: equals float64 to 1e-4",
-            f"{worst[path]:.1e}" + ("" if bench.cuda else " on the CPU") if known else "did not run here",
-            worst[path] < 1e-4 if known else None,
+            f"mean field, {storage}: equals float64 to 1e-4",
+            f"{worst[storage]:.1e}" + ("" if bench.cuda else " on the CPU") if known else "did not run here",
+            worst[storage] < 1e-4 if known else None,
         )
 
 

@@ -37,9 +37,18 @@ def graph(size: int) -> tuple[Tensor, list[Tensor]]:
     return unary, [torch.randn(size, width, generator=generator) for width in WIDTHS]
 
 
-def propagate(unary: Tensor, blocks: list[Tensor], path: str, steps: int = STEPS) -> Tensor:
+def propagate(unary: Tensor, blocks: list[Tensor], storage: str, steps: int = STEPS) -> Tensor:
     """All steps: a tolerance of zero never stops earlier."""
-    return propagate_graph(unary, blocks, BANDWIDTH, WEIGHT, "row_sum", steps, 0.0, path)
+    return propagate_graph(
+        unary,
+        blocks,
+        bandwidth=BANDWIDTH,
+        weight=WEIGHT,
+        scaling="row_sum",
+        steps=steps,
+        tolerance=0.0,
+        storage=storage,
+    )
 
 
 def bare(unary: Tensor, features: Tensor) -> None:

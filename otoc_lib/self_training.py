@@ -247,13 +247,13 @@ def propagate(config: Config, scene: Scene, prediction: Prediction) -> Tensor:
     return propagate_graph(
         unary,
         blocks,
-        config.bandwidth,
-        config.pairwise_weight,
-        config.pairwise_scaling,
-        config.mean_field_steps,
-        config.mean_field_tolerance,
-        config.propagation,
-        config.propagation_memory,
+        bandwidth=config.bandwidth,
+        weight=config.pairwise_weight,
+        scaling=config.pairwise_scaling,
+        steps=config.mean_field_steps,
+        tolerance=config.mean_field_tolerance,
+        storage=config.propagation,
+        memory=config.propagation_memory,
     )
 
 

@@ -25,8 +25,8 @@ assert VECTOR_BYTES == 32
 torch.manual_seed(0)
 unary, blocks = torch.softmax(torch.randn(150, 7), dim=1), [torch.randn(150, width) for width in (3, 6)]
 expected = mean_field(unary.double(), pairwise_kernel([block.double() for block in blocks], 1.0), 2.0)
-for path in ("dense", "chunked"):
-    found = propagate_graph(unary, blocks, 1.0, 2.0, path=path)
+for storage in ("dense", "chunked"):
+    found = propagate_graph(unary, blocks, bandwidth=1.0, weight=2.0, storage=storage)
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
 
 coords = torch.unique((torch.rand(600, 4) * torch.tensor([2, 9, 8, 7])).int(), dim=0)

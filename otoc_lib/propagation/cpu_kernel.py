@@ -439,20 +439,20 @@ def packed_mean_field(
     tiles = (n, n // 2 + 1) if stored else (tasks, n // 2 + 2)
     marginals = x.new_zeros(2, n, classes, TILE)
     last = _propagate(
-        x.numpy(),
-        half_norms.numpy(),
-        unary.detach().clamp_min(torch.finfo(unary.dtype).tiny).log2_().contiguous().numpy(),
-        x.new_zeros(n, classes, TILE).numpy(),
-        reserve(x, (*tiles, TILE, TILE), size).numpy(),
-        stored,
-        weight * LOG2_E,
-        scaling == "row_sum",
-        steps,
-        tolerance,
-        tasks,
-        np.zeros(n),
-        np.zeros(n),
-        marginals.numpy(),
+        x=x.numpy(),
+        half_norms=half_norms.numpy(),
+        logs=unary.detach().clamp_min(torch.finfo(unary.dtype).tiny).log2_().contiguous().numpy(),
+        log_unary=x.new_zeros(n, classes, TILE).numpy(),
+        tiles=reserve(x, (*tiles, TILE, TILE), size).numpy(),
+        stored=stored,
+        weight=weight * LOG2_E,
+        summed=scaling == "row_sum",
+        steps=steps,
+        tolerance=tolerance,
+        tasks=tasks,
+        sums=np.zeros(n),
+        moved=np.zeros(n),
+        marginals=marginals.numpy(),
     )
     rows = torch.empty_like(unary, memory_format=torch.contiguous_format)
     _unpack(marginals[last].numpy(), rows.numpy())

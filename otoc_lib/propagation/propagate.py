@@ -22,19 +22,20 @@ from otoc_lib.propagation.cpu_kernel import packed_features, packed_mean_field, 
 from otoc_lib.propagation.graph import Scaling, mean_field, stack_blocks
 from otoc_lib.propagation.tiles import GIB, TILE, chunked_kernel, dense_elements, dense_kernel
 
-Path = Literal["auto", "dense", "chunked", "triton"]
+Storage = Literal["auto", "dense", "chunked", "triton"]
 
 
 @torch.no_grad()
 def propagate_graph(
     unary: Tensor,
     blocks: list[Tensor],
+    *,
     bandwidth: float,
     weight: float,
     scaling: Scaling = "row_sum",
     steps: int = 10,
     tolerance: float = 1.0e-3,
-    path: Path = "auto",
+    storage: Storage = "auto",
     memory: float = 4.0,
 ) -> Tensor:
     """Mean field (eq. 3) over the complete graph of one room's super-voxels (eq. 5).
@@ -44,28 +45,37 @@ def propagate_graph(
         blocks: features of the super-voxels, each [M, D_b], as for ``pairwise_kernel``.
         bandwidth: as for ``pairwise_kernel``.
         weight, scaling, steps, tolerance: as for ``mean_field``.
-        path: how the kernel is kept, see above. ``auto`` stores it where it fits into ``memory``; beyond, it takes
-            the fused kernel where that runs, else chunks.
+        storage: how the kernel is kept, see above. ``auto`` stores it where it fits into ``memory``; beyond, it
+            takes the fused kernel where that runs, else chunks.
         memory: GiB that ``auto`` may spend on a stored kernel.
 
     Returns:
-        Q [M, C], rows sum to one; equal on all paths up to rounding.
+        Q [M, C], rows sum to one; equal for every storage up to rounding.
 
     Raises:
-        OtocError: blocks that do not fit the unary, NaN or infinite values, a path that cannot run here.
+        OtocError: blocks that do not fit the unary, NaN or infinite values, a storage that cannot run here.
     """
     dtype = torch.promote_types(unary.dtype, torch.float32)
     unary, blocks = unary.to(dtype), [block.to(dtype) for block in blocks]
     _check_shapes(unary, blocks)
-    path = choose_path(path, len(unary), unary.device, memory, unary.element_size())
-    if unary.is_cpu and path != "triton":
+    storage = choose_storage(storage, len(unary), unary.device, memory, unary.element_size())
+    if unary.is_cpu and storage != "triton":
         x, half_norms = packed_features(blocks, bandwidth)
         _check_finite(unary, blocks, half_norms)
-        return packed_mean_field(unary, x, half_norms, weight, scaling, steps, tolerance, stored=path == "dense")
+        return packed_mean_field(
+            unary,
+            x,
+            half_norms,
+            weight=weight,
+            scaling=scaling,
+            steps=steps,
+            tolerance=tolerance,
+            stored=storage == "dense",
+        )
     with _full_precision(unary.device):
         features = stack_blocks(blocks, bandwidth)  # [M, D]
         _check_finite(unary, blocks, features)
-        match path:
+        match storage:
             case "dense":
                 multiply = dense_kernel(features, TILE)
             case "chunked":
@@ -77,20 +87,20 @@ def propagate_graph(
         return mean_field(unary, multiply, weight, scaling, steps, tolerance)
 
 
-def choose_path(path: Path, size: int, device: torch.device, memory: float, itemsize: int = 4) -> Path:
-    """The path that ``path`` stands for on this device; OtocError where it cannot run.
+def choose_storage(storage: Storage, size: int, device: torch.device, memory: float, itemsize: int = 4) -> Storage:
+    """What ``storage`` stands for on this device; OtocError where it cannot run.
 
     Args:
-        path, memory: as for ``propagate_graph``.
+        storage, memory: as for ``propagate_graph``.
         size: number of super-voxels.
         itemsize: bytes of one entry of the kernel.
     """
-    if path not in get_args(Path):
-        raise OtocError(f"propagation: {path!r} is unknown; choose {', '.join(get_args(Path))}")
-    if path == "triton" and (obstacle := triton_obstacle(device)):
+    if storage not in get_args(Storage):
+        raise OtocError(f"propagation: {storage!r} is unknown; choose {', '.join(get_args(Storage))}")
+    if storage == "triton" and (obstacle := triton_obstacle(device)):
         raise OtocError(f"propagation: triton {obstacle}; choose auto or chunked")
-    if path != "auto":
-        return path
+    if storage != "auto":
+        return storage
     elements = stored_elements(size) if device.type == "cpu" else dense_elements(size, TILE)
     if elements * itemsize <= memory * GIB:
         return "dense"

@@ -151,15 +151,15 @@ def _product(x: Tensor, weight: Tensor, pairs: KernelMap, columns: int, start: T
     start = x.new_empty(0, 1) if start is None else _padded(start, lanes)
     segments, block_rows = pairs.blocks
     _convolve(
-        x.numpy(),
-        weight.numpy(),
-        pairs.inputs.numpy(),
-        pairs.outputs.numpy(),
-        segments,
-        block_rows,
-        lanes,
-        start.numpy(),
-        y.numpy(),
+        x=x.numpy(),
+        weight=weight.numpy(),
+        inputs=pairs.inputs.numpy(),
+        outputs=pairs.outputs.numpy(),
+        segments=segments,
+        block_rows=block_rows,
+        lanes=lanes,
+        start=start.numpy(),
+        y=y.numpy(),
     )
     return y if columns == y.shape[1] else y[:, :columns].contiguous()
 

@@ -86,7 +86,8 @@ def train_unet(
         _, logits = model(batch.voxels)
         return point_cross_entropy(logits, batch.labels, weights)
 
-    fit(config, new_unet(config, scenes[0]), loss, scenes, labels, schedule, folder, [config.seed, iteration, 0], start)
+    model, seed = new_unet(config, scenes[0]), [config.seed, iteration, 0]
+    fit(config, model, loss, scenes, labels, schedule=schedule, folder=folder, seed=seed, start=start)
 
 
 def train_relation(
@@ -102,17 +103,12 @@ def train_relation(
 
     Arguments as in ``train_unet``.
     """
-    fit(
-        config,
-        new_relation_net(config, scenes[0]),
-        lambda model, batch, generator: relation_loss(model, batch, config.relation_samples, generator),
-        scenes,
-        labels,
-        schedule,
-        folder,
-        [config.seed, iteration, 1],
-        start,
-    )
+
+    def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        return relation_loss(model, batch, config.relation_samples, generator)
+
+    model, seed = new_relation_net(config, scenes[0]), [config.seed, iteration, 1]
+    fit(config, model, loss, scenes, labels, schedule=schedule, folder=folder, seed=seed, start=start)
 
 
 def point_cross_entropy(logits: Tensor, labels: VoxelLabels, weights: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The paths of propagation against the plain kernel and mean field in float64, their limits, and bad input."""
+"""Every storage of propagation against the plain kernel and mean field in float64, their limits, and bad input."""
 
 import importlib.util
 import sys
@@ -14,11 +14,11 @@ from otoc_lib.errors import OtocError
 from otoc_lib.propagation import mean_field, pairwise_kernel, propagate_graph
 from otoc_lib.propagation.cpu_kernel import TILE, stored_elements
 from otoc_lib.propagation.graph import stack_blocks
-from otoc_lib.propagation.propagate import choose_path
+from otoc_lib.propagation.propagate import choose_storage
 from otoc_lib.propagation.tiles import GIB, chunked_kernel, dense_elements, dense_kernel
 
 CPU = torch.device("cpu")
-PATHS = ("dense", "chunked")
+STORAGES = ("dense", "chunked")
 
 
 def plainly(unary, blocks, bandwidth, weight, *rest):
@@ -37,12 +37,17 @@ def test_tiles_of_pytorch_equal_the_plain_equations(kernel, scaling, size, tile)
 
 @pytest.mark.parametrize("scaling", ("row_sum", "literal"))
 @pytest.mark.parametrize("size", (1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 191, 192, 193, 500))
-def test_the_compiled_paths_equal_the_plain_equations(scaling, size):
+def test_the_compiled_storages_equal_the_plain_equations(scaling, size):
     """One block, an even and an odd number of them, whole and not, with 1 to 24 classes."""
     unary, blocks = random_graph(size, seed=size, classes=1 + size % 24)
     weight = 2.0 if scaling == "row_sum" else 0.1
     expected = plainly(unary, blocks, 1.5, weight, scaling, 7, 1e-3)
-    dense, chunked = (propagate_graph(unary, blocks, 1.5, weight, scaling, 7, 1e-3, path) for path in PATHS)
+    dense, chunked = (
+        propagate_graph(
+            unary, blocks, bandwidth=1.5, weight=weight, scaling=scaling, steps=7, tolerance=1e-3, storage=storage
+        )
+        for storage in STORAGES
+    )
     torch.testing.assert_close(dense, expected, rtol=0, atol=1e-13)
     assert torch.equal(dense, chunked)
 
@@ -57,11 +62,11 @@ def test_the_compiled_paths_equal_the_plain_equations(scaling, size):
 )
 def test_compiled_graphs_of_any_shape_equal_the_plain_equations(size, widths, classes, bandwidth, seed):
     unary, blocks = random_graph(size, widths, classes, seed)
-    options = (bandwidth, 3 / size, "literal", 6, 0.0)
-    expected = plainly(unary, blocks, *options)
+    options = {"bandwidth": bandwidth, "weight": 3 / size, "scaling": "literal", "steps": 6, "tolerance": 0.0}
+    expected = plainly(unary, blocks, *options.values())
     for dtype, rounding in ((torch.float64, 1e-13), (torch.float32, 2e-5)):
         cast = unary.to(dtype), [block.to(dtype) for block in blocks]
-        dense, chunked = (propagate_graph(*cast, *options, path) for path in PATHS)
+        dense, chunked = (propagate_graph(*cast, **options, storage=storage) for storage in STORAGES)
         assert dense.dtype == dtype and dense.shape == expected.shape
         torch.testing.assert_close(dense.double(), expected, rtol=0, atol=rounding)
         assert torch.equal(dense, chunked)
@@ -77,7 +82,9 @@ def test_the_number_of_threads_changes_no_bit(dtype):
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            results += [propagate_graph(unary, blocks, 1.5, 3.0, path=path) for path in PATHS]
+            results += [
+                propagate_graph(unary, blocks, bandwidth=1.5, weight=3.0, storage=storage) for storage in STORAGES
+            ]
     finally:
         numba.set_num_threads(before)
     assert all(torch.equal(results[0], other) for other in results[1:])
@@ -85,9 +92,11 @@ def test_the_number_of_threads_changes_no_bit(dtype):
 
 def test_features_that_do_not_lie_row_by_row_or_need_gradients_are_taken_too():
     unary, blocks = random_graph(70)
-    expected = propagate_graph(unary, blocks, 1.5, 2.0)
+    expected = propagate_graph(unary, blocks, bandwidth=1.5, weight=2.0)
     turned = [block.T.contiguous().T.requires_grad_() for block in blocks]
-    assert torch.equal(propagate_graph(unary.T.contiguous().T.requires_grad_(), turned, 1.5, 2.0), expected)
+    assert torch.equal(
+        propagate_graph(unary.T.contiguous().T.requires_grad_(), turned, bandwidth=1.5, weight=2.0), expected
+    )
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
@@ -97,19 +106,20 @@ def test_far_and_identical_super_voxels(dtype):
     unary = torch.softmax(random_graph(150, classes=5)[0].log() / 2, dim=1).to(dtype)
     cluster = torch.arange(150) % 3
     features = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]], dtype=dtype)[cluster]
-    for path in PATHS:
-        got = propagate_graph(unary, [features], 1e3, 0.1, "literal", path=path)
+    for storage in STORAGES:
+        got = propagate_graph(unary, [features], bandwidth=1e3, weight=0.1, scaling="literal", storage=storage)
         alike = (cluster[:, None] == cluster).to(dtype).fill_diagonal_(0)
         torch.testing.assert_close(got, mean_field(unary, alike, 0.1, "literal"), rtol=1e-5, atol=1e-6)
-        alone = propagate_graph(unary, [blocks[0].to(dtype)], 1e4, 5.0, path=path)  # no pair agrees at all
+        apart = [blocks[0].to(dtype)]  # no pair agrees at all
+        alone = propagate_graph(unary, apart, bandwidth=1e4, weight=5.0, storage=storage)
         torch.testing.assert_close(alone, unary)
 
 
 def test_class_probabilities_of_zero_give_finite_marginals():
     unary = torch.zeros(80, 3)
     unary[:, 0] = 1
-    for path in PATHS:
-        got = propagate_graph(unary, [torch.randn(80, 3)], 1.0, 50.0, path=path)
+    for storage in STORAGES:
+        got = propagate_graph(unary, [torch.randn(80, 3)], bandwidth=1.0, weight=50.0, storage=storage)
         torch.testing.assert_close(got, unary)
 
 
@@ -127,31 +137,37 @@ def test_tiles_multiply_like_the_whole_kernel(size, tile, classes, seed):
             torch.testing.assert_close(multiply(values), expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_float32_stays_within_1e_5_of_float64(path):
+@pytest.mark.parametrize("storage", STORAGES)
+def test_float32_stays_within_1e_5_of_float64(storage):
     unary, blocks = random_graph(400, (3, 3, 32, 32), 20)
-    got = propagate_graph(unary.float(), [block.float() for block in blocks], 2.0, 3.0, tolerance=0.0, path=path)
+    got = propagate_graph(
+        unary.float(), [block.float() for block in blocks], bandwidth=2.0, weight=3.0, tolerance=0.0, storage=storage
+    )
     assert got.dtype == torch.float32
     assert (got - plainly(unary, blocks, 2.0, 3.0, "row_sum", 10, 0.0)).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("storage", STORAGES)
 @settings(max_examples=20, deadline=None)
 @given(size=st.integers(1, 30), seed=st.integers(0, 999), weight=st.floats(0, 20))
-def test_rows_sum_to_one_and_the_order_of_supervoxels_does_not_matter(path, size, seed, weight):
+def test_rows_sum_to_one_and_the_order_of_supervoxels_does_not_matter(storage, size, seed, weight):
     unary, blocks = random_graph(size, seed=seed)
-    marginals = propagate_graph(unary, blocks, 1.5, weight, tolerance=0.0, path=path)
+    marginals = propagate_graph(unary, blocks, bandwidth=1.5, weight=weight, tolerance=0.0, storage=storage)
     torch.testing.assert_close(marginals.sum(1), torch.ones(size, dtype=torch.float64))
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
-    shuffled = propagate_graph(unary[order], [b[order] for b in blocks], 1.5, weight, tolerance=0.0, path=path)
+    shuffled = propagate_graph(
+        unary[order], [b[order] for b in blocks], bandwidth=1.5, weight=weight, tolerance=0.0, storage=storage
+    )
     torch.testing.assert_close(shuffled, marginals[order], rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_a_weight_of_zero_or_no_steps_return_the_unary(path):
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_weight_of_zero_or_no_steps_return_the_unary(storage):
     unary, blocks = random_graph(20)
-    torch.testing.assert_close(propagate_graph(unary, blocks, 1.0, 0.0, path=path), unary)
-    torch.testing.assert_close(propagate_graph(unary, blocks, 1.0, 5.0, steps=0, path=path), unary)
+    torch.testing.assert_close(propagate_graph(unary, blocks, bandwidth=1.0, weight=0.0, storage=storage), unary)
+    torch.testing.assert_close(
+        propagate_graph(unary, blocks, bandwidth=1.0, weight=5.0, steps=0, storage=storage), unary
+    )
 
 
 def test_steps_end_once_nothing_moves():
@@ -167,30 +183,32 @@ def test_steps_end_once_nothing_moves():
     torch.testing.assert_close(converged, mean_field(unary, kernel, 0.2, "row_sum", len(calls), 0.0))
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_degenerate_graphs(path):
+@pytest.mark.parametrize("storage", STORAGES)
+def test_degenerate_graphs(storage):
     unary, _ = random_graph(6)
     equal = [torch.full((6, 3), 0.1), torch.full((6, 2), 1e3)]
-    got = propagate_graph(unary.float(), equal, 2.0, 1.0, path=path)  # every pair agrees fully
+    got = propagate_graph(unary.float(), equal, bandwidth=2.0, weight=1.0, storage=storage)  # every pair agrees fully
     everyone = torch.ones(6, 6).fill_diagonal_(0)
     torch.testing.assert_close(got, mean_field(unary.float(), everyone, 1.0))
 
     empty, no_blocks = random_graph(0)
-    assert propagate_graph(empty, no_blocks, 2.0, 1.0, path=path).shape == (0, 4)
+    assert propagate_graph(empty, no_blocks, bandwidth=2.0, weight=1.0, storage=storage).shape == (0, 4)
 
 
 def test_rounding_noise_is_no_spread():
     """Means over points of one colour differ in their last bit; that must not become a feature."""
     unary, (block,) = random_graph(50, (3,))
     noise = torch.full((50, 3), 0.3) * (1 + 1e-7 * torch.rand(50, 1, generator=torch.Generator().manual_seed(1)))
-    with_noise = propagate_graph(unary.float(), [noise, block.float()], 2.0, 2.0)
-    torch.testing.assert_close(with_noise, propagate_graph(unary.float(), [block.float()], 2.0, 2.0))
+    with_noise = propagate_graph(unary.float(), [noise, block.float()], bandwidth=2.0, weight=2.0)
+    torch.testing.assert_close(with_noise, propagate_graph(unary.float(), [block.float()], bandwidth=2.0, weight=2.0))
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_features_far_from_the_origin(path):
+@pytest.mark.parametrize("storage", STORAGES)
+def test_features_far_from_the_origin(storage):
     unary, blocks = random_graph(200, (3, 6))
-    got = propagate_graph(unary.float(), [(block + 1e3).float() for block in blocks], 1.5, 2.0, path=path)
+    got = propagate_graph(
+        unary.float(), [(block + 1e3).float() for block in blocks], bandwidth=1.5, weight=2.0, storage=storage
+    )
     assert (got - plainly(unary, blocks, 1.5, 2.0)).abs().max() < 1e-3  # float32 itself holds 1e3 to 6e-5
 
 
@@ -198,7 +216,7 @@ def test_half_precision_is_computed_in_float32_even_under_autocast():
     unary, blocks = random_graph(60, (3, 32), 5)
     halves = [block.half() for block in blocks]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = propagate_graph(unary.half(), halves, 2.0, 2.0)
+        got = propagate_graph(unary.half(), halves, bandwidth=2.0, weight=2.0)
     expected = plainly(unary.half().double(), [block.double() for block in halves], 2.0, 2.0)
     assert got.dtype == torch.float32 and (got - expected).abs().max() < 1e-4
 
@@ -206,12 +224,12 @@ def test_half_precision_is_computed_in_float32_even_under_autocast():
 def test_auto_stores_the_kernel_up_to_the_budget():
     size = 5000
     exact = 4 * stored_elements(size) / GIB
-    assert choose_path("auto", size, CPU, exact) == "dense"
-    assert choose_path("auto", size, CPU, 0.999 * exact) == "chunked"
-    assert choose_path("auto", size, CPU, 1.001 * exact, itemsize=8) == "chunked"
-    assert choose_path("dense", size, CPU, 0.0) == "dense"
+    assert choose_storage("auto", size, CPU, exact) == "dense"
+    assert choose_storage("auto", size, CPU, 0.999 * exact) == "chunked"
+    assert choose_storage("auto", size, CPU, 1.001 * exact, itemsize=8) == "chunked"
+    assert choose_storage("dense", size, CPU, 0.0) == "dense"
     assert exact < 0.55 * 4 * size**2 / GIB
-    assert choose_path("auto", size, torch.device("mps"), 4 * dense_elements(size, 8192) / GIB) == "dense"
+    assert choose_storage("auto", size, torch.device("mps"), 4 * dense_elements(size, 8192) / GIB) == "dense"
 
 
 def test_stored_tiles_fill_exactly_the_room_that_was_counted():
@@ -226,33 +244,33 @@ def test_values_that_are_not_finite_name_their_block(value):
     unary, blocks = random_graph(8)
     blocks[1][3:5] = value
     with pytest.raises(OtocError, match=r"feature block 2 of 2 .* in 2 of 8 super-voxels"):
-        propagate_graph(unary, blocks, 1.0, 1.0)
+        propagate_graph(unary, blocks, bandwidth=1.0, weight=1.0)
     unary, blocks = random_graph(8)
     unary[0, 0] = value
     with pytest.raises(OtocError, match=r"class probabilities .* in 1 of 8 super-voxels"):
-        propagate_graph(unary, blocks, 1.0, 1.0)
+        propagate_graph(unary, blocks, bandwidth=1.0, weight=1.0)
 
 
 def test_shapes_that_do_not_fit_are_named():
     unary, blocks = random_graph(8)
     with pytest.raises(OtocError, match=r"feature block 1 of 2 .* has shape \(7, 3\)"):
-        propagate_graph(unary, [blocks[0][:7], blocks[1]], 1.0, 1.0)
+        propagate_graph(unary, [blocks[0][:7], blocks[1]], bandwidth=1.0, weight=1.0)
     with pytest.raises(OtocError, match="at least one block"):
-        propagate_graph(unary, [], 1.0, 1.0)
+        propagate_graph(unary, [], bandwidth=1.0, weight=1.0)
 
 
-def test_a_path_that_cannot_run_here_is_one_clear_error(monkeypatch):
+def test_a_storage_that_cannot_run_here_is_one_clear_error(monkeypatch):
     unary, blocks = random_graph(8)
     with pytest.raises(OtocError, match="propagation: 'sparse' is unknown; choose auto, dense, chunked, triton"):
-        propagate_graph(unary, blocks, 1.0, 1.0, path="sparse")
+        propagate_graph(unary, blocks, bandwidth=1.0, weight=1.0, storage="sparse")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     if importlib.util.find_spec("triton"):
         with pytest.raises(OtocError, match="propagation: triton needs a CUDA GPU, not cpu"):
-            propagate_graph(unary, blocks, 1.0, 1.0, path="triton")
+            propagate_graph(unary, blocks, bandwidth=1.0, weight=1.0, storage="triton")
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(OtocError, match="propagation: triton is not installed; choose auto or chunked"):
-        propagate_graph(unary, blocks, 1.0, 1.0, path="triton")
+        propagate_graph(unary, blocks, bandwidth=1.0, weight=1.0, storage="triton")
 
 
 def test_a_stored_kernel_beyond_the_memory_is_one_clear_error(monkeypatch):
@@ -264,11 +282,11 @@ def test_a_stored_kernel_beyond_the_memory_is_one_clear_error(monkeypatch):
     with pytest.raises(OtocError, match="propagation: dense needs 0.0 GiB for 8 super-voxels, more than there is"):
         dense_kernel(blocks[0], 4)
     with pytest.raises(OtocError, match="propagation: dense needs 0.0 GiB for 8 super-voxels, more than there is"):
-        propagate_graph(unary, blocks, 1.0, 1.0, path="dense")
+        propagate_graph(unary, blocks, bandwidth=1.0, weight=1.0, storage="dense")
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_features_too_large_to_be_squared_are_one_clear_error(path):
+@pytest.mark.parametrize("storage", STORAGES)
+def test_features_too_large_to_be_squared_are_one_clear_error(storage):
     unary, blocks = random_graph(8)
     with pytest.raises(OtocError, match="propagation: features too large to be squared"):
-        propagate_graph(unary, [1e200 * block for block in blocks], 1.0, 1.0, path=path)
+        propagate_graph(unary, [1e200 * block for block in blocks], bandwidth=1.0, weight=1.0, storage=storage)

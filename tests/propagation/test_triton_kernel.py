@@ -22,7 +22,9 @@ def test_odd_sizes_equal_the_plain_equations(triton_device, size, widths, classe
     weight = 3.0 if scaling == "row_sum" else 0.1
     expected = mean_field(unary, pairwise_kernel(blocks, 1.5), weight, scaling)
     on_device = [block.float().to(triton_device) for block in blocks]
-    got = propagate_graph(unary.float().to(triton_device), on_device, 1.5, weight, scaling, path="triton")
+    got = propagate_graph(
+        unary.float().to(triton_device), on_device, bandwidth=1.5, weight=weight, scaling=scaling, storage="triton"
+    )
     assert got.dtype == torch.float32 and got.device.type == triton_device.type
     assert (got.cpu() - expected).abs().max() < 1e-4
 
@@ -51,7 +53,7 @@ def test_a_machine_without_a_compiler_is_one_clear_error(triton_device, monkeypa
     unary, blocks = random_graph(8)
     on_device = [block.to(triton_device) for block in blocks]
     with pytest.raises(OtocError, match="Failed to find C compiler.*set propagation: chunked"):
-        propagate_graph(unary.to(triton_device), on_device, 1.0, 1.0, path="triton")
+        propagate_graph(unary.to(triton_device), on_device, bandwidth=1.0, weight=1.0, storage="triton")
 
 
 COMPILE = """
