@@ -3,7 +3,7 @@
     python benchmarks/data_path.py [--quick]
 
 Rooms of 150 000 points at the paper's augmentation and 2 cm voxels; every ratio compares two sides timed in turn in
-this run, medians. The plain sides are otoc_lib/training/plain.py and PyTorch's own functions.
+this run, medians. The plain sides are otoc_lib/training/reference.py and PyTorch's own functions.
 """
 
 import argparse
@@ -17,9 +17,11 @@ from timing import Target, in_turn, print_targets
 from otoc_lib.config import config_from
 from otoc_lib.evaluation import confusion_matrix
 from otoc_lib.labels import SCANNET20
+from otoc_lib.models.build import new_relation_net
 from otoc_lib.scene import Scene, densify
 from otoc_lib.supervoxels.pooling import plain_pool_mean, pool_mean
-from otoc_lib.training import fit, plain
+from otoc_lib.training import losses, reference
+from otoc_lib.training.batches import Batches, batch_loader
 from otoc_lib.training.voxels import make_batch, training_sample
 
 GPU_STEP = 0.65  # seconds of a step on a GPU of 2026 for 4 rooms, emulated by sleeping
@@ -57,14 +59,14 @@ def row(*cells: object) -> None:
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def loader_table(batches: fit.Batches, steps: int, waits: int) -> list[Target]:
+def loader_table(batches: Batches, steps: int, waits: int) -> list[Target]:
     """Rooms a second of the loader alone, and what a step of GPU_STEP seconds waits for it; targets for 2 workers."""
     cpu = torch.device("cpu")
     print(f"\nLoader: batches of {batches.batch_size} rooms, {batches.config.max_points} points at most.\n")
     row("worker processes", "rooms a second", f"seconds a step of {GPU_STEP} s waits", "share of the step")
     row(*["---"] * 4)
     for workers in (0, 1, 2):
-        loader = iter(fit.batch_loader(batches, range(steps + 3), workers, cpu))
+        loader = iter(batch_loader(batches, range(steps + 3), workers, cpu))
         for _ in range(3):  # start the processes
             next(loader)
         start = time.perf_counter()
@@ -72,7 +74,7 @@ def loader_table(batches: fit.Batches, steps: int, waits: int) -> list[Target]:
             next(loader)
         rate = steps * batches.batch_size / (time.perf_counter() - start)
 
-        loader = iter(fit.batch_loader(batches, range(waits + 1), workers, cpu))
+        loader = iter(batch_loader(batches, range(waits + 1), workers, cpu))
         next(loader)
         waited = []
         for _ in range(waits):
@@ -88,7 +90,7 @@ def loader_table(batches: fit.Batches, steps: int, waits: int) -> list[Target]:
     ]
 
 
-def parts_table(batches: fit.Batches, repeats: int) -> None:
+def parts_table(batches: Batches, repeats: int) -> None:
     """The steps of the data path and the losses, each beside its plain twin, on one thread."""
     config, scenes = batches.config, batches.scenes[: batches.batch_size]
 
@@ -97,26 +99,26 @@ def parts_table(batches: fit.Batches, repeats: int) -> None:
 
     made = samples(training_sample)
     batch = make_batch(made)
-    labels, supervoxels = plain.points_of(made)
+    labels, supervoxels = reference.points_of(made)
     logits = torch.randn(len(batch.coords), 20, requires_grad=True)
     embeddings = torch.randn(len(batch.coords), 32, requires_grad=True)
-    net = fit.new_relation_net(config, scenes[0])
+    net = new_relation_net(config, len(SCANNET20))
     net.forward = lambda voxels: embeddings
     weights, generator = torch.ones(20), torch.Generator()
 
     def plain_relation_loss() -> None:
         points = batch.at_points(embeddings)
-        plain.relation_loss(net, points, labels, supervoxels, 20, generator).backward()
+        reference.relation_loss(net, points, labels, supervoxels, 20, generator).backward()
 
     parts = {
-        "augmentation": (lambda: samples(training_sample), lambda: samples(plain.training_sample)),
-        "voxels (and the pairs of the losses)": (lambda: make_batch(made), lambda: plain.voxelise(made)),
+        "augmentation": (lambda: samples(training_sample), lambda: samples(reference.training_sample)),
+        "voxels (and the pairs of the losses)": (lambda: make_batch(made), lambda: reference.voxelise(made)),
         "cross entropy, forward and backward": (
-            lambda: fit.point_cross_entropy(logits, batch.labels, weights).backward(),
-            lambda: plain.point_cross_entropy(batch.at_points(logits), labels, weights).backward(),
+            lambda: losses.point_cross_entropy(logits, batch.labels, weights).backward(),
+            lambda: reference.point_cross_entropy(batch.at_points(logits), labels, weights).backward(),
         ),
         "relation loss, forward and backward": (
-            lambda: fit.relation_loss(net, batch, 20, generator).backward(),
+            lambda: losses.relation_loss(net, batch, 20, generator).backward(),
             plain_relation_loss,
         ),
     }
@@ -164,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     config = config_from({"profile": "benchmark", "experiment": "data_path", "unet_width": 4, "unet_levels": 2})
     scenes = [make_room(index, 150_000) for index in range(4 if options.quick else 8)]
-    batches = fit.Batches(config, scenes, {scene.name: scene.labels for scene in scenes}, [0])
+    batches = Batches(config, scenes, {scene.name: scene.labels for scene in scenes}, [0])
     batches[0]  # compiles before the worker processes start
     print("## Data path, pooling and evaluation on the CPU\n")
     print(f"Rooms of 150 000 points, voxels of 2 cm, the paper's augmentation; {torch.get_num_threads()} threads.")

@@ -31,6 +31,7 @@ from otoc_lib.datasets import load_split
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import evaluate_rooms, mean_iou
 from otoc_lib.labels import SCANNET20
+from otoc_lib.models.build import new_unet
 from otoc_lib.models.unet import UNet
 from otoc_lib.propagation import propagate_graph
 from otoc_lib.scene import Scene, densify
@@ -41,7 +42,9 @@ from otoc_lib.sparse import (
     SubmanifoldConv3d,
     spconv_conv,
 )
-from otoc_lib.training.fit import Schedule, new_unet, point_cross_entropy, train_unet
+from otoc_lib.training.fit import train_unet
+from otoc_lib.training.losses import point_cross_entropy
+from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.predict import predict
 from otoc_lib.training.voxels import Batch, make_batch, training_sample
 
@@ -224,7 +227,7 @@ def paper_step(bench: Bench, config: Config) -> tuple[Batch, UNet, Callable]:
     """
     host = training_batch(config, 3_000 if bench.quick else 250_000)
     host = host.pin_memory() if bench.cuda else host
-    model = new_unet(config, simulated_room(1_000, 0)).to(bench.device).train()
+    model = new_unet(config, CLASSES).to(bench.device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     scalers = {name: torch.amp.GradScaler(bench.device.type, enabled=name == "float16") for name in PRECISIONS}
     weights = torch.ones(CLASSES, device=bench.device)
@@ -316,7 +319,7 @@ def _logits_and_gradients(
     config: Config, host: Batch, probe: Tensor, device: torch.device, backend: str
 ) -> tuple[Tensor, Tensor]:
     """Logits, and the gradient of their product with ``probe``, in its precision; returned as float64 on the CPU."""
-    model = new_unet(config, simulated_room(1_000, 0)).to(device, probe.dtype).train()
+    model = new_unet(config, CLASSES).to(device, probe.dtype).train()
     voxels = on_device(host, device, backend).voxels
     logits = model(voxels.with_features(voxels.features.to(probe.dtype)))[1]
     gradients = torch.autograd.grad((logits * probe.to(device)).sum(), list(model.parameters()))
@@ -581,7 +584,7 @@ def train_and_judge(config: Config, train: list[Scene], val: list[Scene], steps:
     folder.mkdir()
     labels = {scene.name: scene.labels for scene in train}
     train_unet(config, train, labels, Schedule(steps, config.learning_rate), folder)
-    model = new_unet(config, train[0])
+    model = new_unet(config, len(train[0].label_set))
     model.load_state_dict(load_file(folder / "weights.safetensors"))
     model.to(config.device).eval()
     predicted = {scene.name: predict(config, scene, model, None).probabilities.argmax(1).cpu().numpy() for scene in val}

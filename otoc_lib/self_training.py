@@ -40,13 +40,15 @@ from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import evaluate_rooms, iou, mean_iou
 from otoc_lib.files import write_aside, write_json
 from otoc_lib.labels import IGNORE
+from otoc_lib.models.build import new_relation_net, new_unet
 from otoc_lib.models.relation import RelationNet
 from otoc_lib.models.unet import UNet
 from otoc_lib.propagation import combine, propagate_graph
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage, run_stage
 from otoc_lib.supervoxels.pooling import pool_mean
-from otoc_lib.training.fit import Schedule, new_relation_net, new_unet, train_relation, train_unet
+from otoc_lib.training.fit import train_relation, train_unet
+from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.predict import Prediction, predict
 
 Labels = dict[str, np.ndarray]  # scene name -> int16 (N,), class index or IGNORE
@@ -215,11 +217,11 @@ def _weights(stage: Stage | None) -> Path | None:
 def load_networks(config: Config, scene: Scene, unet: Stage, relation: Stage | None) -> tuple[UNet, RelationNet | None]:
     """The trained networks of one iteration, on the compute device, in eval mode."""
     device = choose_device(config)
-    unet_model = new_unet(config, scene)
+    unet_model = new_unet(config, len(scene.label_set))
     unet_model.load_state_dict(load_file(_weights(unet)))
     relation_model = None
     if relation is not None:
-        relation_model = new_relation_net(config, scene)
+        relation_model = new_relation_net(config, len(scene.label_set))
         relation_model.load_state_dict(load_file(_weights(relation)))
         relation_model.to(device).eval()
     return unet_model.to(device).eval(), relation_model

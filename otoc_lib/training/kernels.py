@@ -1,4 +1,4 @@
-"""The loops over points of the data path, compiled by numba; plain.py holds their twins.
+"""The loops over points of the data path, compiled by numba; reference.py holds their twins.
 
 All of them run on one thread and without the interpreter's lock, so that the workers of a data loader may call them
 and no result depends on the number of threads.

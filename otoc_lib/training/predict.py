@@ -11,7 +11,7 @@ from otoc_lib.config import Config
 from otoc_lib.models.relation import RelationNet
 from otoc_lib.models.unet import UNet
 from otoc_lib.scene import Scene
-from otoc_lib.training.fit import widened
+from otoc_lib.training.losses import widened
 from otoc_lib.training.voxels import Batch, inference_sample, make_batch
 
 

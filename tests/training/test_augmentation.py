@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoc_lib.config import config_from
-from otoc_lib.training import augmentation, plain
+from otoc_lib.training import augmentation, reference
 
 
 def config(**values):
@@ -61,9 +61,9 @@ def test_elastic_distortion_equals_that_of_scipy(points, size, granularity, seed
     moved = augmentation.elastic(coords, granularity, 40.0, generators[0]) - coords
     # The same field in the same precision, up to one rounding of a displacement.
     np.testing.assert_allclose(
-        moved, plain.elastic(coords, granularity, 40.0, generators[1]) - coords, rtol=2e-7, atol=1e-9
+        moved, reference.elastic(coords, granularity, 40.0, generators[1]) - coords, rtol=2e-7, atol=1e-9
     )
-    exact = plain.elastic(coords, granularity, 40.0, generators[2], np.float64) - coords
+    exact = reference.elastic(coords, granularity, 40.0, generators[2], np.float64) - coords
     np.testing.assert_allclose(moved, exact, atol=2e-5)  # 40 voxels times the rounding of six float32 filters
     assert len({generator.random() for generator in generators}) == 1  # and the same draws
 

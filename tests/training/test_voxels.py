@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from otoc_lib.config import config_from
 from otoc_lib.labels import IGNORE
 from otoc_lib.supervoxels.pooling import plain_pool_mean
-from otoc_lib.training import plain, voxels
+from otoc_lib.training import reference, voxels
 from otoc_lib.training.voxels import Sample, inference_sample, make_batch, training_sample
 
 CONFIG = config_from({"profile": "p", "experiment": "e", "voxel_size": 0.1})
@@ -36,7 +36,7 @@ def test_voxels_equal_those_of_sorted_points_in_grids_of_any_size(samples, most_
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(voxels, "MOST_CELLS", most_cells)
         batch = make_batch(samples)
-    cells, means, point_to_voxel = plain.voxelise(samples)
+    cells, means, point_to_voxel = reference.voxelise(samples)
     np.testing.assert_array_equal(batch.coords, cells)
     np.testing.assert_array_equal(batch.features, means)
     np.testing.assert_array_equal(batch.point_to_voxel, point_to_voxel)
@@ -48,7 +48,7 @@ def test_voxels_equal_those_of_sorted_points_in_grids_of_any_size(samples, most_
 @given(samples=random_samples)
 def test_pairs_count_the_points_of_voxels_by_class_and_supervoxel(samples):
     batch = make_batch(samples)
-    labels, supervoxels = plain.points_of(samples)
+    labels, supervoxels = reference.points_of(samples)
     at = batch.point_to_voxel.tolist()
 
     pairs = zip(batch.labels.voxels.tolist(), batch.labels.classes.tolist(), strict=True)
@@ -66,7 +66,7 @@ def test_pairs_count_the_points_of_voxels_by_class_and_supervoxel(samples):
 @given(samples=random_samples, seed=st.integers(0, 99))
 def test_pooling_voxels_equals_pooling_their_points_with_gradients(samples, seed):
     batch = make_batch(samples)
-    _, supervoxels = plain.points_of(samples)
+    _, supervoxels = reference.points_of(samples)
     size = int(supervoxels.max()) + 1
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(len(batch.coords), 5, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -110,7 +110,7 @@ def test_a_training_sample_lies_in_the_voxels_of_the_plain_one(rooms, elastic):
     )
     for seed, room in enumerate(rooms):
         sample = training_sample(room, room.labels, config, np.random.default_rng(seed))
-        expected = plain.training_sample(room, room.labels, config, np.random.default_rng(seed))
+        expected = reference.training_sample(room, room.labels, config, np.random.default_rng(seed))
         np.testing.assert_array_equal(np.floor(sample.coords), np.floor(expected.coords))
         np.testing.assert_allclose(sample.coords, expected.coords, atol=1e-4 if elastic[0] else 1e-9)
         np.testing.assert_allclose(sample.features, expected.features, atol=1e-5)

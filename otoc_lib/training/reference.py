@@ -69,7 +69,7 @@ def points_of(samples: list[Sample]) -> tuple[Tensor, Tensor]:
 
 
 def point_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Twin of fit.point_cross_entropy: of the logits [P, C] of all points, as PyTorch has it."""
+    """Twin of losses.point_cross_entropy: of the logits [P, C] of all points, as PyTorch has it."""
     return functional.cross_entropy(logits, labels, weight=weights, ignore_index=IGNORE)
 
 
@@ -81,7 +81,7 @@ def relation_loss(
     per_class: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Twin of fit.relation_loss: pool the embeddings [P, D] of all points to all super-voxels, then draw."""
+    """Twin of losses.relation_loss: pool the embeddings [P, D] of all points to all super-voxels, then draw."""
     size = int(supervoxels.max()) + 1
     pooled = functional.normalize(plain_pool_mean(embeddings, supervoxels, size), dim=1)
     classes = majority_labels(labels, supervoxels, size, len(model.prototypes))

@@ -1,0 +1,67 @@
+"""The losses of the two networks (eqs. 1, 6 and 7), over the voxels of a batch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from otoc_lib.config import Config
+from otoc_lib.labels import IGNORE
+from otoc_lib.models.relation import RelationNet, sample_supervoxels
+from otoc_lib.scene import Scene
+from otoc_lib.training.voxels import Batch, VoxelLabels, send
+
+
+def point_cross_entropy(logits: Tensor, labels: VoxelLabels, weights: Tensor) -> Tensor:
+    """Cross entropy over labelled points, weighted by class; 0, not NaN, where a batch has no label.
+
+    Points of one voxel and class have the same loss: it is computed once and counted for each of them.
+
+    Args:
+        logits: [V, C] of the voxels; weights: [C] in the precision of the loss.
+    """
+    rows = functional.embedding(labels.voxels, logits).to(weights.dtype)  # [K, C]
+    losses = functional.nll_loss(functional.log_softmax(widened(rows), 1), labels.classes, reduction="none")  # [K]
+    weight = labels.points * functional.embedding(labels.classes, weights[:, None]).squeeze(1)  # [K]
+    return (weight * losses).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+
+def widened(logits: Tensor) -> Tensor:
+    """Logits [K, C] with at least 16 columns, the new ones -inf, which changes no probability.
+
+    On the CPU, PyTorch's softmax over fewer columns than a vector holds takes ten times as long.
+    """
+    missing = 16 - logits.shape[1]
+    return functional.pad(logits, (0, missing), value=-torch.inf) if missing > 0 else logits
+
+
+def relation_loss(model: RelationNet, batch: Batch, per_class: int, generator: torch.Generator) -> Tensor:
+    """Cross entropy of f.k/tau over super-voxels drawn evenly from the classes present, then the prototype update.
+
+    Returns 0, and leaves the prototypes alone, where a batch has no label.
+    """
+    classes = batch.supervoxels.labels
+    labelled = torch.nonzero(classes != IGNORE).squeeze(1)
+    drawn = labelled[sample_supervoxels(classes[labelled], per_class, generator)]
+    embeddings = model(batch.voxels)  # [V, D]
+    if len(drawn) == 0:
+        return embeddings.sum() * 0.0
+    pooled = batch.supervoxels.pool(embeddings.to(model.prototypes.dtype), drawn)
+    sampled, targets = functional.normalize(pooled, dim=1), send(classes[drawn], pooled.device)
+    loss = functional.cross_entropy(model.logits(sampled), targets)
+    if model.training:
+        model.update_prototypes(sampled.detach(), targets)
+    return loss
+
+
+def class_weights(config: Config, scenes: list[Scene], labels: dict[str, np.ndarray]) -> Tensor:
+    """Weights of the cross entropy, float32 [C]: ones, or 1/sqrt(frequency) among the labels in use with mean 1."""
+    num_classes = len(scenes[0].label_set)
+    if config.class_weights == "none":
+        return torch.ones(num_classes)
+    counts = np.zeros(num_classes)
+    for scene in scenes:
+        used = labels[scene.name]
+        counts += np.bincount(used[used != IGNORE], minlength=num_classes)
+    weights = np.where(counts > 0, 1 / np.sqrt(np.maximum(counts, 1)), 0)
+    return torch.tensor(weights / weights[counts > 0].mean(), dtype=torch.float32)

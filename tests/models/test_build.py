@@ -1,0 +1,29 @@
+import torch
+from tiny import tiny_config
+
+from otoc_lib.models.build import new_relation_net, new_unet
+from otoc_lib.models.relation import RelationNet
+from otoc_lib.models.unet import UNet
+
+
+def assert_same_weights(net, other):
+    weights, wanted = net.state_dict(), other.state_dict()
+    assert weights.keys() == wanted.keys() and all(torch.equal(weights[name], wanted[name]) for name in wanted)
+
+
+def test_weights_are_those_that_the_seed_draws():
+    config = tiny_config(seed=3)
+    size = 6, config.unet_width, config.unet_levels, config.unet_blocks
+    torch.manual_seed(3)
+    assert_same_weights(new_unet(config, 13), UNet(*size, num_classes=13))
+    torch.manual_seed(4)
+    assert_same_weights(new_relation_net(config, 13), RelationNet(*size, num_classes=13, dim=config.relation_dim))
+
+
+def test_building_leaves_the_random_state_of_the_caller_alone():
+    torch.manual_seed(11)
+    expected = torch.rand(5)
+    torch.manual_seed(11)
+    new_unet(tiny_config(), 20)
+    new_relation_net(tiny_config(), 20)
+    assert torch.equal(torch.rand(5), expected)
