@@ -10,7 +10,7 @@ from tiny import tiny_config, true_labels
 
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
-from otoc_lib.training import batches, fit
+from otoc_lib.training import batches
 from otoc_lib.training.fit import train_relation, train_unet
 from otoc_lib.training.optimizers import Schedule
 
@@ -73,12 +73,7 @@ def test_worker_processes_change_nothing(rooms, tmp_path):
     assert losses(tmp_path / "0") == losses(tmp_path / "2")
 
 
-def test_training_without_a_label_or_with_an_unknown_device_is_refused(rooms, tmp_path):
+def test_training_without_a_label_is_refused(rooms, tmp_path):
     nothing = {room.name: np.full(room.num_points, IGNORE) for room in rooms}
     with pytest.raises(OtocError, match="not one labelled point"):
         train_unet(tiny_config(), rooms, nothing, Schedule(1, 0.01), tmp_path)
-    with pytest.raises(OtocError, match="device"):
-        fit.choose_device(tiny_config(device="tpu9"))
-    if not torch.cuda.is_available():
-        with pytest.raises(OtocError, match="CUDA"):
-            fit.choose_device(tiny_config(device="cuda"))
