@@ -26,7 +26,7 @@ SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --c
 
 .venv/.installed-dev: .venv/.installed
 	@echo "Adding what the tests need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev,simulate]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev,room-factory]'
 	@# A reader of ScanNet that is not ours. Its requirement open3d would overwrite open3d-cpu; reading needs neither.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps scenezoo==0.3.1
 	@touch $@

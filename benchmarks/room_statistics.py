@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from otoc_lib.datasets.rooms import SOURCE, SPLITS, read, read_index
-from otoc_lib.simulate.statistics import SCANNET, compare_rooms, distance_to_scannet
+from room_factory.statistics import SCANNET, compare_rooms, distance_to_scannet
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -51,24 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     rooms = commands.add_parser("rooms", help="the bundled simulated rooms").add_subparsers(
         required=True, metavar="ACTION"
     )
-    layout = argparse.ArgumentParser(add_help=False)
-    layout.add_argument(
+    unpack = rooms.add_parser("unpack", help="write them as an official ScanNet-v2 or S3DIS tree")
+    unpack.add_argument(
         "--layout", choices=("scannet", "s3dis"), default="scannet", help="which of the two sets (default: %(default)s)"
     )
-    unpack = rooms.add_parser("unpack", parents=[layout], help="write them as an official ScanNet-v2 or S3DIS tree")
     unpack.add_argument("directory", type=Path, help="folder to write to; made if missing, left alone if complete")
     unpack.set_defaults(run=_unpack)
-    simulate = rooms.add_parser(
-        "simulate", parents=[layout], help="make them again from the seed (needs the extra 'simulate')"
-    )
-    simulate.add_argument("directory", type=Path, help="folder for the compact rooms and the contact sheets")
-    simulate.add_argument("--seed", type=int, default=0, help="the bundled rooms have seed 0 (default: %(default)s)")
-    simulate.add_argument("--rooms", nargs="+", metavar="NAME", help="only these, for example scene0000_00")
-    simulate.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    simulate.add_argument(
-        "--furniture", type=Path, help="root of the unpacked Debian packages (default: where apt installs them)"
-    )
-    simulate.set_defaults(run=_simulate)
     example = rooms.add_parser("example", help="write one of them as a scan of your own: a PLY and its clicks.csv")
     example.add_argument("directory", type=Path, help="folder to write to, such as data/own")
     example.set_defaults(run=_example)
@@ -128,14 +116,6 @@ def _unpack(options: argparse.Namespace) -> None:
     from otoc_lib.datasets import areas, rooms
 
     {"scannet": rooms, "s3dis": areas}[options.layout].unpack(options.directory)
-
-
-def _simulate(options: argparse.Namespace) -> None:
-    from otoc_lib.simulate import simulate_rooms
-    from otoc_lib.simulate.areas import simulate_areas
-
-    simulate = {"scannet": simulate_rooms, "s3dis": simulate_areas}[options.layout]
-    simulate(options.directory, options.seed, options.furniture, rooms=options.rooms, workers=options.workers)
 
 
 def _example(options: argparse.Namespace) -> None:

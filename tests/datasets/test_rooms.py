@@ -23,8 +23,8 @@ from otoc_lib.datasets.rooms import (
 )
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
-from otoc_lib.simulate.statistics import compare_rooms, distance_to_scannet
 from otoc_lib.supervoxels.mesh import segment_mesh
+from room_factory.statistics import compare_rooms, distance_to_scannet
 
 
 def toy_room(name: str = "scene0000_00", seed: int = 0, n: int = 60) -> Room:

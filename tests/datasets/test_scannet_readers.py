@@ -73,7 +73,7 @@ def test_plain_plyfile_and_json_read_the_same(root, name):
 
 @pytest.mark.parametrize("name", names())
 def test_scenezoo_reads_the_same(root, name):
-    """Install with ``pip install --no-deps scenezoo cachetools pandas``: open3d comes with the extra 'simulate'."""
+    """Install with ``pip install --no-deps scenezoo cachetools pandas``: open3d comes with the extra 'room-factory'."""
     pytest.importorskip("open3d")
     ScanNet = pytest.importorskip("scenezoo.dataset.scene.scannet").ScanNet
     lists = {f"{split}_split_file": "rooms.txt" for split in ("train", "val", "test")}

@@ -10,7 +10,7 @@ from typing import Any
 
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
-from otoc_lib.simulate.catalogue import SYSTEM_ROOT, find_library
+from room_factory.catalogue import SYSTEM_ROOT, find_library
 
 
 def choose_rooms(rooms: list[str] | None, known: Iterable[str]) -> list[str]:
@@ -30,7 +30,7 @@ def find_furniture(root: Path | None) -> Path:
         from PIL import Image  # noqa: F401
     except ImportError as error:
         raise OtocError(
-            f"simulating rooms needs the extra packages: pip install 'otoc-kit[simulate]' ({error})"
+            f"simulating rooms needs the extra packages: pip install 'otoc-kit[room-factory]' ({error})"
         ) from error
     root = Path(root or SYSTEM_ROOT)
     find_library(root, "Scopia")

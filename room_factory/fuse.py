@@ -11,9 +11,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from otoc_lib.jit import compiled
-from otoc_lib.simulate.film import FOCAL, Frame
-from otoc_lib.simulate.mesh import Mesh
 from otoc_lib.supervoxels.mesh import vertex_normals
+from room_factory.film import FOCAL, Frame
+from room_factory.triangles import Mesh
 
 
 @compiled(parallel=False)

@@ -7,9 +7,9 @@ from PIL import Image, ImageDraw
 
 from otoc_lib.datasets.rooms import Room
 from otoc_lib.labels import SCANNET20
-from otoc_lib.simulate.film import look_at
+from room_factory.film import look_at
 
-TILE = (300, 225)
+SHEET_TILE = (300, 225)
 
 
 def render(room: Room, colors: np.ndarray, eye: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -22,7 +22,7 @@ def render(room: Room, colors: np.ndarray, eye: np.ndarray, target: np.ndarray) 
     facing = (normals * (eye - centres[:, 0])).sum(axis=1) > 0
     faces = room.faces[facing]
     scene.add_triangles(open3d.core.Tensor(room.vertices), open3d.core.Tensor(faces.astype(np.uint32)))
-    width, height = TILE
+    width, height = SHEET_TILE
     v, u = np.mgrid[0:height, 0:width]
     focal = width / 2 / np.tan(np.radians(58) / 2)
     directions = np.stack([(u - width / 2) / focal, (v - height / 2) / focal, np.ones(u.shape)], -1).reshape(-1, 3)
@@ -37,13 +37,13 @@ def render(room: Room, colors: np.ndarray, eye: np.ndarray, target: np.ndarray) 
     return np.clip(canvas, 0, 255).astype(np.uint8).reshape(height, width, 3)
 
 
-def room_strip(room: Room) -> Image.Image:
+def sheet_strip(room: Room) -> Image.Image:
     """Two corner views and one from above, colours over classes."""
     classes = SCANNET20.paint(SCANNET20.from_file_ids(room.nyu40()))
     lower, upper = room.vertices.min(axis=0), room.vertices.max(axis=0)
     middle = (lower + upper) / 2
     span = np.linalg.norm((upper - lower)[:2])
-    strip = Image.new("RGB", (3 * TILE[0], 2 * TILE[1] + 14), "white")
+    strip = Image.new("RGB", (3 * SHEET_TILE[0], 2 * SHEET_TILE[1] + 14), "white")
     eyes = (
         np.array([middle[0] - 0.55 * span, middle[1] - 0.65 * span, 3.4]),
         np.array([middle[0] + 0.65 * span, middle[1] + 0.55 * span, 3.4]),
@@ -52,7 +52,7 @@ def room_strip(room: Room) -> Image.Image:
     for column, eye in enumerate(eyes):
         for row, colors in enumerate((room.colors, classes)):
             view = render(room, colors, eye, np.array([middle[0], middle[1], 0.5]))
-            strip.paste(Image.fromarray(view), (column * TILE[0], 14 + row * TILE[1]))
+            strip.paste(Image.fromarray(view), (column * SHEET_TILE[0], 14 + row * SHEET_TILE[1]))
     ImageDraw.Draw(strip).text((4, 1), f"{room.name}  {len(room.vertices)} vertices", fill="black")
     return strip
 
@@ -62,7 +62,7 @@ def write_contact_sheets(rooms: list[Room], folder: Path, per_page: int = 4) -> 
     folder.mkdir(parents=True, exist_ok=True)
     pages = []
     for start in range(0, len(rooms), per_page):
-        strips = [room_strip(room) for room in rooms[start : start + per_page]]
+        strips = [sheet_strip(room) for room in rooms[start : start + per_page]]
         width, height = strips[0].size
         rows = -(-len(strips) // 2)
         page = Image.new("RGB", (2 * width, rows * height), "white")

@@ -7,22 +7,22 @@ from PIL import Image, ImageDraw
 
 from otoc_lib.datasets.areas import AreaRoom
 from otoc_lib.labels import S3DIS13
-from otoc_lib.simulate.film import look_at
+from room_factory.film import look_at
 
-TILE = (420, 300)
+SHEET_TILE = (420, 300)
 
 
-def splat(points: np.ndarray, colors: np.ndarray, eye: np.ndarray, target: np.ndarray, view: float) -> np.ndarray:
+def draw_points(points: np.ndarray, colors: np.ndarray, eye: np.ndarray, target: np.ndarray, view: float) -> np.ndarray:
     """Draw points as small squares, near ones over far ones; ``view`` is the width of the picture in degrees."""
     pose = look_at(eye, target, 0.0)
     camera = (points - eye) @ pose[:3, :3]
     ahead = camera[:, 2] > 0.15
     camera, colors = camera[ahead], colors[ahead]
-    focal = TILE[0] / 2 / np.tan(np.radians(view) / 2)
-    column = camera[:, 0] / camera[:, 2] * focal + TILE[0] / 2
-    row = camera[:, 1] / camera[:, 2] * focal + TILE[1] / 2
-    canvas = np.full((TILE[1], TILE[0], 3), 255, np.uint8)
-    depth = np.full(TILE[1] * TILE[0], np.inf)
+    focal = SHEET_TILE[0] / 2 / np.tan(np.radians(view) / 2)
+    column = camera[:, 0] / camera[:, 2] * focal + SHEET_TILE[0] / 2
+    row = camera[:, 1] / camera[:, 2] * focal + SHEET_TILE[1] / 2
+    canvas = np.full((SHEET_TILE[1], SHEET_TILE[0], 3), 255, np.uint8)
+    depth = np.full(SHEET_TILE[1] * SHEET_TILE[0], np.inf)
     flat = canvas.reshape(-1, 3)
     half = np.clip(np.ceil(0.02 * focal / camera[:, 2]), 1, 12).astype(int)
     for reach in range(1, int(half.max()) + 1):
@@ -30,8 +30,8 @@ def splat(points: np.ndarray, colors: np.ndarray, eye: np.ndarray, target: np.nd
         for i in range(-reach // 2, reach // 2 + 1):
             for j in range(-reach // 2, reach // 2 + 1):
                 r, c = (row[part] + i).astype(int), (column[part] + j).astype(int)
-                inside = (r >= 0) & (r < TILE[1]) & (c >= 0) & (c < TILE[0])
-                pixel, z = r[inside] * TILE[0] + c[inside], camera[part, 2][inside]
+                inside = (r >= 0) & (r < SHEET_TILE[1]) & (c >= 0) & (c < SHEET_TILE[0])
+                pixel, z = r[inside] * SHEET_TILE[0] + c[inside], camera[part, 2][inside]
                 order = np.argsort(-z)
                 pixel, z, shade = pixel[order], z[order], colors[part][inside][order]
                 nearer = z < depth[pixel]
@@ -39,7 +39,7 @@ def splat(points: np.ndarray, colors: np.ndarray, eye: np.ndarray, target: np.nd
     return canvas
 
 
-def room_strip(room: AreaRoom) -> Image.Image:
+def sheet_strip(room: AreaRoom) -> Image.Image:
     """Above without the ceiling, from a corner above, and from inside; colours over classes."""
     labels = room.labels()
     lower, upper = room.points.min(axis=0), room.points.max(axis=0)
@@ -56,11 +56,11 @@ def room_strip(room: AreaRoom) -> Image.Image:
         (open_ & outward, corner, middle * [1, 1, 0.2], 45),
         (everything, inside, np.array([*middle[:2], 1.25]), 95),
     )
-    strip = Image.new("RGB", (len(views) * TILE[0], 2 * TILE[1] + 14), "white")
+    strip = Image.new("RGB", (len(views) * SHEET_TILE[0], 2 * SHEET_TILE[1] + 14), "white")
     for column, (shown, eye, target, view) in enumerate(views):
         for row, colors in enumerate((room.colors, S3DIS13.paint(labels))):
-            tile = Image.fromarray(splat(room.points[shown], colors[shown], eye, target, view))
-            strip.paste(tile, (column * TILE[0], 14 + row * TILE[1]))
+            tile = Image.fromarray(draw_points(room.points[shown], colors[shown], eye, target, view))
+            strip.paste(tile, (column * SHEET_TILE[0], 14 + row * SHEET_TILE[1]))
     title = f"{room.name}  {len(room.points)} points, {len(room.objects)} objects"
     ImageDraw.Draw(strip).text((4, 1), title, fill="black")
     return strip
@@ -71,7 +71,7 @@ def write_sheets(rooms: list[AreaRoom], folder: Path, per_page: int = 2) -> list
     folder.mkdir(parents=True, exist_ok=True)
     pages = []
     for start in range(0, len(rooms), per_page):
-        strips = [room_strip(room) for room in rooms[start : start + per_page]]
+        strips = [sheet_strip(room) for room in rooms[start : start + per_page]]
         page = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), "white")
         for i, strip in enumerate(strips):
             page.paste(strip, (0, i * strip.height))

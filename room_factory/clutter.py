@@ -5,8 +5,8 @@ As in ``shapes``, every function returns a mesh standing on z = 0, centred in x 
 
 import numpy as np
 
-from otoc_lib.simulate.mesh import Mesh, join
-from otoc_lib.simulate.shapes import FABRICS, STONES, WHITES, WOODS, box, folds, pick, sheet
+from room_factory.shapes import FABRICS, STONES, WHITES, WOODS, box, folds, pick, sheet
+from room_factory.triangles import Mesh, join
 
 
 def lump(rng: np.random.Generator, size: np.ndarray, squareness: float, bumps: float, color: np.ndarray) -> Mesh:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
-from otoc_lib.simulate import areas_shapes as shapes
-from otoc_lib.simulate.areas_shapes import pick
-from otoc_lib.simulate.catalogue import Catalogue
-from otoc_lib.simulate.mesh import Mesh, split_long_faces
-from otoc_lib.simulate.plan import ANGLES, OVERLAP, boxes_meet
-from otoc_lib.simulate.selection import CC0, CCBY, KATOR, SCOPIA
-from otoc_lib.simulate.shapes import box
+from room_factory import areas_shapes as shapes
+from room_factory.areas_shapes import pick
+from room_factory.catalogue import Catalogue
+from room_factory.plan import ANGLES, OVERLAP, boxes_meet
+from room_factory.selection import CC0, CCBY, KATOR, SCOPIA
+from room_factory.shapes import box
+from room_factory.triangles import Mesh, split_long_faces
 
 SHELL = ("ceiling", "floor", "wall", "beam", "column")
 APART = 0.012  # metres between a chair's surface and a table's

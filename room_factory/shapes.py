@@ -6,7 +6,7 @@ Every function returns a mesh standing on z = 0, centred in x and y, its front t
 
 import numpy as np
 
-from otoc_lib.simulate.mesh import Mesh, join
+from room_factory.triangles import Mesh, join
 
 WOODS = [(150, 105, 65), (120, 78, 48), (190, 150, 105), (95, 60, 40), (205, 180, 140)]
 FABRICS = [(150, 60, 55), (70, 95, 140), (200, 185, 150), (90, 120, 85), (165, 120, 75), (110, 80, 120), (60, 110, 120)]

@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from otoc_lib.datasets.rooms import CATEGORIES, SOURCE, Room, read_index
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
-from otoc_lib.simulate import SEED, clutter, room_names, shapes, simulate_room, simulate_rooms
-from otoc_lib.simulate.catalogue import read_models
-from otoc_lib.simulate.film import (
+from room_factory import SEED, clutter, room_names, shapes, simulate_room, simulate_rooms
+from room_factory.catalogue import read_models
+from room_factory.film import (
     FOCAL,
     HEIGHT,
     WIDTH,
@@ -23,9 +23,8 @@ from otoc_lib.simulate.film import (
     pixel_rays,
     unfilmed,
 )
-from otoc_lib.simulate.fuse import fuse
-from otoc_lib.simulate.mesh import join, split_long_faces
-from otoc_lib.simulate.plan import (
+from room_factory.fuse import fuse
+from room_factory.plan import (
     KINDS,
     NOVEL_KINDS,
     Placed,
@@ -36,14 +35,15 @@ from otoc_lib.simulate.plan import (
     outline_of,
     upper_surface,
 )
-from otoc_lib.simulate.selection import NOVEL, SHARED
-from otoc_lib.simulate.statistics import (
+from room_factory.selection import NOVEL, SHARED
+from room_factory.statistics import (
     SCANNET,
     SCANNET_PRESENCE,
     SCANNET_SHARE,
     compare_rooms,
     distance_to_scannet,
 )
+from room_factory.triangles import join, split_long_faces
 
 # --- what needs neither Open3D nor the furniture
 
@@ -285,7 +285,7 @@ def test_camera_looks_where_it_is_told():
 
 
 def test_missing_furniture_is_named(tmp_path):
-    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[simulate]'")
+    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[room-factory]'")
     with pytest.raises(OtocError, match="sweethome3d-furniture"):
         simulate_rooms(tmp_path / "out", furniture_root=tmp_path)
     assert not (tmp_path / "out").exists()
@@ -328,7 +328,7 @@ def test_models_stand_at_their_catalogue_size(catalogue):
 
 @pytest.mark.slow
 def test_the_seed_gives_the_bundled_room_again(catalogue):
-    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[simulate]'")
+    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[room-factory]'")
     from scipy.spatial import cKDTree
 
     from otoc_lib.datasets.rooms import read

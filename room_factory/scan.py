@@ -4,11 +4,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from otoc_lib.datasets.rooms import Room
-from otoc_lib.simulate.film import film
-from otoc_lib.simulate.fuse import fuse
-from otoc_lib.simulate.mesh import join
-from otoc_lib.simulate.plan import Plan
 from otoc_lib.supervoxels.mesh import segment_mesh
+from room_factory.film import film
+from room_factory.fuse import fuse
+from room_factory.plan import Plan
+from room_factory.triangles import join
 
 VOXEL = 0.0395  # metres; surface nets then space the vertices 2.8 cm apart in the median
 UNLABELLED_BEYOND = 0.08  # metres from the closest model face

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from otoc_lib.errors import OtocError
-from otoc_lib.simulate.mesh import Mesh, split_long_faces
+from room_factory.triangles import Mesh, split_long_faces
 
 SYSTEM_ROOT = Path("/usr/share/sweethome3d/furniture")
 MODEL_LIST = Path(__file__).parent / "furniture_classes.csv"

@@ -1,16 +1,17 @@
-"""Simulated rooms: furnish, film, fuse, over-segment and label rooms as ScanNet did, from Debian's furniture models.
+"""Makes the bundled rooms again: furnish, film, fuse, over-segment and label rooms as ScanNet did.
 
-``simulate_rooms`` makes the whole bundled set again. It needs the ``simulate`` extra (Open3D, trimesh, Pillow) and the
-Debian package sweethome3d-furniture, installed or merely unpacked.
+``simulate_rooms`` makes the whole bundled set, ``areas.simulate_areas`` the one in the manner of S3DIS. They need the
+``room-factory`` extra (Open3D, trimesh, Pillow) and Debian's furniture models in its package sweethome3d-furniture,
+installed or merely unpacked. The kit never needs this package to run, and imports nothing of it.
 """
 
 import sys
 from pathlib import Path
 
 from otoc_lib.datasets.rooms import Room
-from otoc_lib.simulate.catalogue import Catalogue
-from otoc_lib.simulate.plan import make_plan
-from otoc_lib.simulate.production import choose_rooms, find_furniture, produce, write_index
+from room_factory.catalogue import Catalogue
+from room_factory.plan import make_plan
+from room_factory.production import choose_rooms, find_furniture, produce, write_index
 
 ROOMS = {"train": 96, "val": 24, "val_novel": 4, "test": 12}
 SEED = 0
@@ -32,7 +33,7 @@ def simulate_room(name: str, seed: int, furniture_root: Path) -> tuple[Room, flo
     """One room by its name: (Room, share of vertices that agree with their super-voxel before snapping, model ids)."""
     import numpy as np
 
-    from otoc_lib.simulate.scan import scan_room
+    from room_factory.scan import scan_room
 
     split, number = room_names()[name]
     catalogue = _catalogues.setdefault(Path(furniture_root), Catalogue(furniture_root))
@@ -56,7 +57,7 @@ def simulate_rooms(
     The same seed gives the same plans, labels and counts. OtocError if the extra or the furniture is missing.
     """
     from otoc_lib.datasets import rooms as packed
-    from otoc_lib.simulate.statistics import credits_text, print_statistics, room_statistics
+    from room_factory.statistics import credits_text, print_statistics, room_statistics
 
     names, furniture_root = choose_rooms(rooms, room_names()), find_furniture(furniture_root)
     destination = Path(destination)
@@ -73,6 +74,6 @@ def simulate_rooms(
     write_index(destination, seed, entries, credits_text(models))
     print_statistics(entries)
     if contact_sheets:
-        from otoc_lib.simulate.contact_sheet import write_contact_sheets
+        from room_factory.contact_sheet import write_contact_sheets
 
         write_contact_sheets(done, destination / "sheets")

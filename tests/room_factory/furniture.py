@@ -3,6 +3,6 @@
 import os
 from pathlib import Path
 
-from otoc_lib.simulate.catalogue import SYSTEM_ROOT
+from room_factory.catalogue import SYSTEM_ROOT
 
 FURNITURE = Path(os.environ.get("OTOC_FURNITURE", SYSTEM_ROOT))  # where sweethome3d-furniture is unpacked

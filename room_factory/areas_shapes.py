@@ -6,8 +6,8 @@ on a wall has the wall's surface at y = 0 and the room at y < 0; doors and windo
 
 import numpy as np
 
-from otoc_lib.simulate.mesh import Mesh, join
-from otoc_lib.simulate.shapes import box, image, sheet
+from room_factory.shapes import box, image, sheet
+from room_factory.triangles import Mesh, join
 
 WOODS = [(150, 105, 65), (120, 78, 48), (190, 150, 105), (95, 60, 40), (205, 180, 140), (175, 125, 85)]
 PLAINS = [(225, 225, 220), (190, 190, 188), (120, 122, 125), (70, 72, 78), (210, 205, 190)]

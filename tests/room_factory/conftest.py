@@ -3,12 +3,12 @@
 import pytest
 from furniture import FURNITURE
 
-from otoc_lib.simulate.catalogue import Catalogue
+from room_factory.catalogue import Catalogue
 
 
 @pytest.fixture(scope="session")
 def catalogue() -> Catalogue:
-    pytest.importorskip("trimesh", reason="needs trimesh: pip install 'otoc-kit[simulate]'")
+    pytest.importorskip("trimesh", reason="needs trimesh: pip install 'otoc-kit[room-factory]'")
     if not list(FURNITURE.rglob("Scopia.sh3f")):
         pytest.skip("needs the Debian package sweethome3d-furniture (or its unpacked folder in OTOC_FURNITURE)")
     return Catalogue(FURNITURE)

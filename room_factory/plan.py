@@ -14,10 +14,10 @@ from scipy.spatial import ConvexHull
 
 from otoc_lib.datasets.rooms import CATEGORIES
 from otoc_lib.labels import SCANNET20
-from otoc_lib.simulate import clutter, shapes
-from otoc_lib.simulate.catalogue import Catalogue
-from otoc_lib.simulate.mesh import Mesh
-from otoc_lib.simulate.selection import NOVEL, SHARED
+from room_factory import clutter, shapes
+from room_factory.catalogue import Catalogue
+from room_factory.selection import NOVEL, SHARED
+from room_factory.triangles import Mesh
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.ndimage import zoom
 from scipy.spatial.transform import Rotation
 
-from otoc_lib.simulate.mesh import Mesh
-from otoc_lib.simulate.plan import Plan
+from room_factory.plan import Plan
+from room_factory.triangles import Mesh
 
 WIDTH, HEIGHT = 160, 120
 FOCAL = WIDTH / 2 / np.tan(np.radians(62) / 2)  # pixels; 62 degrees across

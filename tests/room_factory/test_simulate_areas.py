@@ -7,11 +7,11 @@ from furniture import FURNITURE
 from otoc_lib.datasets.areas import SOURCE, packed_path, read, read_index
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
-from otoc_lib.simulate import areas_shapes as shapes
-from otoc_lib.simulate.areas import AREAS, MOST, SEED, _thin, room_names, scan_plan, simulate_areas, simulate_room
-from otoc_lib.simulate.areas_plan import MODELS, AreaPlan, Thing, boxes_meet, intersections, make_area_plan, meet
-from otoc_lib.simulate.catalogue import read_models
-from otoc_lib.simulate.shapes import box
+from room_factory import areas_shapes as shapes
+from room_factory.areas import AREAS, MOST, SEED, _thin, room_names, scan_plan, simulate_areas, simulate_room
+from room_factory.areas_plan import MODELS, AreaPlan, Thing, boxes_meet, intersections, make_area_plan, meet
+from room_factory.catalogue import read_models
+from room_factory.shapes import box
 
 GREY = np.array([120, 120, 120])
 
@@ -116,7 +116,7 @@ def test_thinning_keeps_one_point_of_every_voxel_seen_from_nearby():
 
 
 def test_missing_furniture_and_unknown_rooms_are_named(tmp_path):
-    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[simulate]'")
+    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[room-factory]'")
     with pytest.raises(OtocError, match="sweethome3d-furniture"):
         simulate_areas(tmp_path / "out", furniture_root=tmp_path)
     (tmp_path / "Scopia.sh3f").touch()
@@ -147,7 +147,7 @@ def empty_room() -> AreaPlan:
 
 
 def test_a_scan_lies_on_the_surfaces_and_carries_their_labels():
-    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[simulate]'")
+    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[room-factory]'")
     origin = np.array([10.0, -5.0, 0.0])
     room = scan_plan(empty_room(), "Area_1/office_1", origin, np.random.default_rng(5))
     points, labels = room.points - origin, room.labels()
@@ -190,7 +190,7 @@ def test_nothing_in_a_plan_intersects(catalogue, kind):
 
 
 def test_the_same_seed_gives_the_same_room_and_another_seed_another(catalogue):
-    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[simulate]'")
+    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[room-factory]'")
     (first, models), (again, _) = (simulate_room("Area_1/WC_1", 3, FURNITURE) for _ in range(2))
     assert np.array_equal(first.points, again.points) and np.array_equal(first.colors, again.colors)
     assert first.objects == again.objects and set(models) <= set(read_models())
@@ -200,7 +200,7 @@ def test_the_same_seed_gives_the_same_room_and_another_seed_another(catalogue):
 
 @pytest.mark.slow
 def test_the_seed_gives_the_bundled_room_again(catalogue):
-    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[simulate]'")
+    pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[room-factory]'")
     from scipy.spatial import cKDTree
 
     bundled = read(packed_path(SOURCE, "Area_5/office_1"))
