@@ -17,14 +17,14 @@ import numpy as np
 from timing import in_turn
 
 from otoc_lib.config import Config, config_from
-from otoc_lib.datasets import cache, rooms, scannet
+from otoc_lib.datasets import bundled_rooms, cache, scannet
 from otoc_lib.scene import ARRAYS, Scene
 
 PATCH = 9  # vertices along one edge of a super-voxel
 OBJECTS = 40
 
 
-def wavy_room(name: str, vertices: int) -> rooms.Room:
+def wavy_room(name: str, vertices: int) -> bundled_rooms.BundledRoom:
     """A sheet of about ``vertices`` vertices, 3 cm apart, in shuffled order."""
     rng = np.random.default_rng(list(name.encode()))
     side = round(vertices**0.5)
@@ -37,8 +37,8 @@ def wavy_room(name: str, vertices: int) -> rooms.Room:
     order = rng.permutation(len(points))
     segments = (row // PATCH * side + column // PATCH)[order]
     objects = np.array_split(np.unique(segments), OBJECTS)
-    categories = list(rooms.CATEGORIES)[:OBJECTS]
-    return rooms.Room(
+    categories = list(bundled_rooms.CATEGORIES)[:OBJECTS]
+    return bundled_rooms.BundledRoom(
         name=name,
         vertices=points[order],
         faces=np.argsort(order)[faces].astype(np.int32),
@@ -51,8 +51,8 @@ def wavy_room(name: str, vertices: int) -> rooms.Room:
 def write_rooms(root: Path, count: int, vertices: int) -> list[str]:
     names = [f"scene{number:04}_00" for number in range(count)]
     for name in names:
-        rooms.write_scan(wavy_room(name, vertices), root / "scans")
-    (root / "scannetv2-labels.combined.tsv").write_text(rooms.label_table(), encoding="utf-8")
+        bundled_rooms.write_scan(wavy_room(name, vertices), root / "scans")
+    (root / "scannetv2-labels.combined.tsv").write_text(bundled_rooms.label_table(), encoding="utf-8")
     (root / "scannetv2_train.txt").write_text("".join(f"{name}\n" for name in names))
     return names
 

@@ -9,7 +9,7 @@ set and a newer one. The last row is the mean absolute log ratio over all rows a
 import argparse
 from pathlib import Path
 
-from otoc_lib.datasets.rooms import SOURCE, SPLITS, read, read_index
+from otoc_lib.datasets.bundled_rooms import SOURCE, SPLITS, read, read_index
 from room_factory.statistics import SCANNET, compare_rooms, distance_to_scannet
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from timing import in_turn
 
-from otoc_lib.datasets import areas, rooms
+from otoc_lib.datasets import bundled_areas, bundled_rooms
 from otoc_lib.labels import SCANNET20
 from otoc_lib.supervoxels.geometric import (
     NEIGHBOURS,
@@ -54,7 +54,7 @@ def noisy_surface(vertices: int) -> tuple[np.ndarray, np.ndarray]:
     return surface, rng.permutation(np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]))
 
 
-def drawn_on(room: rooms.Room, count: int) -> Cloud:
+def drawn_on(room: bundled_rooms.BundledRoom, count: int) -> Cloud:
     """Points drawn on a room's triangles with 3 mm of noise; a point has the label of the nearest corner."""
     rng, vertices = np.random.default_rng(0), room.vertices.astype(np.float64)
     a, b, c = (vertices[room.faces[:, i]] for i in range(3))
@@ -77,7 +77,7 @@ def seconds(repeats: int, *sides: Callable) -> list[float]:
     return [processor for _, processor in in_turn(dict(enumerate(sides)), repeats).values()]
 
 
-def print_times(quick: bool, room: rooms.Room, cloud: Cloud) -> None:
+def print_times(quick: bool, room: bundled_rooms.BundledRoom, cloud: Cloud) -> None:
     repeats = 1 if quick else 3
     print("| what | size | seconds | beside | seconds | ratio |\n|---|---|---|---|---|---|")
 
@@ -138,9 +138,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, one room of each kind")
     options = parser.parse_args(argv)
     kept = 1 if options.quick else 2
-    names = [name for name, room in rooms.read_index()["rooms"].items() if room["split"] == "val"]
+    names = [name for name, room in bundled_rooms.read_index()["rooms"].items() if room["split"] == "val"]
     names = names[:: len(names) // 4][:kept]
-    meshes = [rooms.read(rooms.SOURCE / f"{name}.room.xz") for name in names]
+    meshes = [bundled_rooms.read(bundled_rooms.SOURCE / f"{name}.room.xz") for name in names]
     clouds = [drawn_on(mesh, 60_000 if options.quick else 125_000) for mesh in meshes]
     print("## Super-voxels\n")
     print_times(options.quick, meshes[0], side_by_side(clouds))
@@ -149,8 +149,8 @@ def main(argv: list[str] | None = None) -> None:
     settings = [(strength, 20) for strength in strengths] + [(0.05, minimum) for minimum in minimums]
     settings = [(0.05, 20)] if options.quick else settings
     print_trade_off("Points on bundled meshes, labels of the mesh's super-voxels", clouds, settings)
-    names = [name for name in areas.read_index()["rooms"] if name.startswith("Area_5")][:kept]
-    loaded = [areas.read(areas.packed_path(areas.SOURCE, name)) for name in names]
+    names = [name for name in bundled_areas.read_index()["rooms"] if name.startswith("Area_5")][:kept]
+    loaded = [bundled_areas.read(bundled_areas.packed_path(bundled_areas.SOURCE, name)) for name in names]
     clouds = [(room.points, room.colors, room.labels()) for room in loaded]
     print_trade_off("S3DIS-like rooms, labels of the objects", clouds, settings)
 

@@ -113,9 +113,9 @@ def _snap(options: argparse.Namespace) -> None:
 
 
 def _unpack(options: argparse.Namespace) -> None:
-    from otoc_lib.datasets import areas, rooms
+    from otoc_lib.datasets import bundled_areas, bundled_rooms
 
-    {"scannet": rooms, "s3dis": areas}[options.layout].unpack(options.directory)
+    {"scannet": bundled_rooms, "s3dis": bundled_areas}[options.layout].unpack(options.directory)
 
 
 def _example(options: argparse.Namespace) -> None:

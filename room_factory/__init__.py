@@ -8,7 +8,7 @@ installed or merely unpacked. The kit never needs this package to run, and impor
 import sys
 from pathlib import Path
 
-from otoc_lib.datasets.rooms import Room
+from otoc_lib.datasets.bundled_rooms import BundledRoom
 from room_factory.catalogue import Catalogue
 from room_factory.plan import make_plan
 from room_factory.production import choose_rooms, find_furniture, produce, write_index
@@ -29,8 +29,8 @@ def room_names() -> dict[str, tuple[str, int]]:
 _catalogues: dict[Path, Catalogue] = {}
 
 
-def simulate_room(name: str, seed: int, furniture_root: Path) -> tuple[Room, float, list[str]]:
-    """One room by its name: (Room, share of vertices that agree with their super-voxel before snapping, model ids)."""
+def simulate_room(name: str, seed: int, furniture_root: Path) -> tuple[BundledRoom, float, list[str]]:
+    """One room by its name, the share of vertices that agree with their super-voxel before snapping, and model ids."""
     import numpy as np
 
     from room_factory.scan import scan_room
@@ -56,7 +56,7 @@ def simulate_rooms(
     the rooms (all by default); ``contact_sheets`` writes PNG pages into ``destination/sheets``.
     The same seed gives the same plans, labels and counts. OtocError if the extra or the furniture is missing.
     """
-    from otoc_lib.datasets import rooms as packed
+    from otoc_lib.datasets.bundled_rooms import pack
     from room_factory.statistics import credits_text, print_statistics, room_statistics
 
     names, furniture_root = choose_rooms(rooms, room_names()), find_furniture(furniture_root)
@@ -65,7 +65,7 @@ def simulate_rooms(
     done, entries, models = [], {}, set()
     results = produce(simulate_room, names, seed, furniture_root, workers)
     for name, (room, purity, used) in zip(names, results, strict=True):
-        packed.pack(room, destination / f"{name}.room.xz")
+        pack(room, destination / f"{name}.room.xz")
         entries[name] = {"split": room_names()[name][0], **room_statistics(room, purity)}
         models.update(used)
         if contact_sheets:

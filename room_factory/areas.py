@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otoc_lib.datasets.areas import AreaRoom, assemble, pack, packed_path
+from otoc_lib.datasets.bundled_areas import BundledAreaRoom, assemble, pack, packed_path
 from otoc_lib.labels import S3DIS13
 from room_factory.areas_plan import AreaPlan, make_area_plan
 from room_factory.catalogue import Catalogue
@@ -71,7 +71,7 @@ def stations(plan: AreaPlan, rng: np.random.Generator) -> np.ndarray:
     return np.column_stack([np.array(chosen), EYE + rng.normal(0, 0.03, len(chosen))])
 
 
-def scan_plan(plan: AreaPlan, name: str, origin: np.ndarray, rng: np.random.Generator) -> AreaRoom:
+def scan_plan(plan: AreaPlan, name: str, origin: np.ndarray, rng: np.random.Generator) -> BundledAreaRoom:
     """Scan a planned room and thin its points to one in a voxel, from the closest station.
 
     The noise along a ray grows with the square of its length; every station believes to stand some millimetres beside
@@ -165,7 +165,7 @@ def _light(plan: AreaPlan, scene, surface: np.ndarray, normal: np.ndarray, rng: 
 _catalogues: dict[Path, Catalogue] = {}
 
 
-def simulate_room(name: str, seed: int, furniture_root: Path) -> tuple[AreaRoom, list[str]]:
+def simulate_room(name: str, seed: int, furniture_root: Path) -> tuple[BundledAreaRoom, list[str]]:
     """One room by its name and the ids of the catalogue models in it."""
     area, kind, number = room_names()[name]
     catalogue = _catalogues.setdefault(Path(furniture_root), Catalogue(furniture_root))
@@ -176,7 +176,7 @@ def simulate_room(name: str, seed: int, furniture_root: Path) -> tuple[AreaRoom,
     return room, sorted({thing.model for thing in plan.things if thing.model})
 
 
-def room_statistics(room: AreaRoom) -> dict:
+def room_statistics(room: BundledAreaRoom) -> dict:
     """Counts of one room for the index: points, objects a class, and points a class."""
     classes = [name.split("_")[0] for name, _ in room.objects]
     points = np.bincount(room.labels(), minlength=len(S3DIS13)).tolist()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from otoc_lib.datasets.areas import AreaRoom
+from otoc_lib.datasets.bundled_areas import BundledAreaRoom
 from otoc_lib.labels import S3DIS13
 from room_factory.film import look_at
 
@@ -39,7 +39,7 @@ def draw_points(points: np.ndarray, colors: np.ndarray, eye: np.ndarray, target:
     return canvas
 
 
-def sheet_strip(room: AreaRoom) -> Image.Image:
+def sheet_strip(room: BundledAreaRoom) -> Image.Image:
     """Above without the ceiling, from a corner above, and from inside; colours over classes."""
     labels = room.labels()
     lower, upper = room.points.min(axis=0), room.points.max(axis=0)
@@ -66,7 +66,7 @@ def sheet_strip(room: AreaRoom) -> Image.Image:
     return strip
 
 
-def write_sheets(rooms: list[AreaRoom], folder: Path, per_page: int = 2) -> list[Path]:
+def write_sheets(rooms: list[BundledAreaRoom], folder: Path, per_page: int = 2) -> list[Path]:
     """PNG pages of ``per_page`` rooms each; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     pages = []

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from otoc_lib.datasets.rooms import Room
+from otoc_lib.datasets.bundled_rooms import BundledRoom
 from otoc_lib.labels import SCANNET20
 from room_factory.film import look_at
 
 SHEET_TILE = (300, 225)
 
 
-def render(room: Room, colors: np.ndarray, eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+def render(room: BundledRoom, colors: np.ndarray, eye: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Draw a room with vertex colours, uint8 [N, 3], seen from ``eye``; back faces are left out, so walls open up."""
     import open3d
 
@@ -37,7 +37,7 @@ def render(room: Room, colors: np.ndarray, eye: np.ndarray, target: np.ndarray) 
     return np.clip(canvas, 0, 255).astype(np.uint8).reshape(height, width, 3)
 
 
-def sheet_strip(room: Room) -> Image.Image:
+def sheet_strip(room: BundledRoom) -> Image.Image:
     """Two corner views and one from above, colours over classes."""
     classes = SCANNET20.paint(SCANNET20.from_file_ids(room.nyu40()))
     lower, upper = room.vertices.min(axis=0), room.vertices.max(axis=0)
@@ -57,7 +57,7 @@ def sheet_strip(room: Room) -> Image.Image:
     return strip
 
 
-def write_contact_sheets(rooms: list[Room], folder: Path, per_page: int = 4) -> list[Path]:
+def write_contact_sheets(rooms: list[BundledRoom], folder: Path, per_page: int = 4) -> list[Path]:
     """PNG pages of ``per_page`` rooms each; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     pages = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import ConvexHull
 
-from otoc_lib.datasets.rooms import CATEGORIES
+from otoc_lib.datasets.bundled_rooms import CATEGORIES
 from otoc_lib.labels import SCANNET20
 from room_factory import clutter, shapes
 from room_factory.catalogue import Catalogue

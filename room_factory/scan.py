@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from otoc_lib.datasets.rooms import Room
+from otoc_lib.datasets.bundled_rooms import BundledRoom
 from otoc_lib.supervoxels.mesh import segment_mesh
 from room_factory.film import film
 from room_factory.fuse import fuse
@@ -14,7 +14,7 @@ VOXEL = 0.0395  # metres; surface nets then space the vertices 2.8 cm apart in t
 UNLABELLED_BEYOND = 0.08  # metres from the closest model face
 
 
-def scan_room(plan: Plan, name: str, rng: np.random.Generator) -> tuple[Room, float]:
+def scan_room(plan: Plan, name: str, rng: np.random.Generator) -> tuple[BundledRoom, float]:
     """Film, fuse, segment and label a planned room.
 
     Labels follow super-voxels: each takes the object that most of its vertices are closest to, as ScanNet's annotators
@@ -49,4 +49,4 @@ def scan_room(plan: Plan, name: str, rng: np.random.Generator) -> tuple[Room, fl
         for number in range(len(plan.objects))
         if plan.objects[number].annotated and (majority == number).any()
     )
-    return Room(name, surface.vertices, surface.faces, surface.colors, segments, objects), purity
+    return BundledRoom(name, surface.vertices, surface.faces, surface.colors, segments, objects), purity

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.spatial import cKDTree
 
-from otoc_lib.datasets.rooms import CATEGORIES, SPLITS, Room
+from otoc_lib.datasets.bundled_rooms import CATEGORIES, SPLITS, BundledRoom
 from otoc_lib.labels import IGNORE, SCANNET20
 from room_factory.catalogue import read_models
 
@@ -77,7 +77,7 @@ SCANNET = (
 SMALLEST = 0.1  # what a share or a presence of zero counts as in the distance
 
 
-def compare_rooms(rooms: Iterable[Room]) -> dict[str, float]:
+def compare_rooms(rooms: Iterable[BundledRoom]) -> dict[str, float]:
     """The statistics of ``SCANNET`` over a set of rooms; percentages and sizes over all rooms together."""
     points = np.zeros(len(SCANNET20) + 1)  # the last: no benchmark class
     present, objects = np.zeros(len(SCANNET20)), np.zeros(len(SCANNET20))
@@ -115,7 +115,7 @@ def distance_to_scannet(statistics: dict[str, float]) -> float:
     return float(np.mean([abs(np.log(max(statistics[name], SMALLEST) / value)) for name, value in SCANNET.items()]))
 
 
-def room_statistics(room: Room, purity: float) -> dict:
+def room_statistics(room: BundledRoom, purity: float) -> dict:
     """Counts of one room for the index: vertices, faces, super-voxels, objects a class, shares and spacing."""
     labels = SCANNET20.from_file_ids(room.nyu40())
     _, sizes = np.unique(room.segments, return_counts=True)

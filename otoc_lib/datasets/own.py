@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from otoc_lib.annotation import clicks as click_files
 from otoc_lib.config import Config
-from otoc_lib.datasets import rooms
+from otoc_lib.datasets import bundled_rooms
 from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
@@ -378,11 +378,11 @@ def example(destination: Path) -> None:
     click_files.write_clicks(destination / CLICKS_FILE, clicks, [scene])
 
 
-def example_room() -> tuple[rooms.Room, Scene]:
+def example_room() -> tuple[bundled_rooms.BundledRoom, Scene]:
     """The room of the example, the first training room, and its true labels as a scene of EXAMPLE_CLASSES."""
-    index = rooms.read_index()["rooms"]
+    index = bundled_rooms.read_index()["rooms"]
     name = next(name for name, room in index.items() if room["split"] == "train")
-    room = rooms.read(rooms.SOURCE / f"{name}.room.xz")
+    room = bundled_rooms.read(bundled_rooms.SOURCE / f"{name}.room.xz")
     own_class = np.full(len(SCANNET20), IGNORE, dtype=np.int16)
     for label, names in enumerate(EXAMPLE_CLASSES.values()):
         own_class[[SCANNET20.index(name) for name in names]] = label

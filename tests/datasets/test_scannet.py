@@ -28,7 +28,7 @@ from scannet_room import (
     write_room,
 )
 
-from otoc_lib.datasets import rooms
+from otoc_lib.datasets import bundled_rooms
 from otoc_lib.datasets.scannet import list_scenes, load_scene, scene_files
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
@@ -106,13 +106,13 @@ def test_rooms_without_labels(root):
 
 def test_super_voxels_of_a_test_scene_are_cut_from_its_mesh(tmp_path):
     """The release has no segs.json for these; the bundled rooms say what ours must give."""
-    room = rooms.read(rooms.SOURCE / "scene3000_00.room.xz")
-    rooms.write_scan(room, tmp_path / "scans_test", labelled=False)
+    room = bundled_rooms.read(bundled_rooms.SOURCE / "scene3000_00.room.xz")
+    bundled_rooms.write_scan(room, tmp_path / "scans_test", labelled=False)
     scene = load_scene(tmp_path, room.name)
     assert [file.name for file in scene_files(tmp_path, room.name)] == [f"{room.name}_vh_clean_2.ply"]
     assert scene.labels is None and np.array_equal(scene.supervoxels, densify(room.segments))
     mesh = tmp_path / "scans_test" / room.name / f"{room.name}_vh_clean_2.ply"
-    rooms.write_scan(replace(room, faces=room.faces[:0]), tmp_path / "scans_test", labelled=False)
+    bundled_rooms.write_scan(replace(room, faces=room.faces[:0]), tmp_path / "scans_test", labelled=False)
     with pytest.raises(OtocError, match=f"{mesh.name}: has no triangles"):
         load_scene(tmp_path, room.name)
 

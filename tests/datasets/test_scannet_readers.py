@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from plyfile import PlyData
 
-from otoc_lib.datasets import rooms, scannet
+from otoc_lib.datasets import bundled_rooms, scannet
 from otoc_lib.scene import Scene
 
 BENCHMARK_IDS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39]
@@ -18,14 +18,14 @@ def root(tmp_path_factory) -> Path:
     """Two of the bundled rooms, as unpacking writes them."""
     root = tmp_path_factory.mktemp("scannet")
     for name in names():
-        rooms.write_scan(rooms.read(rooms.SOURCE / f"{name}.room.xz"), root / "scans")
-    (root / "scannetv2-labels.combined.tsv").write_text(rooms.label_table(), encoding="utf-8")
+        bundled_rooms.write_scan(bundled_rooms.read(bundled_rooms.SOURCE / f"{name}.room.xz"), root / "scans")
+    (root / "scannetv2-labels.combined.tsv").write_text(bundled_rooms.label_table(), encoding="utf-8")
     (root / "rooms.txt").write_text("".join(f"{name}\n" for name in names()))
     return root
 
 
 def names() -> list[str]:
-    listed = [name for name, room in rooms.read_index()["rooms"].items() if room["split"] != "test"]
+    listed = [name for name, room in bundled_rooms.read_index()["rooms"].items() if room["split"] != "test"]
     return [listed[0], listed[-1]]
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from otoc_lib.annotation.clicks import write_points
-from otoc_lib.datasets.rooms import CATEGORIES, Room, label_table, write_scan
+from otoc_lib.datasets.bundled_rooms import CATEGORIES, BundledRoom, label_table, write_scan
 from otoc_lib.datasets.s3dis import write_room
 from otoc_lib.labels import IGNORE, S3DIS13
 from otoc_lib.scene import Scene
@@ -58,7 +58,9 @@ def write_tree(root: Path, splits: dict[str, list[Scene]]) -> None:
                 objects.append((category, tuple(np.unique(scene.supervoxels[mine]).tolist())))
             coords = np.round(scene.coords, 3).astype(np.float32)
             faces = np.arange(3, dtype=np.int32)[None]
-            write_scan(Room(scene.name, coords, faces, scene.colors, scene.supervoxels, tuple(objects)), root / "scans")
+            write_scan(
+                BundledRoom(scene.name, coords, faces, scene.colors, scene.supervoxels, tuple(objects)), root / "scans"
+            )
 
 
 def write_areas(root: Path, scenes: list[Scene]) -> None:

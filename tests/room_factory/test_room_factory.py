@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from otoc_lib.datasets.rooms import CATEGORIES, SOURCE, Room, read_index
+from otoc_lib.datasets.bundled_rooms import CATEGORIES, SOURCE, BundledRoom, read_index
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
 from room_factory import SEED, clutter, room_names, shapes, simulate_room, simulate_rooms
@@ -193,7 +193,7 @@ def test_statistics_count_what_is_in_the_rooms():
     for number, owned in enumerate(([("wall", (0,)), ("chair", (1, 2))], [("wall", (0,)), ("lamp", (1,))])):
         segments = rng.integers(0, 4, 500).astype(np.int32)
         vertices = rng.uniform(0, 1, (500, 3)).astype(np.float32)
-        rooms.append(Room(f"scene{number:04d}_00", vertices, None, None, segments, tuple(owned)))
+        rooms.append(BundledRoom(f"scene{number:04d}_00", vertices, None, None, segments, tuple(owned)))
     found = compare_rooms(rooms)
     assert set(found) == set(SCANNET)
     labels = np.concatenate([SCANNET20.from_file_ids(room.nyu40()) for room in rooms])
@@ -331,7 +331,7 @@ def test_the_seed_gives_the_bundled_room_again(catalogue):
     pytest.importorskip("open3d", reason="needs Open3D: pip install 'otoc-kit[room-factory]'")
     from scipy.spatial import cKDTree
 
-    from otoc_lib.datasets.rooms import read
+    from otoc_lib.datasets.bundled_rooms import read
 
     name = "scene0000_00"
     bundled = read(SOURCE / f"{name}.room.xz")

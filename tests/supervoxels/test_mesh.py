@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from slow_mesh import slow_segments
 
-from otoc_lib.datasets import rooms
+from otoc_lib.datasets import bundled_rooms
 from otoc_lib.errors import OtocError
 from otoc_lib.supervoxels.mesh import edge_weights, mean_normals, segment_mesh, vertex_normals
 
-BUNDLED = sorted(rooms.SOURCE.glob("*.room.xz"))
+BUNDLED = sorted(bundled_rooms.SOURCE.glob("*.room.xz"))
 
 
 def bumpy_grid(rows: int, columns: int, seed: int, rough: float) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +40,7 @@ def assert_equals_slow(vertices, faces, k=0.01, minimum=20) -> None:
 
 @pytest.mark.parametrize("path", BUNDLED[:: max(1, len(BUNDLED) // 4)], ids=lambda path: path.name.split(".")[0])
 def test_equals_the_slow_twin_on_bundled_rooms(path):
-    room = rooms.read(path)
+    room = bundled_rooms.read(path)
     assert_equals_slow(room.vertices, room.faces)
     assert np.array_equal(segment_mesh(room.vertices, room.faces), room.segments)  # ids too
 

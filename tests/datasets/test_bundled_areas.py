@@ -10,13 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otoc_lib.datasets.areas import SOURCE, AreaRoom, _morton, assemble, pack, packed_path, read, read_index, unpack
+from otoc_lib.datasets.bundled_areas import (
+    SOURCE,
+    BundledAreaRoom,
+    _morton,
+    assemble,
+    pack,
+    packed_path,
+    read,
+    read_index,
+    unpack,
+)
 from otoc_lib.datasets.s3dis import AREAS, list_scenes, read_room
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
 
 
-def toy_room(name: str = "Area_1/office_1", seed: int = 0, n: int = 400, objects: int = 14) -> AreaRoom:
+def toy_room(name: str = "Area_1/office_1", seed: int = 0, n: int = 400, objects: int = 14) -> BundledAreaRoom:
     """Random points of random objects, mostly of one class, so that there is a "clutter_10", which precedes "_2"."""
     rng = np.random.default_rng(seed)
     points = rng.integers(-900, 30_000, (n, 3)) / 500
@@ -26,7 +36,7 @@ def toy_room(name: str = "Area_1/office_1", seed: int = 0, n: int = 400, objects
     return assemble(name, points, colors, classes[instances], instances)
 
 
-def same(a: AreaRoom, b: AreaRoom) -> bool:
+def same(a: BundledAreaRoom, b: BundledAreaRoom) -> bool:
     pairs = ((a.points, b.points), (a.colors, b.colors))
     equal = all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in pairs)
     return equal and (a.name, a.objects) == (b.name, b.objects)
@@ -221,10 +231,10 @@ def test_damaged_index_is_named(tmp_path, text):
 def test_only_what_unpacks_exactly_can_be_packed(tmp_path):
     room = toy_room()
     wrong = (
-        AreaRoom(room.name, room.points + 0.0005, room.colors, room.objects),
-        AreaRoom(room.name, room.points, room.colors + 1, room.objects),
-        AreaRoom(room.name, room.points, room.colors, room.objects[::-1]),
-        AreaRoom(room.name, room.points, room.colors, room.objects[1:]),
+        BundledAreaRoom(room.name, room.points + 0.0005, room.colors, room.objects),
+        BundledAreaRoom(room.name, room.points, room.colors + 1, room.objects),
+        BundledAreaRoom(room.name, room.points, room.colors, room.objects[::-1]),
+        BundledAreaRoom(room.name, room.points, room.colors, room.objects[1:]),
     )
     for bad in wrong:
         with pytest.raises(OtocError, match="Area_1/office_1"):

@@ -98,7 +98,7 @@ TSV_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Room:
+class BundledRoom:
     """One scanned room of N vertices and F triangles, as ScanNet's files hold it."""
 
     name: str
@@ -119,7 +119,7 @@ class Room:
 # --- packing
 
 
-def pack(room: Room, path: Path) -> None:
+def pack(room: BundledRoom, path: Path) -> None:
     """Write a room to a compact file."""
     steps = np.round(room.vertices.astype(np.float64) / STEP).astype(np.int64)
     if not np.array_equal((steps * STEP).astype(np.float32), room.vertices) or (room.colors % 4).any():
@@ -141,12 +141,12 @@ def pack(room: Room, path: Path) -> None:
     write_packed(path, arrays, {"format": FORMAT, "name": room.name, "objects": objects})
 
 
-def read(path: Path) -> Room:
+def read(path: Path) -> BundledRoom:
     """Read a packed room; OtocError naming the file if it is missing, truncated or something else."""
     return read_packed(path, FORMAT, _build)
 
 
-def _build(arrays: dict[str, np.ndarray], header: dict[str, str]) -> Room:
+def _build(arrays: dict[str, np.ndarray], header: dict[str, str]) -> BundledRoom:
     vertices = (np.cumsum(whole(arrays["vertices"]), axis=0) * STEP).astype(np.float32)
     starts = np.cumsum(whole(arrays["face_starts"]))[:, None]
     faces = np.concatenate([starts, starts + whole(arrays["face_offsets"])], axis=1).astype(np.int32)
@@ -155,13 +155,15 @@ def _build(arrays: dict[str, np.ndarray], header: dict[str, str]) -> Room:
         (category, tuple(ids[owners == number].tolist()))
         for number, category in enumerate(json.loads(header["objects"]))
     )
-    return Room(header["name"], vertices, faces, whole_colors(arrays["colors"]), ids[arrays["segments"]], objects)
+    return BundledRoom(
+        header["name"], vertices, faces, whole_colors(arrays["colors"]), ids[arrays["segments"]], objects
+    )
 
 
 # --- the official tree
 
 
-def write_scan(room: Room, scans: Path, labelled: bool = True) -> None:
+def write_scan(room: BundledRoom, scans: Path, labelled: bool = True) -> None:
     """Write one room as ScanNet's files into ``scans/<name>/``; the mesh alone unless ``labelled``."""
     folder = scans / room.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,14 +197,14 @@ def _write_json(path: Path, value: dict) -> None:
         aside.write_text(json.dumps(value, separators=(",", ":")), encoding="utf-8")
 
 
-def draw_points(room: Room) -> np.ndarray:
+def draw_points(room: BundledRoom) -> np.ndarray:
     """Vertices of a limited annotation, int64 [20], sorted: drawn uniformly from all that have a benchmark class."""
     candidates = np.flatnonzero(SCANNET20.from_file_ids(room.nyu40()) != IGNORE)
     rng = np.random.default_rng([POINTS_SEED, *room.name.encode()])
     return np.sort(rng.choice(candidates, min(POINTS, len(candidates)), replace=False))
 
 
-def _write_ply(path: Path, room: Room, labels: np.ndarray | None) -> None:
+def _write_ply(path: Path, room: BundledRoom, labels: np.ndarray | None) -> None:
     fields = [("xyz", "<f4", (3,)), ("rgb", "u1", (3,)), ("alpha", "u1")]
     header = [
         "ply",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from furniture import FURNITURE
 
-from otoc_lib.datasets.areas import SOURCE, packed_path, read, read_index
+from otoc_lib.datasets.bundled_areas import SOURCE, packed_path, read, read_index
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
 from room_factory import areas_shapes as shapes

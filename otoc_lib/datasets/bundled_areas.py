@@ -25,7 +25,7 @@ DONE = "rooms_s3dis.json"  # the manifest of an unpacked tree, written last
 
 
 @dataclass(frozen=True)
-class AreaRoom:
+class BundledAreaRoom:
     """One scanned room of N points; the points of object 0 come first, then those of object 1, and so on."""
 
     name: str  # "Area_1/office_1"
@@ -43,7 +43,9 @@ class AreaRoom:
         return np.repeat(np.arange(len(self.objects), dtype=np.int32), [count for _, count in self.objects])
 
 
-def assemble(name: str, points: np.ndarray, colors: np.ndarray, labels: np.ndarray, instances: np.ndarray) -> AreaRoom:
+def assemble(
+    name: str, points: np.ndarray, colors: np.ndarray, labels: np.ndarray, instances: np.ndarray
+) -> BundledAreaRoom:
     """A room from points in any order: snaps them to the lattice, sorts objects and points, drops doubled points.
 
     Args:
@@ -67,7 +69,7 @@ def assemble(name: str, points: np.ndarray, colors: np.ndarray, labels: np.ndarr
     order = np.lexsort((_morton(steps - steps.min(axis=0)), rank[instances]))
     counts = np.bincount(rank[instances], minlength=len(ids))
     objects = tuple((files[i], int(count)) for i, count in zip(by_file, counts, strict=True))
-    return AreaRoom(name, steps[order] / STEPS, colors[order].astype(np.uint8), objects)
+    return BundledAreaRoom(name, steps[order] / STEPS, colors[order].astype(np.uint8), objects)
 
 
 def _file(annotation: str) -> str:
@@ -86,7 +88,7 @@ def _morton(cells: np.ndarray) -> np.ndarray:
 # --- packing
 
 
-def pack(room: AreaRoom, path: Path) -> None:
+def pack(room: BundledAreaRoom, path: Path) -> None:
     """Write a room to a compact file."""
     steps = np.rint(room.points * STEPS).astype(np.int64)
     if not np.array_equal(steps / STEPS, room.points) or (room.colors % 4).any():
@@ -98,17 +100,17 @@ def pack(room: AreaRoom, path: Path) -> None:
     write_packed(path, arrays, {"format": FORMAT, "name": room.name, "objects": json.dumps(room.objects)})
 
 
-def read(path: Path) -> AreaRoom:
+def read(path: Path) -> BundledAreaRoom:
     """Read a packed room; OtocError naming the file if it is missing, truncated or something else."""
     return read_packed(path, FORMAT, _build)
 
 
-def _build(arrays: dict[str, np.ndarray], header: dict[str, str]) -> AreaRoom:
+def _build(arrays: dict[str, np.ndarray], header: dict[str, str]) -> BundledAreaRoom:
     steps, colors = np.cumsum(whole(arrays["points"]), axis=0), whole_colors(arrays["colors"])
     objects = tuple((str(name), int(count)) for name, count in json.loads(header["objects"]))
     if not len(steps) == len(colors) == sum(count for _, count in objects):
         raise ValueError("its objects do not hold as many points as it has")
-    return AreaRoom(header["name"], steps / STEPS, colors, objects)
+    return BundledAreaRoom(header["name"], steps / STEPS, colors, objects)
 
 
 def packed_path(folder: Path, name: str) -> Path:
@@ -135,7 +137,7 @@ def read_index(source: Path = SOURCE) -> dict:
 # --- the official tree
 
 
-def write_area_room(room: AreaRoom, root: Path) -> None:
+def write_area_room(room: BundledAreaRoom, root: Path) -> None:
     """Write one room as S3DIS' text files into ``root/<area>/<room>/``; reading them gives its order of points back."""
     # objects of a class are numbered in the order of their instance ids
     ids = [S3DIS13.index(name.split("_")[0]) * 10_000 + int(name.split("_")[1]) for name, _ in room.objects]

@@ -9,11 +9,11 @@ import pytest
 import torch
 from plyfile import PlyData
 
-from otoc_lib.datasets.rooms import (
+from otoc_lib.datasets.bundled_rooms import (
     CATEGORIES,
     SOURCE,
     SPLITS,
-    Room,
+    BundledRoom,
     draw_points,
     label_table,
     pack,
@@ -27,16 +27,16 @@ from otoc_lib.supervoxels.mesh import segment_mesh
 from room_factory.statistics import compare_rooms, distance_to_scannet
 
 
-def toy_room(name: str = "scene0000_00", seed: int = 0, n: int = 60) -> Room:
+def toy_room(name: str = "scene0000_00", seed: int = 0, n: int = 60) -> BundledRoom:
     rng = np.random.default_rng(seed)
     vertices = (rng.integers(-900, 2500, (n, 3)) * 0.002).astype(np.float32)
     faces = rng.integers(0, n, (2 * n, 3)).astype(np.int32)
     colors = (rng.integers(0, 64, (n, 3)) * 4).astype(np.uint8)
     segments = np.sort(rng.choice([3, 17, 40, 59], n)).astype(np.int32)
-    return Room(name, vertices, faces, colors, segments, (("wall", (3, 40)), ("office chair", (17,))))
+    return BundledRoom(name, vertices, faces, colors, segments, (("wall", (3, 40)), ("office chair", (17,))))
 
 
-def same(a: Room, b: Room) -> bool:
+def same(a: BundledRoom, b: BundledRoom) -> bool:
     arrays = ("vertices", "faces", "colors", "segments")
     equal = all(np.array_equal(getattr(a, key), getattr(b, key)) for key in arrays)
     types = all(getattr(a, key).dtype == getattr(b, key).dtype for key in arrays)
@@ -182,13 +182,15 @@ def test_points_are_drawn_uniformly_from_what_has_a_class():
     vertices, segments = np.zeros((400, 3), np.float32), np.repeat([3, 17, 40, 59], 100)
     objects = (("wall", (3,)), ("office chair", (17,)), ("lamp", (40,)))  # a lamp has no benchmark class
     drawn = [
-        draw_points(Room(f"scene{n:04d}_00", vertices, np.zeros((0, 3), int), vertices, segments, objects))
+        draw_points(BundledRoom(f"scene{n:04d}_00", vertices, np.zeros((0, 3), int), vertices, segments, objects))
         for n in range(400)
     ]
     counts = np.bincount(np.concatenate(drawn), minlength=400)
     assert (counts[200:] == 0).all() and all((np.diff(points) > 0).all() for points in drawn)
     assert counts[:200].mean() == 40 and abs(counts[:200] - 40).max() < 5.5 * np.sqrt(40)
-    assert np.array_equal(drawn[5], draw_points(Room("scene0005_00", vertices, None, vertices, segments, objects)))
+    assert np.array_equal(
+        drawn[5], draw_points(BundledRoom("scene0005_00", vertices, None, vertices, segments, objects))
+    )
 
 
 def test_label_table_maps_every_category_to_its_nyu40_id():
@@ -252,7 +254,9 @@ def test_missing_or_foreign_index(tmp_path, packed):
 
 def test_what_cannot_be_packed_exactly_is_refused(tmp_path):
     room = toy_room()
-    odd = Room(room.name, room.vertices + np.float32(0.0007), room.faces, room.colors, room.segments, room.objects)
+    odd = BundledRoom(
+        room.name, room.vertices + np.float32(0.0007), room.faces, room.colors, room.segments, room.objects
+    )
     with pytest.raises(OtocError, match="steps of 2 mm"):
         pack(odd, tmp_path / "a.room.xz")
     assert not list(tmp_path.iterdir())
