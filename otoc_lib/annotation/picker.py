@@ -16,8 +16,8 @@ from IPython import get_ipython
 
 from otoc_lib.annotation.assist import Proposal, propose
 from otoc_lib.annotation.session import Session
-from otoc_lib.datasets.own import distinct_colors
 from otoc_lib.errors import OtocError
+from otoc_lib.palette import distinct_colors
 from otoc_lib.scene import Scene
 from otoc_lib.spacing import point_spacing
 
