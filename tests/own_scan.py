@@ -1,6 +1,12 @@
-"""A scan as somebody brings it along: a floor with boxes on it, as a mesh."""
+"""A scan as somebody brings it along: a floor with boxes on it, as a mesh, and the file it lies in."""
+
+from pathlib import Path
 
 import numpy as np
+
+from otoc_lib.datasets import own
+from otoc_lib.scene import Scene
+from otoc_lib.supervoxels.geometric import Partition
 
 
 def make_scan(
@@ -25,3 +31,27 @@ def make_scan(
     corners = (x[:-1, :-1] * cells + y[:-1, :-1]).ravel()
     faces = np.stack([corners, corners + cells, corners + 1, corners + 1, corners + cells, corners + cells + 1], axis=1)
     return np.round(points, 3), colors, faces.reshape(-1, 3).astype(np.int32), truth.ravel()
+
+
+CLASSES = own.label_set(["floor", "box", "crate"])
+POINTS, COLORS, FACES, TRUTH = make_scan(0)
+
+
+def write_ascii(
+    path: Path, points: np.ndarray = POINTS, colors: np.ndarray = COLORS, faces: np.ndarray = FACES
+) -> Path:
+    """An ascii PLY; written line by line so that nothing of the kit is in it."""
+    lines = ["ply", "format ascii 1.0", f"element vertex {len(points)}"]
+    lines += [f"property double {axis}" for axis in "xyz"] + [f"property uchar {c}" for c in ("red", "green", "blue")]
+    lines += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
+    lines += [
+        " ".join(map(repr, [*point, *color])) for point, color in zip(points.tolist(), colors.tolist(), strict=True)
+    ]
+    lines += [f"3 {a} {b} {c}" for a, b, c in faces.tolist()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def load(root: Path, name: str = "room") -> Scene:
+    return own.load_scene(root, name, CLASSES, Partition(minimum=5))

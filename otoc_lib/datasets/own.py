@@ -1,4 +1,4 @@
-"""Scans of your own: a folder of scan files, a class list, and a clicks.csv; and the labelled scans that come out.
+"""Scans of your own: a folder of scan files, a class list, and a clicks.csv.
 
 Every scan file directly in the folder is a scene without labels, named as the file without its suffix. All of them
 are in every split: nothing is held out of scans that have no labels to judge by.
@@ -10,12 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 from scipy.spatial import cKDTree
 
 from otoc_lib.annotation import clicks as click_files
-from otoc_lib.config import Config
 from otoc_lib.datasets import bundled_rooms
 from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.errors import OtocError
@@ -213,92 +210,6 @@ def _read_positions(path: Path) -> dict[int, tuple[str, tuple[float, ...], str]]
     return rows
 
 
-# --- labelled scans
-
-
-def export_labels(
-    scan_path: Path, labels: np.ndarray, confidence: np.ndarray | None, label_set: LabelSet, out_path: Path
-) -> None:
-    """Write a scan as a binary PLY with a label and its colour at every vertex, in the order of the input.
-
-    Its vertices have x, y, z (as precise as in the input), red, green, blue (of the class), label, confidence if
-    given, and scan_red, scan_green, scan_blue (of the input); triangles are kept. Comments in the header name the
-    classes.
-
-    Args:
-        scan_path: the scan that was labelled.
-        labels: int [N], class index, or IGNORE.
-        confidence: float [N], 0..1, or None.
-        label_set: the classes.
-        out_path: file to write, .ply.
-    """
-    scan = read_scan(scan_path)
-    if labels.shape != (len(scan.points),) or (confidence is not None and confidence.shape != labels.shape):
-        raise OtocError(
-            f"{scan_path}: has {len(scan.points)} points, but there are labels for {len(labels)}; run again"
-        )
-    if labels.max() >= len(label_set):
-        raise OtocError(f"{scan_path}: label {labels.max()} is not one of the {len(label_set)} classes; run again")
-    columns = {name: channel for name, channel in zip(("red", "green", "blue"), label_set.paint(labels).T, strict=True)}
-    columns["label"] = labels.astype(np.int32)
-    if confidence is not None:
-        columns["confidence"] = confidence.astype(np.float32)
-    for name, channel in zip(("scan_red", "scan_green", "scan_blue"), scan.colors.T, strict=True):
-        columns[name] = channel
-    comments = [f"label {index} is {name}" for index, name in enumerate(label_set.names)]
-    _write_ply(out_path, scan.points, columns, scan.faces, comments)
-
-
-def export_run(config: Config, scenes: list[Scene], evaluation: Path) -> list[Path]:
-    """Write the labelled scans of a run to ``<reports_root>/<profile>/labelled/<scan>.ply``; returns their paths.
-
-    Args:
-        config: of the run; its dataset is "own".
-        scenes: the scans to write.
-        evaluation: folder of the evaluation stage that predicted them. Labels after propagation are taken where there
-            are any, else those of the U-Net alone.
-    """
-    paths = []
-    for scene in scenes:
-        predicted = evaluation / f"{scene.name}.safetensors"
-        try:
-            arrays = load_file(predicted)
-        except (OSError, SafetensorError) as error:
-            raise OtocError(f"{predicted}: cannot be read ({error}); set eval_splits: [val] and run again") from error
-        labels = arrays["full"] if "full" in arrays else arrays["point"]
-        (scan_path,) = scene_files(config.data_folder, scene.name)
-        paths.append(config.report_folder / "labelled" / f"{scene.name}.ply")
-        export_labels(scan_path, labels, arrays["confidence"], scene.label_set, paths[-1])
-    return paths
-
-
-def _write_ply(
-    path: Path,
-    points: np.ndarray,
-    columns: dict[str, np.ndarray],
-    faces: np.ndarray | None,
-    comments: Sequence[str] = (),
-) -> None:
-    """Binary PLY of points [N, 3], further columns [N] by name, and triangles."""
-    types = {"u1": "uchar", "i4": "int", "f4": "float", "f8": "double"}
-    exact = (points.astype(np.float32) == points).all()
-    values = {axis: points[:, i].astype("<f4" if exact else "<f8") for i, axis in enumerate("xyz")} | columns
-    vertices = np.empty(len(points), [(name, column.dtype.newbyteorder("<")) for name, column in values.items()])
-    header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]
-    header.append(f"element vertex {len(points)}")
-    for name, column in values.items():
-        vertices[name] = column
-        header.append(f"property {types[column.dtype.str[1:]]} {name}")
-    body = vertices.tobytes()
-    if faces is not None:
-        header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
-        triangles = np.empty(len(faces), [("count", "u1"), ("corners", "<i4", (3,))])
-        triangles["count"], triangles["corners"] = 3, faces
-        body += triangles.tobytes()
-    with write_aside(path) as aside:
-        aside.write_bytes("\n".join([*header, "end_header", ""]).encode("ascii", "backslashreplace") + body)
-
-
 # --- the example
 
 
@@ -307,13 +218,15 @@ def example(destination: Path) -> None:
 
     The clicks are one point on every object, of the classes EXAMPLE_CLASSES. Refuses a folder that has either.
     """
+    from otoc_lib.datasets.labelled_ply import write_ply
+
     destination = Path(destination)
     for name in ("room.ply", CLICKS_FILE):
         if (destination / name).exists():
             raise OtocError(f"{destination / name}: is there already; give another folder for the example")
     room, scene = example_room()
     columns = {name: channel for name, channel in zip(("red", "green", "blue"), room.colors.T, strict=True)}
-    _write_ply(destination / "room.ply", room.vertices.astype(np.float64), columns, room.faces)
+    write_ply(destination / "room.ply", room.vertices.astype(np.float64), columns, room.faces)
     clicks = {"room": click_files.simulate_clicks(scene, per_object=1, seed=0)}
     click_files.write_clicks(destination / CLICKS_FILE, clicks, [scene])
 
