@@ -97,7 +97,8 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from otoc_lib.evaluation import iou, mean_iou, score_benchmark
+    from otoc_lib.datasets.scannet_benchmark import score_benchmark
+    from otoc_lib.evaluation import iou, mean_iou
     from otoc_lib.labels import SCANNET20
 
     confusion, _ = score_benchmark(options.zip, options.labels)

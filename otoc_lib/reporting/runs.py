@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 
 from otoc_lib.config import Config
 from otoc_lib.datasets import load_split
+from otoc_lib.datasets.scannet_benchmark import export_benchmark
 from otoc_lib.errors import OtocError
-from otoc_lib.evaluation import export_benchmark
 from otoc_lib.store import MANIFEST, find_stage
 
 
