@@ -108,9 +108,9 @@ def _score(options: argparse.Namespace) -> None:
 
 
 def _snap(options: argparse.Namespace) -> None:
-    from otoc_lib.datasets import own
+    from otoc_lib.annotation.snap import snap_clicks
 
-    print(f"{options.clicks}: {own.snap_clicks(options.root, options.positions, options.clicks)} clicks")
+    print(f"{options.clicks}: {snap_clicks(options.root, options.positions, options.clicks)} clicks")
 
 
 def _unpack(options: argparse.Namespace) -> None:
@@ -120,9 +120,9 @@ def _unpack(options: argparse.Namespace) -> None:
 
 
 def _example(options: argparse.Namespace) -> None:
-    from otoc_lib.datasets import own
+    from otoc_lib.annotation.example import example
 
-    own.example(options.directory)
+    example(options.directory)
     print(f"{options.directory}: holds a scan and its clicks; params/own/example.yaml runs them")
 
 

@@ -1,18 +1,10 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
-import yaml
-from own_scan import CLASSES, COLORS, FACES, POINTS, TRUTH, load, write_ascii
+from own_scan import CLASSES, COLORS, FACES, POINTS, load, write_ascii
 
-from otoc_lib.annotation.clicks import expand_clicks, read_clicks
 from otoc_lib.datasets import own
 from otoc_lib.errors import OtocError
-from otoc_lib.labels import SCANNET20
-from otoc_lib.supervoxels.geometric import Partition
 from otoc_lib.supervoxels.mesh import segment_mesh
-
-ROOT = Path(__file__).parents[2]
 
 
 def same_partition(one, other):
@@ -84,69 +76,3 @@ def test_a_mesh_in_crumbs_is_cut_as_points(tmp_path):
 def test_class_lists_that_name_no_classes(names, words):
     with pytest.raises(OtocError, match=f"own_classes: .*{words}"):
         own.label_set(names)
-
-
-# --- clicks
-
-
-def write_positions(path, rows, header="scene,x,y,z,class"):
-    path.write_text("\n".join([header, *rows]) + "\n")
-    return path
-
-
-def test_positions_are_snapped_to_the_nearest_vertex(tmp_path):
-    write_ascii(tmp_path / "room.ply")
-    chosen = [7, 1400, 2222]
-    names = [CLASSES.names[TRUTH[point]] for point in chosen]
-    rows = [
-        ",".join(["room", *map(str, POINTS[point] + 0.004), name]) for point, name in zip(chosen, names, strict=True)
-    ]
-    written = own.snap_clicks(tmp_path, write_positions(tmp_path / "picked.csv", rows), tmp_path / "clicks.csv")
-    clicks = read_clicks(tmp_path / "clicks.csv", [load(tmp_path)])["room"]
-    assert written == 3 and clicks.points.tolist() == chosen and clicks.classes.tolist() == TRUTH[chosen].tolist()
-
-
-@pytest.mark.parametrize(
-    "rows, words",
-    [
-        (["room,3,-2,9,floor"], "line 2: lies 8.* m from the nearest point of room"),
-        (["room,3,-2,0.5,floor", "room,3.001,-2,0.5,box"], "line 3: its nearest point is clicked before"),
-        (["room,3,-2,0.5,floor", "hall,3,-2,0.5,box"], "line 3: .* has no scan 'hall'; it has room"),
-        (["room,3,x,0.5,floor"], "line 2: needs a class and numbers"),
-        (["room,3,-2,nan,floor"], "line 2: needs a class and numbers"),
-        (["room,3,-2,0.5"], "line 2: needs a class and numbers"),
-    ],
-)
-def test_positions_that_mean_no_click(tmp_path, rows, words):
-    write_ascii(tmp_path / "room.ply")
-    with pytest.raises(OtocError, match=f"picked.csv, {words}"):
-        own.snap_clicks(tmp_path, write_positions(tmp_path / "picked.csv", rows), tmp_path / "clicks.csv")
-    assert not (tmp_path / "clicks.csv").exists()
-
-
-def test_positions_without_a_column(tmp_path):
-    write_ascii(tmp_path / "room.ply")
-    path = write_positions(tmp_path / "picked.csv", ["room,1,2,floor"], "scene,x,y,class")
-    with pytest.raises(OtocError, match="line 1: no column z"):
-        own.snap_clicks(tmp_path, path, tmp_path / "clicks.csv")
-
-
-# --- the example
-
-
-def test_the_example_is_a_scan_with_clicks_of_its_classes(tmp_path):
-    values = yaml.safe_load((ROOT / "params/own/example.yaml").read_text())
-    assert values["own_classes"] == list(own.EXAMPLE_CLASSES)
-    assert sorted(sum(own.EXAMPLE_CLASSES.values(), ())) == sorted(SCANNET20.names)
-    own.example(tmp_path)
-    classes = own.label_set(values["own_classes"])
-    scene = own.load_scene(tmp_path, *own.list_scenes(tmp_path, "train"), classes, Partition())
-    clicks = read_clicks(tmp_path / "clicks.csv", [scene])["room"]
-    room, truth = own.example_room()
-    assert len(clicks) == truth.num_objects > 5
-    np.testing.assert_array_equal(truth.labels[clicks.points], clicks.classes)
-    np.testing.assert_allclose(scene.coords + scene.origin, room.vertices, atol=1e-5)
-    np.testing.assert_array_equal(scene.colors, room.colors)
-    assert (expand_clicks(scene, clicks)[clicks.points] == clicks.classes).all()
-    with pytest.raises(OtocError, match="room.ply: is there already"):
-        own.example(tmp_path)

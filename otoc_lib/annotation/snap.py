@@ -1,0 +1,78 @@
+"""Clicks that are mere positions on scans of your own, made where no vertex numbers are at hand."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from otoc_lib.annotation.clicks import COLUMNS
+from otoc_lib.datasets import own
+from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
+
+FARTHEST_CLICK = 0.1  # metres between a clicked position and the nearest point of its scan
+
+
+def snap_clicks(root: Path, source: Path, destination: Path) -> int:
+    """Give clicks that are mere positions the vertex they mean: the nearest one of their scan.
+
+    Args:
+        root: folder of the scans.
+        source: a CSV with the columns scene, x, y, z (in the scan's coordinates) and class; others are left out.
+        destination: the clicks.csv to write, for ``source: file``.
+
+    Returns:
+        The number of clicks written.
+
+    Raises:
+        OtocError: naming file and line, for a column or number that is missing, a scan that is not there, a position
+            farther than 10 cm from its scan, or two clicks on one vertex.
+    """
+    rows = _read_positions(source)
+    names = [name for name, _, _ in rows.values()]
+    scans = own.list_scenes(root, "train")
+    written = {}  # line -> row of the file
+    for name in dict.fromkeys(names):
+        if name not in scans:
+            line = next(line for line, row in rows.items() if row[0] == name)
+            raise OtocError(f"{source}, line {line}: {root} has no scan {name!r}; it has {', '.join(scans)}")
+        (path,) = own.scene_files(root, name)
+        points = read_scan(path).points
+        lines = [line for line, row in rows.items() if row[0] == name]
+        distances, nearest = cKDTree(points).query([rows[line][1] for line in lines])
+        for k, line in enumerate(lines):
+            if distances[k] > FARTHEST_CLICK:
+                raise OtocError(f"{source}, line {line}: lies {distances[k]:.2f} m from the nearest point of {name}")
+            if nearest[k] in nearest[:k]:
+                raise OtocError(f"{source}, line {line}: its nearest point is clicked before; keep one of the lines")
+            position = (f"{value:.6f}" for value in points[nearest[k]])
+            written[line] = (name, nearest[k], *position, rows[line][2], -1)
+    with write_aside(destination) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(written[line] for line in rows)
+    return len(rows)
+
+
+def _read_positions(path: Path) -> dict[int, tuple[str, tuple[float, ...], str]]:
+    """Line number -> scene, position and class of every click."""
+    rows = {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in ("scene", "x", "y", "z", "class") if name not in (reader.fieldnames or ())]
+            if missing:
+                raise OtocError(f"{path}, line 1: no column {', '.join(missing)}; it needs scene, x, y, z and class")
+            for row in reader:
+                try:
+                    position = tuple(float(row[axis]) for axis in "xyz")
+                    if not np.isfinite(position).all() or not row["class"]:
+                        raise ValueError
+                except (TypeError, ValueError):
+                    raise OtocError(f"{path}, line {reader.line_num}: needs a class and numbers x, y, z") from None
+                rows[reader.line_num] = (row["scene"], position, row["class"])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OtocError(f"{path}: cannot be read as a table of clicks ({error})") from error
+    return rows
