@@ -143,7 +143,7 @@ def _try_convert(config: Config, name: str) -> Result:
 def _convert(config: Config, name: str) -> None:
     sources = _sources(config, name)  # before reading, so that a change meanwhile is noticed
     try:
-        scene = _read(config, name)
+        scene = _reader(config).read_scene(config, name)
     except OSError as error:
         raise OtocError(f"scene {name}: cannot be read ({error}); check the data root") from error
     path = _path(config, name)
@@ -153,30 +153,13 @@ def _convert(config: Config, name: str) -> None:
         raise OtocError(f"{path}: cannot be written ({error}); set cache_root to a folder with space") from error
 
 
-def _read(config: Config, name: str) -> Scene:
-    """The scene from the files of the dataset."""
-    reader, root = _reader(config), config.data_folder
-    if config.dataset == "scannet":
-        return reader.load_scene(root, name)
-    from otoc_lib.supervoxels.geometric import Partition
-
-    partition = Partition(config.partition_voxel, config.partition_strength, config.partition_minimum)
-    if config.dataset == "s3dis":
-        return reader.load_scene(root, name, partition)
-    return reader.load_scene(root, name, reader.label_set(config.own_classes), partition)
-
-
 def _reader(config: Config) -> ModuleType:
-    """The module of the dataset, with list_scenes, scene_files and load_scene."""
+    """The module of the dataset; ``otoc_lib.datasets`` says what it holds."""
     return import_module(f"otoc_lib.datasets.{config.dataset}")
 
 
 def _path(config: Config, name: str) -> Path:
-    conversion: list = [VERSION, str(config.data_folder.resolve())]
-    if config.dataset != "scannet":  # ScanNet brings its own super-voxels
-        conversion += [config.partition_voxel, config.partition_strength, config.partition_minimum]
-    if config.dataset == "own":
-        conversion.append(config.own_classes)
+    conversion = [VERSION, str(config.data_folder.resolve()), config.digest_of(_reader(config).CONVERSION)]
     digest = hashlib.sha256(json.dumps(conversion).encode()).hexdigest()[:12]
     return config.cache_folder / f"{config.dataset}-{digest}" / f"{name}.safetensors"
 

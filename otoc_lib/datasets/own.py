@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from otoc_lib.config import Config
 from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import LabelSet
 from otoc_lib.palette import distinct_colors
 from otoc_lib.scene import Scene
-from otoc_lib.supervoxels.geometric import Partition
+from otoc_lib.supervoxels.geometric import PARAMETERS, Partition
 from otoc_lib.supervoxels.make import make_supervoxels
+
+CONVERSION: tuple[str, ...] = (*PARAMETERS, "own_classes")
 
 # A mesh in so many pieces that super-voxels hold fewer points than this on average is cut as points instead.
 SMALLEST_SUPERVOXELS = 10
@@ -37,6 +40,11 @@ def scene_files(root: Path, name: str) -> list[Path]:
     if name not in files:
         raise OtocError(f"{root}: holds no scan {name!r}; its scans are {', '.join(sorted(files))}")
     return [files[name]]
+
+
+def read_scene(config: Config, name: str) -> Scene:
+    """``load_scene`` as an experiment asks for it."""
+    return load_scene(config.data_folder, name, label_set(config.own_classes), Partition.of(config))
 
 
 def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition) -> Scene:

@@ -23,15 +23,17 @@ from pathlib import Path
 
 import numpy as np
 
+from otoc_lib.config import Config
 from otoc_lib.datasets.point_text import format_points, line_of_byte, line_of_row, parse_table, read_bytes
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
 from otoc_lib.scene import Scene
-from otoc_lib.supervoxels.geometric import Partition, segment_points
+from otoc_lib.supervoxels.geometric import PARAMETERS, Partition, segment_points
 
 AREAS = tuple(range(1, 7))
 HELD_OUT = 5  # the test area of the benchmark
 SPLITS = ("train", "val", *(f"area_{area}" for area in AREAS))
+CONVERSION: tuple[str, ...] = PARAMETERS
 # Rooms of the release: area -> kind -> how many, numbered from 1; 272 in all.
 OFFICIAL_ROOMS = {
     1: {"WC": 1, "conferenceRoom": 2, "copyRoom": 1, "hallway": 8, "office": 31, "pantry": 1},
@@ -143,6 +145,11 @@ def read_room(root: Path, name: str) -> Room:
         labels=np.repeat(np.array(classes, dtype=np.int16), sizes),
         instances=np.repeat(np.arange(len(files), dtype=np.int32), sizes),
     )
+
+
+def read_scene(config: Config, name: str) -> Scene:
+    """``load_scene`` as an experiment asks for it."""
+    return load_scene(config.data_folder, name, Partition.of(config))
 
 
 def load_scene(root: Path, name: str, partition: Partition) -> Scene:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from plyfile import PlyData, PlyParseError
 
+from otoc_lib.config import Config
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import SCANNET20
@@ -24,6 +25,7 @@ from otoc_lib.supervoxels.mesh import segment_mesh
 
 SPLITS = ("train", "val", "val_novel", "test")
 OFFICIAL_LISTS = Path(__file__).parent / "scannet_splits"
+CONVERSION: tuple[str, ...] = ()  # ScanNet brings its own super-voxels
 
 # NYU40 ids, with 0 for unannotated. The release itself holds two stray ids, in scene0270_00, scene0270_02 (50) and
 # scene0384_00 (149); they are no benchmark class.
@@ -78,6 +80,11 @@ def scene_files(root: Path, name: str) -> list[Path]:
     if folder.parent.name == "scans":
         files += [folder / f"{name}_vh_clean_2.labels.ply", _aggregation_file(folder, name), _categories_file(root)]
     return files
+
+
+def read_scene(config: Config, name: str) -> Scene:
+    """``load_scene`` as an experiment asks for it."""
+    return load_scene(config.data_folder, name)
 
 
 def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:

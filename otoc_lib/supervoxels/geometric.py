@@ -16,8 +16,10 @@ import pgeof
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from otoc_lib.config import Config
 from otoc_lib.errors import OtocError
 
+PARAMETERS = ("partition_voxel", "partition_strength", "partition_minimum")  # of Config, which make a Partition
 SURFACE = 20  # neighbours that describe the surface around a voxel
 NEIGHBOURS = 10  # neighbours a voxel has in the graph
 WEIGHTS = np.repeat(np.float32([0.5, 1, 2]), 3)  # of shape, normal and colour; by benchmarks/supervoxels.py
@@ -36,6 +38,11 @@ class Partition:
     voxel: float = 0.03
     strength: float = 0.05
     minimum: int = 20
+
+    @classmethod
+    def of(cls, config: Config) -> "Partition":
+        """The partition that an experiment asks for."""
+        return cls(config.partition_voxel, config.partition_strength, config.partition_minimum)
 
     def __post_init__(self) -> None:
         for name in ("voxel", "strength"):

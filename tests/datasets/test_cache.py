@@ -1,7 +1,10 @@
 import os
 import shutil
+import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from scannet_room import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, SEGMENTS, 
 from otoc_lib.config import Config, config_from
 from otoc_lib.datasets import cache, load_split, own, s3dis, scannet
 from otoc_lib.errors import OtocError
+from otoc_lib.labels import SCANNET20
 from otoc_lib.scene import ARRAYS, Scene
 from otoc_lib.supervoxels.geometric import Partition
 
@@ -266,6 +270,33 @@ def test_every_dataset_is_read_through_the_cache(tmp_path):
         assert cache.prepare(config) == 0
         os.utime(cache._reader(config).scene_files(config.data_folder, name)[0], ns=(0, 0))
         assert cache.prepare(config) == 1
+
+
+def test_a_dataset_is_one_module(tmp_path, monkeypatch):
+    toy = ModuleType("otoc_lib.datasets.toy")
+    toy.CONVERSION = ("partition_voxel",)
+    toy.list_scenes = lambda root, split: sorted(path.stem for path in root.glob("*.txt"))
+    toy.scene_files = lambda root, name: [root / f"{name}.txt"]
+
+    def read_scene(config: Config, name: str) -> Scene:
+        points = np.loadtxt(config.data_folder / f"{name}.txt", dtype=np.float32)
+        cells = (points[:, 0] // config.partition_voxel).astype(np.int32)
+        return Scene(name, points, np.zeros((3, 3), np.uint8), cells, None, None, np.zeros(3), SCANNET20)
+
+    toy.read_scene = read_scene
+    monkeypatch.setitem(sys.modules, toy.__name__, toy)
+    (tmp_path / "toy").mkdir()
+    for name in ("attic", "cellar"):
+        np.savetxt(tmp_path / "toy" / f"{name}.txt", [[0, 0, 0], [1.5, 0, 0], [2.5, 0, 0]])
+    config = config_with(data_root=str(tmp_path / "toy"), cache_root=str(tmp_path / "cache"), partition_voxel=1.75)
+    config = replace(config, dataset="toy")
+    attic, cellar = load_split(config, "train")
+    assert (attic.name, cellar.name) == ("attic", "cellar") and attic.supervoxels.tolist() == [0, 0, 1]
+    before = cached(config)
+    load_split(replace(config, partition_minimum=99), "train")
+    assert cached(config) == before
+    load_split(replace(config, partition_voxel=1.0), "train")
+    assert len(cached(config)) == 4
 
 
 def test_a_scene_without_any_file_does_not_keep_the_others_from_being_converted(tmp_path):
