@@ -1,6 +1,7 @@
 """Command line: ``python -m otoc_lib COMMAND``; every command has --help."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare = commands.add_parser("prepare", help="convert the scenes of params files, so that they open at once")
     prepare.add_argument("params", type=Path, nargs="+", metavar="PARAMS", help="for example params/scannet/otoc.yaml")
-    prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
+    cores = os.cpu_count() or 1
+    prepare.add_argument("--workers", type=int, default=cores, help="processes (default: one a core)")
     prepare.set_defaults(run=_prepare)
 
     export = commands.add_parser("export-benchmark", help="write predictions as the ScanNet benchmark takes them")

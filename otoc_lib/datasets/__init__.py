@@ -22,7 +22,8 @@ from otoc_lib.scene import Scene
 def load_split(config: Config, split: str, limit: int | None = None) -> list[Scene]:
     """Load the scenes of a split from the cache, in the order of its list, with progress on stderr.
 
-    Scenes that the cache lacks, or whose files have changed, are converted first.
+    Scenes that the cache lacks, or whose files have changed, are converted first, in this process; ``cache.prepare``
+    can do it in several.
 
     Args:
         config: says which dataset, where it lies, and where the cache does.

@@ -50,7 +50,7 @@ def load_converted(config: Config, name: str) -> Scene:
     return Scene.load(_path(config, name))
 
 
-def prepare(*configs: Config, splits: list[str] | None = None, workers: int | None = None) -> int:
+def prepare(*configs: Config, splits: list[str] | None = None, workers: int = 1) -> int:
     """Convert every scene of some splits that the cache lacks, with progress on stderr.
 
     An interrupted call goes on where it was: finished scenes are kept.
@@ -58,7 +58,8 @@ def prepare(*configs: Config, splits: list[str] | None = None, workers: int | No
     Args:
         configs: experiments, of one dataset or of several; a scene that they share is converted once.
         splits: None for the training split and ``eval_splits`` of each.
-        workers: processes; None for one a core, or none where there is little to do.
+        workers: processes to convert in; with 1, or few scenes, this one does it. A script that asks for more needs its
+            ``if __name__ == "__main__":`` guard, since every process runs the script's top level again.
 
     Returns:
         The number of scenes converted now.
@@ -75,18 +76,16 @@ def prepare(*configs: Config, splits: list[str] | None = None, workers: int | No
     return _convert_missing(scenes, workers)
 
 
-def convert_missing(config: Config, names: list[str], workers: int | None = None) -> int:
+def convert_missing(config: Config, names: list[str], workers: int = 1) -> int:
     """``prepare`` for scenes of one experiment given by name."""
     return _convert_missing([(config, name) for name in names], workers)
 
 
-def _convert_missing(scenes: list[tuple[Config, str]], workers: int | None) -> int:
+def _convert_missing(scenes: list[tuple[Config, str]], workers: int) -> int:
     scenes = list({_path(*scene): scene for scene in scenes}.values())
     missing = [scene for scene in scenes if not _is_fresh(*scene)]
-    if workers is None:  # starting processes takes as long as converting a few scenes
-        cores = os.cpu_count() or 1
-        workers = cores if len(missing) > 2 * cores else 1
-    results = _in_processes if min(workers, len(missing)) > 1 else _in_turn
+    # Starting processes takes as long as converting a few scenes.
+    results = _in_processes if workers > 1 and len(missing) > 2 * workers else _in_turn
     failures = []
     progress = tqdm(results(missing, workers), "preparing", len(missing), unit="room", disable=not missing)
     for error, messages in progress:
@@ -117,8 +116,8 @@ def _in_processes(scenes: list[tuple[Config, str]], workers: int) -> Iterator[Re
                 yield future.result()
         except BrokenProcessPool as error:
             raise OtocError(
-                "preparing: a worker process died, perhaps for want of memory; scenes finished by then are kept. "
-                "Run `python -m otoc_lib prepare` with --workers 1"
+                "preparing: a worker process died; finished scenes are kept. If memory was short, ask for one worker "
+                '(--workers 1); if a script of yours asked for workers, put that under `if __name__ == "__main__":`'
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)

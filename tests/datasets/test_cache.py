@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 import sys
 import warnings
 from dataclasses import replace
@@ -122,6 +123,28 @@ def test_a_file_that_disappears_is_missed(config):
     (config.data_folder / SEGMENTS).unlink()
     with pytest.raises(OtocError, match="segs.json: no such file"):
         cache.open_scene(config, NAME)
+
+
+def run_script(path: Path, config: Config, *lines: str) -> subprocess.CompletedProcess:
+    """Run a script as somebody writes it who has not heard of the guard of ``__main__``."""
+    head = ["from otoc_lib.config import Config", "from otoc_lib.datasets import cache, load_split"]
+    path.write_text("\n".join([*head, f"config = {config!r}", *lines]) + "\n")
+    root = Path(cache.__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    return subprocess.run([sys.executable, str(path)], cwd=root, env=environment, capture_output=True, text=True)
+
+
+def test_a_plain_script_loads_scenes_that_are_not_converted(config, tmp_path):
+    done = run_script(tmp_path / "script.py", config, "print(cache.prepare(config), len(load_split(config, 'train')))")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["7", "7"]
+
+
+def test_a_plain_script_that_asks_for_processes_is_told_of_the_guard(config, tmp_path):
+    done = run_script(tmp_path / "script.py", config, "cache.prepare(config, workers=2)")
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and "OtocError: preparing: a worker process died" in last
+    assert "memory" in last and 'if __name__ == "__main__":' in last
 
 
 def test_what_changes_the_conversion_changes_the_place(config, tmp_path, monkeypatch):
