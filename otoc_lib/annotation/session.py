@@ -33,7 +33,7 @@ Change = tuple[int, int]  # vertex index, class index or NOTHING
 
 
 @dataclass
-class _Room:
+class _RoomClicks:
     """The clicks of one room in the order made, and the rows of the file that stand for them."""
 
     clicks: dict[int, tuple[int, int]]  # vertex -> class, object
@@ -48,13 +48,13 @@ class Session:
         scenes: the rooms to label, in the order to show them.
         path: the clicks.csv. If it is there, the session goes on from it; rows of other rooms stay as they are.
             How long each room took is kept in ``<name>.seconds.json`` beside it.
-        start: clicks to begin with in every room that the file does not mention, for example simulated ones.
+        initial: clicks to begin with in every room that the file does not mention, for example simulated ones.
 
     Raises:
         OtocError: naming file and line, if the file is damaged or belongs to other data; it is left as it is.
     """
 
-    def __init__(self, scenes: Sequence[Scene], path: Path, start: Mapping[str, Clicks] | None = None):
+    def __init__(self, scenes: Sequence[Scene], path: Path, initial: Mapping[str, Clicks] | None = None):
         if not scenes:
             raise OtocError("a session of labelling needs at least one room")
         self.scenes = list(scenes)
@@ -67,11 +67,11 @@ class Session:
         self._rooms = {}
         for scene in self.scenes:
             clicks = found.get(scene.name, Clicks([], [], []))
-            if not len(clicks) and start is not None:
-                clicks = start.get(scene.name, clicks)
+            if not len(clicks) and initial is not None:
+                clicks = initial.get(scene.name, clicks)
             columns = zip(clicks.points.tolist(), clicks.classes.tolist(), clicks.objects.tolist(), strict=True)
             made = {point: (label, instance) for point, label, instance in columns}
-            self._rooms[scene.name] = _Room(made, click_rows(scene, clicks), seconds.pop(scene.name, 0.0))
+            self._rooms[scene.name] = _RoomClicks(made, click_rows(scene, clicks), seconds.pop(scene.name, 0.0))
         self._other_seconds = seconds
         self._save()
 
@@ -243,10 +243,10 @@ def open_session(config: Config, scenes: Sequence[Scene], simulated: bool = Fals
         path = project_root() / config.clicks_file
     else:
         path = project_root() / "data" / "clicks" / f"{config.data_folder.name}.csv"
-    start = None
+    initial = None
     if simulated:
-        start = {scene.name: simulate_clicks(scene, config.clicks_per_object, config.seed) for scene in scenes}
-    return Session(scenes, path, start)
+        initial = {scene.name: simulate_clicks(scene, config.clicks_per_object, config.seed) for scene in scenes}
+    return Session(scenes, path, initial)
 
 
 def _report_line(room: str, clicks: float, seconds: float, covered: float | None) -> str:

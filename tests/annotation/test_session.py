@@ -87,14 +87,14 @@ def test_a_new_session_goes_on_where_the_last_one_stopped(rooms, tmp_path):
 
 
 def test_the_simulated_clicks_can_be_corrected(rooms, tmp_path):
-    start = {scene.name: simulate_clicks(scene, 1, 0) for scene in rooms}
-    session = Session(rooms, tmp_path / "clicks.csv", start)
+    initial = {scene.name: simulate_clicks(scene, 1, 0) for scene in rooms}
+    session = Session(rooms, tmp_path / "clicks.csv", initial)
     name = rooms[0].name
-    before = list(zip(start[name].points.tolist(), start[name].classes.tolist(), strict=True))
+    before = list(zip(initial[name].points.tolist(), initial[name].classes.tolist(), strict=True))
     assert saved(session.path, rooms)[name] == before
     session.apply(name, [(before[0][0], NOTHING), (before[1][0], CHAIR)])
     assert saved(session.path, rooms)[name] == [*before[2:], (before[1][0], CHAIR)]
-    again = Session(rooms, session.path, start)  # what was corrected stays corrected
+    again = Session(rooms, session.path, initial)  # what was corrected stays corrected
     assert saved(again.path, rooms)[name] == [*before[2:], (before[1][0], CHAIR)]
 
 
