@@ -5,8 +5,9 @@ that computes on its voxels.
 """
 
 from otoc_lib.sparse.backend import batch_norm_relu
+from otoc_lib.sparse.kernel_map import KernelMap
 from otoc_lib.sparse.layers import InverseConv3d, SparseLinear, StridedConv3d, SubmanifoldConv3d
-from otoc_lib.sparse.maps import KernelMap, Pyramid
+from otoc_lib.sparse.maps import Pyramid
 from otoc_lib.sparse.tensor import SparseTensor
 
 __all__ = [

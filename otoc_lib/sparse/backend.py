@@ -6,7 +6,7 @@ from torch import Tensor
 
 from otoc_lib.errors import OtocError
 from otoc_lib.sparse import cpu_conv, cpu_norm, spconv_conv, torch_conv
-from otoc_lib.sparse.maps import KernelMap
+from otoc_lib.sparse.kernel_map import KernelMap
 
 BACKENDS = ("auto", "numba", "spconv", "torch")
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from otoc_lib.jit import compiled
-from otoc_lib.sparse.maps import KernelMap
+from otoc_lib.sparse.kernel_map import KernelMap
 from otoc_lib.vector_code import VECTOR_BYTES, VectorCode
 
 ROWS = 8  # of the weight gradient, summed at a time

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from otoc_lib.errors import OtocError
-from otoc_lib.sparse.maps import KernelMap
+from otoc_lib.sparse.kernel_map import KernelMap
 
 
 @cache

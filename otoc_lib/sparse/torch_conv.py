@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from otoc_lib.sparse.maps import KernelMap
+from otoc_lib.sparse.kernel_map import KernelMap
 
 
 def convolve(x: Tensor, weight: Tensor, forward: KernelMap) -> Tensor:
