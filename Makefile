@@ -1,14 +1,16 @@
-# make reproduce [PROFILE=smoke]   set up, then regenerate the tables and figures from the bundled rooms
+# make reproduce [PROFILE=smoke] [SEEDS=0,1,2]
+#                                  set up, then regenerate the tables and figures from the bundled rooms
 # make test                        set up, then check the style and run the tests
 # make lab                         set up, then open the notebooks in JupyterLab
 # make benchmark                   set up, then measure speed and memory into benchmarks/RESULTS.md, ten minutes
 PROFILE ?= rooms
+SEEDS ?=
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
 # Python keeps what it compiles, whatever the environment says: else every process compiles PyTorch's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
-SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --nolock
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) $(if $(SEEDS),seeds=$(SEEDS)) --rerun-incomplete --nolock
 
 .PHONY: reproduce test lint lab benchmark
 .DEFAULT_GOAL := reproduce
@@ -43,7 +45,7 @@ reproduce: .venv/.installed
 	@$(MAKE) --silent --jobs 2 data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
 	@if $(SNAKEMAKE) --dry-run --quiet host | grep -q "Nothing to be done"; \
 	then echo "Nothing is left to do: every stage of the profile $(PROFILE) is finished."; \
-	else $(BIN)/python -m otoc_lib prepare params/$(PROFILE)/*.yaml && $(SNAKEMAKE) --quiet all || { echo "Failed; what ran is in reports/$(PROFILE)/notebooks. The same command goes on from there."; exit 1; }; fi
+	else $(BIN)/python -m otoc_lib prepare params/$(PROFILE)/[!_]*.yaml && $(SNAKEMAKE) --quiet all || { echo "Failed; what ran is in reports/$(PROFILE)/notebooks. The same command goes on from there."; exit 1; }; fi
 	@echo "The report is at reports/$(PROFILE)/index.html"
 
 test: .venv/.installed-dev

@@ -42,10 +42,11 @@ from otoc_lib.sparse import (
     SubmanifoldConv3d,
     spconv_conv,
 )
-from otoc_lib.training.fit import train_unet
+from otoc_lib.training.fit import fit
 from otoc_lib.training.losses import point_cross_entropy
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.predict import predict
+from otoc_lib.training.task import CrossEntropy
 from otoc_lib.training.voxels import Batch, make_batch, training_sample
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -583,7 +584,9 @@ def train_and_judge(config: Config, train: list[Scene], val: list[Scene], steps:
     """mIoU, 0..1, of a U-Net after so many steps on every label."""
     folder.mkdir()
     labels = {scene.name: scene.labels for scene in train}
-    train_unet(config, train, labels, Schedule(steps, config.learning_rate), folder)
+    schedule = Schedule(steps, config.learning_rate)
+    task = CrossEntropy(config, train, labels)
+    fit(config, task, train, labels, schedule=schedule, folder=folder, seed=[config.seed, 1, task.stream])
     model = new_unet(config, len(train[0].label_set))
     model.load_state_dict(load_file(folder / "weights.safetensors"))
     model.to(config.device).eval()

@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("params", type=Path, metavar="PARAMS", help="params file of a finished experiment")
     export.add_argument("zip", type=Path, help="file to write: one <scene>.txt a scene, one NYU40 id a vertex")
     export.add_argument("--split", default="test", help="evaluated split (default: %(default)s)")
-    export.add_argument("--mode", default="full", choices=("point", "sv", "full"), help="default: %(default)s")
+    export.add_argument(
+        "--mode", default="full", help="point, sv, full or another of the method (default: %(default)s)"
+    )
     export.set_defaults(run=_export)
     score = commands.add_parser("score-benchmark", help="mIoU of such a file where the labels are at hand")
     score.add_argument("zip", type=Path)
@@ -72,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-params", help="check params files without running anything")
     check.add_argument("files", type=Path, nargs="+", metavar="FILE")
     check.set_defaults(run=_check_params)
+    show = commands.add_parser("show-params", help="a params file as it is in effect, and where each value comes from")
+    show.add_argument("file", type=Path, metavar="FILE")
+    show.add_argument("--all", action="store_true", help="the defaults too, which are the paper's")
+    show.set_defaults(run=_show_params)
     return parser
 
 
@@ -138,8 +144,17 @@ def _check_params(options: argparse.Namespace) -> None:
     from otoc_lib.config import load_config
 
     for path in options.files:
+        if path.name.startswith("_"):
+            print(f"{path}: holds lines that other files extend; it is checked with them")
+            continue
         config = load_config(path)
         print(f"{path}: profile {config.profile}, experiment {config.experiment}: all parameters are valid")
+
+
+def _show_params(options: argparse.Namespace) -> None:
+    from otoc_lib.config import params_text
+
+    print(params_text(options.file, options.all))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,20 @@
-"""Every experiment parameter, typed, with the paper's value as its default.
+"""Every experiment parameter in one line: its type, the paper's value, the stages that it belongs to, its range.
 
-A params file is one flat YAML mapping of these names (papermill merges files shallowly, so sections would be lost).
-An unknown name, a value of the wrong type or a contradiction stops the run with the file's name and what to write.
+A params file is one flat YAML mapping of these names (papermill merges files shallowly, so sections would be lost); it
+may extend one other file. An unknown name, a value of the wrong type or range, or a contradiction stops the run with
+the file's name and what to write. A method may add parameters of its own: see ``Config``.
 """
 
+import ast
+import dataclasses
 import difflib
 import json
+import re
 import types
 import typing
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,103 +22,173 @@ import yaml
 
 from otoc_lib.errors import OtocError
 
-Variant = Literal["unet", "unet_gp", "unet_rel_gp", "control"]
+EXTENDS = "extends"  # the one name in a params file that is no parameter: a file beside it whose lines come first
+
+
+def param(
+    default: Any = dataclasses.MISSING,
+    groups: str = "",
+    *,
+    above: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    one_of: Callable[[], list[str]] | None = None,
+) -> Any:
+    """One parameter of ``Config``.
+
+    Args:
+        default: its value where no file names it; a parameter without one must be given. Lists are copied.
+        groups: the groups of parameters that it is in, separated by blanks. A stage reads some groups (see ``View``):
+            the values of all parameters in them make its key, and its work can read no other. ``g_first`` and
+            ``g_later`` are read by what reads ``g``, in the first iteration and in later ones.
+        above, low, high: it must be greater than, at least, at most this; for a list every item must.
+        one_of: gives the names that it can have.
+    """
+    metadata = {"groups": frozenset(groups.split()), "above": above, "low": low, "high": high, "one_of": one_of}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def modules(package: str, name: str) -> Callable[[], list[str]]:
+    """For ``one_of``: the modules of ``otoc_lib/<package>`` that define ``name``. They are read, not imported."""
+    folder = Path(__file__).parent / package
+    return lambda: [path.stem for path in sorted(folder.glob("*.py")) if name in _defined(path)]
+
+
+def functions(module: str) -> Callable[[], list[str]]:
+    """For ``one_of``: the public functions of the file ``otoc_lib/<module>``."""
+    path = Path(__file__).parent / module
+    return lambda: [name for name, kind in _defined(path).items() if kind is ast.FunctionDef and name[0] != "_"]
+
+
+def _defined(path: Path) -> dict[str, type[ast.AST]]:
+    """The names that a Python file defines at its top level, and how."""
+    found: dict[str, type[ast.AST]] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node]
+        found |= {getattr(target, "name", getattr(target, "id", "")): type(node) for target in targets}
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One experiment. Lengths are metres, ``steps`` are optimizer steps; lists stand for tuples of any length."""
+    """One experiment. Lengths are metres, ``steps`` are optimizer steps; lists stand for tuples of any length.
 
-    # What is run, and where its files are (paths are relative to the project's root)
-    profile: str  # folder of params/: smoke, rooms, scannet, s3dis, own
-    experiment: str  # file name in that folder, without .yaml
-    runs_root: str = "runs"
-    reports_root: str = "reports"
-    seed: int = 0
+    A method whose file defines ``class Parameters(Config)`` adds its own, in the same form: they are known wherever
+    ``method`` names it.
+    """
 
-    # Data
-    dataset: Literal["scannet", "s3dis", "own"] = "scannet"
-    data_root: str = "data/scannet"
-    cache_root: str = "data/cache"  # converted scenes; may be deleted at any time
-    own_classes: list[str] = field(default_factory=list)  # class names in order, for dataset: own
-    eval_splits: list[str] = field(default_factory=lambda: ["val"])
-    train_rooms: int | None = None  # use only the first so many rooms; null: all
-    eval_rooms: int | None = None
+    # What is run, and where its files are (paths are relative to the project's root). In no key.
+    profile: str = param()  # folder of params/: smoke, rooms, scannet, s3dis, own
+    experiment: str = param()  # file name in that folder, without .yaml
+    runs_root: str = param("runs")
+    reports_root: str = param("reports")
+    seeds: list[int] = param([], low=0, high=2**31)  # what make reproduce repeats the experiment with; []: seed alone
+
+    # Data. In no key either: fingerprints of the rooms are
+    dataset: str = param("scannet", one_of=modules("datasets", "read_scene"))
+    data_root: str = param("data/scannet")
+    cache_root: str = param("data/cache")  # converted scenes; may be deleted at any time
+    own_classes: list[str] = param([])  # class names in order, for dataset: own
+    eval_splits: list[str] = param(["val"])
+    train_rooms: int | None = param(None, above=0)  # use only the first so many rooms; null: all
+    eval_rooms: int | None = param(None, above=0)
 
     # Super-voxels of points without a mesh (S3DIS, own scans): cut pursuit on a voxel grid
-    partition_voxel: float = 0.03  # metres
-    partition_strength: float = 0.05
-    partition_minimum: int = 20  # voxels
+    partition_voxel: float = param(0.03, above=0)  # metres
+    partition_strength: float = param(0.05, above=0)
+    partition_minimum: int = param(20, above=0)  # voxels
+
+    seed: int = param(0, "clicks network tsne", low=0, high=2**31)
 
     # Annotation: one click per object, official or own click lists, or every label
-    source: Literal["simulated", "file", "points20", "all"] = "simulated"
-    clicks_per_object: int = 1
-    clicks_file: str | None = None  # source file: a clicks.csv; source points20: a limited-annotation file
+    source: Literal["simulated", "file", "points20", "all"] = param("simulated", "clicks")
+    clicks_per_object: int = param(1, "clicks", above=0)
+    clicks_file: str | None = param(
+        None
+    )  # source file: a clicks.csv; points20: a limited annotation. Its hash is keyed
 
     # 3D U-Net
-    voxel_size: float = 0.02
-    unet_width: int = 32
-    unet_levels: int = 7
-    unet_blocks: int = 2
+    backbone: str = param("unet", "network", one_of=modules("models", "new_backbone"))
+    voxel_size: float = param(0.02, "network", above=0)
+    unet_width: int = param(32, "network", above=0)
+    unet_levels: int = param(7, "network", above=0)
+    unet_blocks: int = param(2, "network", above=0)
 
     # Relation network and prototypes (section 3.3 of the paper)
-    relation_dim: int = 32
-    relation_samples: int = 20  # labelled super-voxels drawn per class and step
-    temperature: float = 0.07
-    prototype_momentum: float = 0.9
+    relation_dim: int = param(32, "relation", above=0)
+    relation_samples: int = param(
+        20, "relation_first relation_later", above=0
+    )  # labelled super-voxels a class and step
+    temperature: float = param(0.07, "relation", above=0)
+    prototype_momentum: float = param(0.9, "relation", low=0, high=1)
 
     # Training; 300 steps are one epoch of ScanNet at batch size 4
-    batch_size: int = 4
-    max_points: int = 250_000  # larger rooms are cropped by a box
-    unet_steps: int = 153_600
-    unet_steps_later: int = 76_800  # iterations 2, 3, ...
-    relation_steps: int = 307_200
-    relation_steps_later: int = 76_800
-    optimizer: Literal["adam", "muon"] = "adam"  # muon: orthogonal updates of the convolutions, Adam for the rest
-    learning_rate: float = 0.01
-    learning_rate_later: float = 0.01
-    schedule: Literal["halving", "one_cycle"] = "halving"
-    halve_every: int = 115_200  # steps, for schedule: halving
-    class_weights: Literal["none", "inverse_sqrt"] = "none"
+    batch_size: int = param(4, "training", above=0)
+    max_points: int = param(250_000, "training", above=0)  # larger rooms are cropped by a box
+    unet_steps: int = param(153_600, "unet_first", above=0)
+    unet_steps_later: int = param(76_800, "unet_later", above=0)  # iterations 2, 3, ...
+    relation_steps: int = param(307_200, "relation_first", above=0)
+    relation_steps_later: int = param(76_800, "relation_later", above=0)
+    optimizer: Literal["adam", "muon"] = param(
+        "adam", "training"
+    )  # muon: the convolutions' updates orthogonal, else Adam
+    learning_rate: float = param(0.01, "training_first", above=0)
+    learning_rate_later: float = param(0.01, "training_later", above=0)
+    schedule: Literal["halving", "one_cycle"] = param("halving", "training")
+    halve_every: int = param(115_200, "training", above=0)  # steps, for schedule: halving
+    class_weights: Literal["none", "inverse_sqrt"] = param("none", "unet")
 
     # Augmentation (facts: matrix jitter, mirrored x, rotation about z, elastic distortion in voxels, colour shift)
-    jitter: float = 0.1
-    flip: bool = True
-    rotate: bool = True
-    scale_range: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    elastic_granularity: list[float] = field(default_factory=lambda: [6.0, 20.0])
-    elastic_magnitude: list[float] = field(default_factory=lambda: [40.0, 160.0])
-    color_shift: float = 0.1
+    jitter: float = param(0.1, "training", low=0)
+    flip: bool = param(True, "training inference")
+    rotate: bool = param(True, "training inference")
+    scale_range: list[float] = param([1.0, 1.0], "training", above=0)
+    elastic_granularity: list[float] = param([6.0, 20.0], "training", above=0)
+    elastic_magnitude: list[float] = param([40.0, 160.0], "training")
+    color_shift: float = param(0.1, "training", low=0)
 
-    # Graph propagation (eqs. 2-5) and pseudo labels (eq. 8)
-    relation_power: float = 1.0  # P = P_U * P_R ** relation_power
-    bandwidth: float = 2.0
-    pairwise_weight: float = 1.0
-    pairwise_scaling: Literal["row_sum", "literal"] = "row_sum"
-    mean_field_steps: int = 10
-    mean_field_tolerance: float = 1.0e-3
-    threshold: float = 0.9
+    # Graph propagation (eqs. 2-5)
+    relation_power: float = param(1.0, "combination", low=0)  # P = P_U * P_R ** relation_power
+    bandwidth: float = param(2.0, "graph", above=0)
+    pairwise_weight: float = param(1.0, "graph", low=0)
+    pairwise_scaling: Literal["row_sum", "literal"] = param("row_sum", "graph")
+    mean_field_steps: int = param(10, "graph", above=0)
+    mean_field_tolerance: float = param(1.0e-3, "graph", low=0)
 
-    # Self-training (Algorithm 1)
-    variant: Variant = "unet_rel_gp"
-    self_train_iterations: int = 5
-    views: int = 1  # augmented views averaged at inference
+    # What is run on these: a file of otoc_lib/methods; self-training (Algorithm 1) and its pseudo labels (eq. 8)
+    method: str = param("one_thing_one_click", one_of=modules("methods", "METHOD"))
+    variant: Literal["unet", "unet_gp", "unet_rel_gp"] = param("unet_rel_gp", "variant")
+    self_train_iterations: int = param(5, above=0)
+    pseudo_labels: str = param("threshold", "pseudo", one_of=functions("methods/pseudo_labels.py"))  # the rule
+    threshold: float = param(0.9, "pseudo", low=0, high=1)
+    views: int = param(1, "inference", above=0)  # augmented views averaged at inference
 
     # t-SNE (Figure 6)
-    tsne_supervoxels: int = 200  # per class
+    tsne_supervoxels: int = param(200, "tsne", above=0)  # per class
 
-    # Machine; these change how fast a result comes, not which
-    device: str = "auto"  # auto, cpu, cuda, cuda:1 ...
-    sparse_backend: Literal["auto", "numba", "torch", "spconv"] = "auto"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # below float32 on CUDA only
-    propagation: Literal["auto", "dense", "chunked", "triton"] = "auto"  # how the mean field meets its kernel
-    propagation_memory: float = 4.0  # GiB that auto may spend on a stored kernel
-    workers: int = 0  # processes that load and augment
-    checkpoint_seconds: float = 60.0
+    # Machine; these change how fast a result comes, not which: every stage may read them and no key names them
+    device: str = param("auto", "machine")  # auto, cpu, cuda, cuda:1 ...
+    sparse_backend: Literal["auto", "numba", "torch", "spconv"] = param("auto", "machine")
+    precision: Literal["float32", "bfloat16", "float16"] = param("float32", "training")  # below float32 on CUDA; keyed
+    propagation: Literal["auto", "dense", "chunked", "triton"] = param("auto", "machine")  # how the kernel is kept
+    propagation_memory: float = param(4.0, "machine", above=0)  # GiB that auto may spend on a stored kernel
+    workers: int = param(0, "machine", low=0)  # processes that load and augment
+    checkpoint_seconds: float = param(60.0, "machine", low=0)
+
+    @property
+    def run_name(self) -> str:
+        """Folder of the run among those of its profile: the experiment's name, and the seed where it is not 0."""
+        return run_name(self.experiment, self.seed)
+
+    @property
+    def runs_folder(self) -> Path:
+        return project_root() / self.runs_root
 
     @property
     def run_folder(self) -> Path:
-        return project_root() / self.runs_root / self.profile / self.experiment
+        return self.runs_folder / self.profile / self.run_name
 
     @property
     def report_folder(self) -> Path:
@@ -132,19 +207,75 @@ class Config:
         """1, 2, ..., self_train_iterations."""
         return range(1, self.self_train_iterations + 1)
 
-    def digest_of(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """The values of some parameters, for a manifest."""
+    def digest_of(self, names: Iterable[str]) -> dict[str, Any]:
+        """The values of some parameters, by name."""
         return {name: getattr(self, name) for name in names}
+
+
+def run_name(experiment: str, seed: int) -> str:
+    """``otoc`` for seed 0, ``otoc_seed1`` for seed 1."""
+    return f"{experiment}_seed{seed}" if seed else experiment
+
+
+class View:
+    """What the work of one stage sees of a config: the parameters in some groups, and those of the machine.
+
+    Reading another one raises OtocError. So a parameter that a result depends on is always part of the stage's key, and
+    a stage that another value would have changed is never taken for current.
+
+    Args:
+        config: of the experiment.
+        groups: names in the second argument of ``param``.
+        reader: what reads it, for the error.
+    """
+
+    def __init__(self, config: Config, groups: Iterable[str], reader: str):
+        named = names_in(type(config), groups)
+        self.__dict__ |= {"config": config, "named": named, "reader": reader}
+        self.__dict__["allowed"] = {*named, *names_in(type(config), ["machine"])}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copying and pickling ask for methods that are not there
+            raise AttributeError(name)
+        if name not in self.__dict__["allowed"]:
+            raise OtocError(
+                f"{self.reader} reads the parameter {name!r}, which its key does not name, so that its result would be "
+                "reused for other values; let the stage read one of the parameter's groups, or add one to its line"
+            )
+        return getattr(self.__dict__["config"], name)
+
+    def __reduce__(self) -> tuple:
+        return _restored_view, (self.config, self.named, self.allowed, self.reader)
+
+    @property
+    def digest(self) -> dict[str, Any]:
+        """The values that make the key, by name."""
+        return self.config.digest_of(self.named)
+
+
+def _restored_view(config: Config, named: list[str], allowed: set[str], reader: str) -> View:
+    view = View(config, (), reader)
+    view.__dict__ |= {"named": named, "allowed": allowed}
+    return view
+
+
+def names_in(kind: type[Config], groups: Iterable[str]) -> list[str]:
+    """The parameters that are in one of the groups, in their order."""
+    wanted = set(groups)
+    return [field.name for field in fields(kind) if field.metadata["groups"] & wanted]
 
 
 def config_from(values: Mapping[str, Any], origin: str = "parameters") -> Config:
     """Check a flat mapping of parameters and make a Config of it.
 
+    Where ``seeds`` are given and no ``seed``, the first of them is the seed.
+
     Raises OtocError, naming ``origin`` (a file or a notebook), for unknown names, wrong types, values outside their
     range and contradictions.
     """
-    known = {f.name: f for f in fields(Config)}
-    hints = typing.get_type_hints(Config)
+    kind = _kind_for(values, origin)
+    known = {f.name: f for f in fields(kind)}
+    hints = typing.get_type_hints(kind)
     for name in values:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -153,22 +284,64 @@ def config_from(values: Mapping[str, Any], origin: str = "parameters") -> Config
     for name in ("profile", "experiment"):
         if name not in values:
             raise OtocError(f"{origin}: parameter {name!r} is missing; a params file names its profile and experiment")
-    checked = {name: _checked(name, value, hints[name], origin) for name, value in values.items()}
-    config = Config(**checked)
+    checked = {name: _checked(known[name], value, hints[name], origin) for name, value in values.items()}
+    if checked.get("seeds") and "seed" not in checked:
+        checked["seed"] = checked["seeds"][0]
+    config = kind(**checked)
     _refuse_contradictions(config, origin)
     return config
 
 
+def _kind_for(values: Mapping[str, Any], origin: str) -> type[Config]:
+    """Config, or what the file of the method adds to it."""
+    field = next(f for f in fields(Config) if f.name == "method")
+    method = _checked(field, values.get("method", field.default), str, origin)
+    if "Parameters" not in _defined(Path(__file__).parent / "methods" / f"{method}.py"):
+        return Config  # without importing the method, and PyTorch with it
+    return import_module(f"otoc_lib.methods.{method}").Parameters
+
+
 def load_config(path: Path | str, **overrides: Any) -> Config:
     """Read one params file; keyword arguments replace single values."""
-    path = Path(path)
-    if not path.is_file():
-        raise OtocError(f"{path}: no such params file; see the params/ folder for the ones that come with the kit")
     return config_from({**read_params(path), **overrides}, str(path))
 
 
-def read_params(path: Path) -> dict[str, Any]:
-    """The flat mapping in one YAML file, unchecked."""
+def read_params(path: Path | str) -> dict[str, Any]:
+    """The flat mapping in one YAML file, unchecked, over that of the file it extends."""
+    return {name: value for name, (value, _) in read_origins(path).items()}
+
+
+def read_origins(path: Path | str) -> dict[str, tuple[Any, Path]]:
+    """``read_params``, and the file that each value comes from."""
+    path = Path(path)
+    own, inherited = _read_yaml(path), {}
+    if EXTENDS in own:
+        base = base_of(path, own.pop(EXTENDS))
+        inherited = {name: (value, base) for name, value in _read_yaml(base).items()}
+        for name in sorted({"profile", "experiment"} & inherited.keys()):
+            raise OtocError(
+                f"{base}: names {name!r}, which every file that extends it must name itself: papermill hands on the "
+                "lines of one file alone"
+            )
+    return {**inherited, **{name: (value, path) for name, value in own.items()}}
+
+
+def base_of(path: Path | str, name: Any) -> Path:
+    """The file ``<name>.yaml`` beside ``path``, which that one extends; it extends no further one itself."""
+    path = Path(path)
+    if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
+        raise OtocError(f"{path}: 'extends' names a params file beside this one, without .yaml, not {name!r}")
+    base = path.with_name(f"{name}.yaml")
+    if not base.is_file():
+        raise OtocError(f"{path}: extends {name}, but {base} does not exist")
+    if base == path or EXTENDS in _read_yaml(base):
+        raise OtocError(f"{path}: extends {name}, which extends a file itself; one level is all there is")
+    return base
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise OtocError(f"{path}: no such params file; see the params/ folder for the ones that come with the kit")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -176,6 +349,20 @@ def read_params(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise OtocError(f"{path}: expected lines of the form 'name: value'")
     return values
+
+
+def params_text(path: Path | str, every: bool = False) -> str:
+    """A params file as it is in effect: YAML, with the file that each value comes from, and defaults if ``every``."""
+    origins = read_origins(path)
+    config = load_config(path)
+    lines = []
+    for field in fields(config):
+        value, origin = origins.get(field.name, (getattr(config, field.name), None))
+        if origin is not None or every:
+            text = yaml.safe_dump(value, default_flow_style=True, width=float("inf")).removesuffix("...\n").strip()
+            lines.append((f"{field.name}: {text}", origin.name if origin else "default"))
+    width = max(len(text) for text, _ in lines)
+    return "\n".join(f"{text:{width}}  # {origin}" for text, origin in lines)
 
 
 def load_notebook_config(namespace: MutableMapping[str, Any]) -> Config:
@@ -196,11 +383,12 @@ def load_notebook_config(namespace: MutableMapping[str, Any]) -> Config:
     first = namespace.get("_parameter_names", frozenset(passed))
     known = {field.name for field in fields(Config)}
     passed = {name: value for name, value in passed.items() if name in first or name in known}
+    extends = passed.pop(EXTENDS, None)
     for name in ("profile", "experiment"):
         if not isinstance(passed.get(name), str):
             raise OtocError(f"notebook parameters: {name!r} must be set to a string in the cell tagged 'parameters'")
     path = project_root() / "params" / passed["profile"] / f"{passed['experiment']}.yaml"
-    base = read_params(path) if path.is_file() else {}
+    base = read_params(path) if path.is_file() else read_params(base_of(path, extends)) if extends else {}
     if not base and set(passed) <= {"profile", "experiment"}:
         raise OtocError(f"notebook parameters: {path} does not exist; set profile and experiment to an existing one")
     config = config_from({**base, **passed}, f"notebook parameters ({passed['profile']}/{passed['experiment']})")
@@ -216,17 +404,36 @@ def project_root() -> Path:
     raise OtocError(f"{Path.cwd()}: not inside a checkout of the kit (a folder with params/ and notebooks/)")
 
 
-def _checked(name: str, value: Any, hint: Any, origin: str) -> Any:
-    """``value`` if it has the type ``hint`` asks for (an int may stand for a float), else OtocError."""
-    if _has_type(value, hint):
-        if hint is float:
-            return float(value)
-        return [float(item) for item in value] if hint == list[float] else value
-    advice = ""
-    if isinstance(value, str) and hint in (int, float, int | None):
-        advice = "; YAML reads numbers such as 1e-3 as text: write 0.001 or 1.0e-3"
-    given = json.dumps(value, default=repr)
-    raise OtocError(f"{origin}: parameter {name!r} must be {_describe(hint)}, not {given}{advice}")
+def _checked(field: dataclasses.Field, value: Any, hint: Any, origin: str) -> Any:
+    """``value`` if it has the type ``hint`` asks for (an int may stand for a float) and lies in its field's range."""
+    name = field.name
+    if not _has_type(value, hint):
+        advice = ""
+        if isinstance(value, str) and hint in (int, float, int | None):
+            advice = "; YAML reads numbers such as 1e-3 as text: write 0.001 or 1.0e-3"
+        if (name, value) == ("variant", "control"):
+            advice = "; the control is a method of its own: write 'method: control'"
+        given = json.dumps(value, default=repr)
+        raise OtocError(f"{origin}: parameter {name!r} must be {_describe(hint)}, not {given}{advice}")
+    if hint is float:
+        value = float(value)
+    elif hint == list[float]:
+        value = [float(item) for item in value]
+    if field.metadata["one_of"] and value not in (names := field.metadata["one_of"]()):
+        close = difflib.get_close_matches(value, names, n=1)
+        hint = f"did you mean {close[0]!r}? It can be" if close else "it can be"
+        raise OtocError(f"{origin}: parameter {name!r} is {value!r}; {hint} one of {', '.join(names)}")
+    tests = (
+        ("above", lambda item, bound: item > bound, "greater than"),
+        ("low", lambda item, bound: item >= bound, "at least"),
+        ("high", lambda item, bound: item <= bound, "at most"),
+    )
+    for item in value if isinstance(value, list) else [value]:
+        for kind, test, words in tests:
+            bound = field.metadata[kind]
+            if bound is not None and item is not None and not test(item, bound):
+                raise OtocError(f"{origin}: parameter {name!r} must be {words} {bound}, not {item}")
+    return value
 
 
 def _has_type(value: Any, hint: Any) -> bool:
@@ -256,30 +463,10 @@ def _describe(hint: Any) -> str:
 
 
 def _refuse_contradictions(config: Config, origin: str) -> None:
-    positive = (
-        "clicks_per_object voxel_size unet_width unet_levels unet_blocks relation_dim relation_samples temperature "
-        "batch_size max_points unet_steps unet_steps_later relation_steps relation_steps_later learning_rate "
-        "learning_rate_later halve_every bandwidth mean_field_steps self_train_iterations views tsne_supervoxels "
-        "partition_voxel partition_strength partition_minimum propagation_memory"
-    ).split()
-    for name in (*positive, "train_rooms", "eval_rooms"):
-        value = getattr(config, name)
-        if value is not None and value <= 0:
-            raise OtocError(f"{origin}: parameter {name!r} must be greater than 0, not {value}")
-    for name in (
-        "jitter color_shift pairwise_weight relation_power mean_field_tolerance workers checkpoint_seconds seed"
-    ).split():
-        if getattr(config, name) < 0:
-            raise OtocError(f"{origin}: parameter {name!r} must not be negative, not {getattr(config, name)}")
-    for name in ("threshold", "prototype_momentum"):
-        if not 0 <= getattr(config, name) <= 1:
-            raise OtocError(f"{origin}: parameter {name!r} must lie between 0 and 1, not {getattr(config, name)}")
     if len(config.elastic_granularity) != len(config.elastic_magnitude):
         raise OtocError(f"{origin}: 'elastic_granularity' and 'elastic_magnitude' must have the same length")
-    if any(granularity <= 0 for granularity in config.elastic_granularity):
-        raise OtocError(f"{origin}: every 'elastic_granularity' must be greater than 0")
-    if len(config.scale_range) != 2 or not 0 < config.scale_range[0] <= config.scale_range[1]:
-        raise OtocError(f"{origin}: 'scale_range' must be [smallest, largest], both greater than 0")
+    if len(config.scale_range) != 2 or config.scale_range[0] > config.scale_range[1]:
+        raise OtocError(f"{origin}: 'scale_range' must be [smallest, largest]")
     if not config.eval_splits:
         raise OtocError(f"{origin}: 'eval_splits' must name at least one split, for example [val]")
     if (config.source in ("file", "points20")) != (config.clicks_file is not None):
@@ -288,8 +475,14 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(f"{origin}: 'own_classes' must list the classes with 'dataset: own', and only then")
     if len(set(config.own_classes)) < len(config.own_classes):
         raise OtocError(f"{origin}: 'own_classes' names a class twice")
-    if config.source == "all" and config.variant != "control":
-        raise OtocError(f"{origin}: 'source: all' leaves nothing to self-train on; set 'variant: control' with it")
+    if config.source == "all" and config.method == "one_thing_one_click":
+        raise OtocError(f"{origin}: 'source: all' leaves nothing to self-train on; set 'method: control' with it")
+    if len(set(config.seeds)) < len(config.seeds):
+        raise OtocError(f"{origin}: 'seeds' names a seed twice")
     for name in ("profile", "experiment"):
         if not getattr(config, name).replace("_", "").replace("-", "").isalnum():
             raise OtocError(f"{origin}: parameter {name!r} becomes a folder's name: use letters, digits, '_' and '-'")
+    if re.search(r"_seed\d+$", config.experiment):
+        raise OtocError(
+            f"{origin}: 'experiment' ends like a repeat; give 'seeds: [0, 1, 2]' instead, see docs/architecture.md"
+        )

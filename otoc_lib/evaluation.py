@@ -59,27 +59,30 @@ def mean_iou(confusion: np.ndarray) -> float:
     return float(np.nanmean(iou(confusion)))
 
 
-def evaluate_rooms(scenes: list[Scene], predictions: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, float]]:
-    """Compare predictions with the true labels of rooms of one label set.
+def room_confusions(scenes: list[Scene], predictions: dict[str, np.ndarray]) -> np.ndarray:
+    """Confusion matrix of each of R rooms of one label set, int64 [R, C, C].
 
     Args:
         scenes: with labels.
         predictions: scene name -> integers [N], a class for every point.
-
-    Returns:
-        The confusion matrix over all rooms, int64 [C, C], and the mIoU of each room by name.
     """
-    confusions = {}
+    confusions = []
     for scene in scenes:
         if scene.labels is None:
             raise OtocError(f"scene {scene.name}: has no labels to evaluate against; leave it out")
         try:
-            confusions[scene.name] = confusion_matrix(scene.labels, predictions[scene.name], len(scene.label_set))
+            confusions.append(confusion_matrix(scene.labels, predictions[scene.name], len(scene.label_set)))
         except OtocError as error:
             raise OtocError(f"scene {scene.name}: {error}") from error
     if not confusions:
         raise OtocError("there is no room to evaluate; check the split")
-    return sum(confusions.values()), {name: mean_iou(confusion) for name, confusion in confusions.items()}
+    return np.stack(confusions)
+
+
+def evaluate_rooms(scenes: list[Scene], predictions: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, float]]:
+    """The confusion matrix over all rooms, int64 [C, C], and the mIoU of each room by name; as ``room_confusions``."""
+    confusions = room_confusions(scenes, predictions)
+    return confusions.sum(axis=0), {s.name: mean_iou(c) for s, c in zip(scenes, confusions, strict=True)}
 
 
 def are_integers(*arrays: np.ndarray) -> bool:

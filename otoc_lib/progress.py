@@ -1,7 +1,7 @@
 """What ``make reproduce`` says while several notebooks run at once: ``python -m otoc_lib.progress left | relay``.
 
-``left`` prints one line before each notebook: how much is still to do. The seconds of finished stages, by training step
-for networks and by stage for the rest, are applied to the stages that the params files still ask for.
+``left`` prints one line before each notebook: how much of the plan is still to do. The seconds of finished stages, by
+training step for networks and by stage for the rest, are applied to the stages that the plan still lacks.
 ``relay`` gives every line of a notebook's progress the name of its experiment, and a bar one line now and then.
 """
 
@@ -15,68 +15,56 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from otoc_lib.config import Config, load_config
 from otoc_lib.store import MANIFEST, find_stage
 
-STEP_PARAMETERS = ("unet_steps", "unet_steps_later", "relation_steps", "relation_steps_later")
+PLAN = "plan.json"  # in the runs folder of a profile; experiments.write_plan makes it
 
 
-def planned_stages(config: Config) -> dict[str, int]:
-    """Every stage of an experiment with its training steps, 0 where nothing is trained."""
-    if config.source == "all":
-        return {"clicks": 0, "unet_1": config.unet_steps, "evaluate_baseline": 0}
-    relation = config.variant == "unet_rel_gp"
-    stages = {"clicks": 0, **({"evaluate_baseline": 0, "tsne": 0} if relation else {})}
-    for k in config.iterations:
-        stages[f"unet_{k}"] = config.unet_steps if k == 1 else config.unet_steps_later
-        if relation:
-            stages[f"relation_{k}"] = config.relation_steps if k == 1 else config.relation_steps_later
-        stages[f"evaluate_{k}"] = 0
-        if config.variant != "control":
-            stages[f"pseudo_{k}"] = 0
-    return stages
+def unfinished(runs: Path, plan: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The stages of a plan that none of the runs that need them has finished: stage, steps and runs of each.
 
-
-def seconds_left(runs: Path, configs: list[Config]) -> float | None:
-    """Seconds that the unfinished stages of some experiments will take; None while no training is finished.
-
-    Experiments on the same clicks share their first U-Net, which counts once.
+    runs: the folder of the profile's runs.
     """
-    pending, finished = {}, set()
-    for config in configs:
-        for name, steps in planned_stages(config).items():
-            stage = name, (config.source, config.seed) if name == "unet_1" else config.experiment
-            if find_stage(runs, config.profile, config.experiment, name):
-                finished.add(stage)
-            else:
-                pending[stage] = steps
-    pending = {stage: steps for stage, steps in pending.items() if stage not in finished}
+    return [
+        stage
+        for job in plan
+        for stage in job["makes"]
+        if not any(find_stage(runs.parent, runs.name, run, stage["stage"]) for run in stage["runs"])
+    ]
+
+
+def seconds_left(runs: Path, plan: list[dict[str, Any]]) -> float | None:
+    """Seconds that the unfinished stages of a plan will take; None while no training is finished."""
+    pending = unfinished(runs, plan)
     if not pending:
         return 0.0
-    rates = _rates(runs, {config.profile for config in configs})
-    if "unet" not in rates:
+    rates = _rates(runs)
+    per_step = [rate for kind, rate in rates.items() if kind.endswith("/step")]
+    if not per_step:
         return None
-    rates.setdefault("relation", rates["unet"])
-    return sum(rates.get(_kind(name), 0.0) * max(steps, 1) for (name, _), steps in pending.items())
+    for stage in pending:  # a network of which none is trained yet takes as long a step as the others
+        if stage["steps"]:
+            rates.setdefault(_kind(stage["stage"], stage["steps"]), sum(per_step) / len(per_step))
+    return sum(rates.get(_kind(s["stage"], s["steps"]), 0.0) * max(s["steps"], 1) for s in pending)
 
 
-def _rates(runs: Path, profiles: set[str]) -> dict[str, float]:
-    """Kind of stage -> seconds a training step ("unet", "relation") or a stage (all others)."""
+def _rates(runs: Path) -> dict[str, float]:
+    """Kind of stage -> seconds a training step, or a stage where nothing is trained."""
     seconds, units = defaultdict(float), defaultdict(int)
-    for profile in profiles:
-        for path in sorted((runs / profile).glob(f"*/*/{MANIFEST}")):
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            if "reused_from" in manifest:
-                continue
-            steps = [manifest["parameters"][name] for name in STEP_PARAMETERS if name in manifest["parameters"]]
-            seconds[_kind(manifest["stage"])] += manifest["seconds"]
-            units[_kind(manifest["stage"])] += steps[0] if steps else 1
+    for path in sorted(runs.glob(f"*/*/{MANIFEST}")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if "reused_from" not in manifest:
+            trained = manifest.get("steps", 0)
+            kind = _kind(manifest["stage"], trained)
+            seconds[kind] += manifest["seconds"]
+            units[kind] += trained or 1
     return {kind: seconds[kind] / units[kind] for kind in seconds}
 
 
-def _kind(stage: str) -> str:
-    return stage.split("_")[0]
+def _kind(stage: str, steps: int) -> str:
+    return stage.split("_")[0] + ("/step" if steps else "")
 
 
 def line(title: str, left: int, seconds: float | None) -> str:
@@ -115,18 +103,17 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, dest="command")
     left = commands.add_parser("left", help="one line: what is left to do")
     left.add_argument("title", help="what is about to run")
+    left.add_argument("runs", type=Path, help=f"the runs folder of the profile, with {PLAN} in it")
     left.add_argument("--at-once", type=int, default=1, help="notebooks that run at the same time")
-    left.add_argument("--runs", type=Path, default=Path("runs"))
-    left.add_argument("--params", type=Path, nargs="+", required=True, help="every params file that will be run")
-    left.add_argument("--done", type=Path, nargs="+", required=True, help="files that appear as notebooks finish")
     commands.add_parser("relay", help="pass standard input on, line by line").add_argument("title")
     options = parser.parse_args(arguments)
     if options.command == "relay":
         for text in relay(sys.stdin.fileno(), options.title):
             print(text, flush=True)
         return
-    notebooks = sum(not path.exists() for path in options.done)
-    seconds = seconds_left(options.runs, [load_config(path) for path in options.params])
+    plan = json.loads((options.runs / PLAN).read_text(encoding="utf-8"))
+    notebooks = sum(not (options.runs / job["run"] / f"{job['notebook']}.done").exists() for job in plan)
+    seconds = seconds_left(options.runs, plan)
     seconds = seconds and seconds / min(options.at_once, max(notebooks, 1))
     print(line(options.title, notebooks, seconds), flush=True)
 

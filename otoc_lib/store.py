@@ -1,9 +1,10 @@
 """Run folders: what a stage read, what it wrote, and whether it is finished.
 
-A stage is a folder ``runs/<profile>/<experiment>/<stage>/`` with a ``manifest.json`` that comes last. Its key is a
-hash of the parameters the stage depends on and of the keys of its inputs: a finished stage with the same key is
-reused, in this experiment or from another one of the same profile, and a changed parameter invalidates exactly the
-stages that depend on it. Work goes on in ``<stage>.part``, which an interrupted run leaves behind for its resume.
+A stage is a folder ``runs/<profile>/<run>/<stage>/`` with a ``manifest.json`` that comes last. Its key is a hash of the
+parameters that its work can read, of the versions of the code that made it and of the keys of its inputs: a finished
+stage with the same key is reused, in this run or from another one of the same profile, and a changed parameter
+invalidates exactly the stages that depend on it. Work goes on in ``<stage>.part``, which an interrupted run leaves
+behind for its resume.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import otoc_lib
-from otoc_lib.config import Config
+from otoc_lib.config import View
 from otoc_lib.files import write_json
 
 MANIFEST = "manifest.json"
@@ -35,28 +36,37 @@ class Stage:
     reused: bool
 
 
+def stage_key(content: dict[str, Any]) -> str:
+    """Hash of what a stage's result depends on, ready for JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def run_stage(
-    config: Config,
+    view: View,
     name: str,
-    parameters: tuple[str, ...],
+    code: dict[str, int],
     inputs: dict[str, str],
     work: Callable[[Path], None],
+    *,
     device: str = "cpu",
+    steps: int = 0,
 ) -> Stage:
-    """Reuse the stage if it is finished with the same parameters and inputs, else make it by ``work(folder)``.
+    """Reuse the stage if it is finished with the same parameters, code and inputs, else make it by ``work(folder)``.
 
     Args:
-        config: the experiment; ``parameters`` names those of its values that the stage's result depends on.
+        view: the parameters that ``work`` can read; all of them are part of the key.
+        code: name -> version of what does the work; raised where its meaning changes.
         inputs: name -> key of everything else that it depends on (other stages, fingerprints of data).
         work: writes the stage's files into the folder it is given. After an interruption it is called again with
             the same folder, files and all, and may resume from them.
-        device: recorded in the manifest.
+        device, steps: recorded in the manifest; steps of an optimizer.
     """
-    content = {"stage": name, "parameters": config.digest_of(parameters), "inputs": inputs}
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    content = {"stage": name, "code": code, "parameters": view.digest, "inputs": inputs}
+    key = stage_key(content)
+    config = view.config
     folder = config.run_folder / name
 
-    found = find_stage(config.run_folder.parent.parent, config.profile, config.experiment, name)
+    found = find_stage(config.runs_folder, config.profile, config.run_name, name)
     if found is not None and _read_manifest(found)["key"] == key:
         return Stage(name, found, key, reused=True)
     for manifest_path in sorted(config.run_folder.parent.glob(f"*/{name}/{MANIFEST}")):
@@ -85,6 +95,7 @@ def run_stage(
             "seconds": round(time.perf_counter() - started, 2),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "device": device,
+            "steps": steps,
             "versions": versions(),
         },
     )
@@ -93,15 +104,15 @@ def run_stage(
     return Stage(name, folder, key, reused=False)
 
 
-def find_stage(runs: Path, profile: str, experiment: str, name: str) -> Path | None:
+def find_stage(runs: Path, profile: str, run: str, name: str) -> Path | None:
     """Folder of a finished stage, wherever it was made, or None if there is none."""
-    folder = Path(runs) / profile / experiment / name
+    folder = Path(runs) / profile / run / name
     manifest = _read_manifest(folder)
     if manifest is None or "reused_from" not in manifest:
         return folder if manifest else None
     origin = Path(runs) / profile / manifest["reused_from"] / name
     made = _read_manifest(origin)
-    # The other experiment may have been run again with other parameters since.
+    # The other run may have been made again with other parameters since.
     return origin if made and made["key"] == manifest["key"] and "reused_from" not in made else None
 
 

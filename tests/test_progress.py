@@ -1,3 +1,5 @@
+"""What is left of a plan, by the seconds of what is finished; and the relay of bars."""
+
 import json
 import os
 import threading
@@ -5,75 +7,86 @@ import threading
 import pytest
 
 from otoc_lib import progress
-from otoc_lib.config import Config
-
-STEPS = {"unet_steps": 100, "unet_steps_later": 40, "relation_steps": 60, "relation_steps_later": 20}
 
 
-def config(experiment, **changes):
-    return Config(profile="p", experiment=experiment, self_train_iterations=2, **{**STEPS, **changes})
+@pytest.fixture
+def runs(tmp_path):
+    return tmp_path / "runs" / "p"
 
 
-def finish(runs, experiment, stage, seconds, **manifest):
-    folder = runs / "p" / experiment / stage
+def plan(*jobs):
+    """A plan of jobs (notebook, run, {stage: steps}); a stage may name the runs that need it: (stage, run, ...)."""
+    made = []
+    for notebook, run, stages in jobs:
+        keys = [(key, run) if isinstance(key, str) else key for key in stages]
+        makes = [{"stage": k[0], "runs": list(k[1:]), "steps": s} for k, s in zip(keys, stages.values(), strict=True)]
+        made.append({"notebook": notebook, "run": run, "makes": makes})
+    return made
+
+
+def finish(runs, run, stage, seconds, **manifest):
+    folder = runs / run / stage
     folder.mkdir(parents=True)
-    text = json.dumps({"stage": stage, "key": "k", "seconds": seconds, "parameters": {}, **manifest})
+    text = json.dumps({"stage": stage, "key": "k", "seconds": seconds, "steps": 0, **manifest})
     (folder / "manifest.json").write_text(text)
 
 
-def test_plans_what_each_variant_runs():
-    assert progress.planned_stages(config("supervised", source="all", variant="control")) == {
-        "clicks": 0,
-        "unet_1": 100,
-        "evaluate_baseline": 0,
-    }
-    full = progress.planned_stages(config("otoc"))
-    assert full["unet_2"] == 40 and full["relation_1"] == 60 and full["pseudo_2"] == 0 and "tsne" in full
-    control = progress.planned_stages(config("control", variant="control"))
-    assert set(control) == {"clicks", "unet_1", "unet_2", "evaluate_1", "evaluate_2"}
+def test_unknown_before_the_first_training(runs):
+    assert progress.seconds_left(runs, plan(("02_baseline", "otoc", {"clicks": 0, "unet_1": 100}))) is None
+    assert progress.seconds_left(runs, plan(("06_report", "otoc", {}))) == 0.0
 
 
-def test_unknown_before_the_first_training(tmp_path):
-    assert progress.seconds_left(tmp_path, [config("otoc")]) is None
+def test_applies_measured_rates_to_what_is_missing(runs):
+    finish(runs, "unet", "clicks", 1.0)
+    finish(runs, "unet", "unet_1", 50.0, steps=100)  # half a second a step
+    finish(runs, "unet", "evaluate_1", 3.0)
+    jobs = plan(
+        (
+            "04_ablate",
+            "unet",
+            {"clicks": 0, "unet_1": 100, "evaluate_1": 0, "unet_2": 40, "evaluate_2": 0, "pseudo_1": 0},
+        ),
+        ("03_self_train", "control", {"clicks": 0, "unet_2": 40, "evaluate_1": 0, "evaluate_2": 0}),
+    )
+    # unet: 40 steps, evaluate_2, pseudo labels of unknown cost; control: the clicks, 40 steps, two evaluations.
+    assert progress.seconds_left(runs, jobs) == pytest.approx((20 + 3) + (1 + 20 + 6))
 
 
-def test_applies_measured_rates_to_what_is_missing(tmp_path):
-    experiments = [config("unet", variant="unet"), config("control", variant="control")]
-    finish(tmp_path, "unet", "clicks", 1.0)
-    finish(tmp_path, "unet", "unet_1", 50.0, parameters={"unet_steps": 100})  # half a second a step
-    finish(tmp_path, "unet", "evaluate_1", 3.0)
-    # unet: 40 steps, evaluate_2, two pseudo labels of unknown cost; control: the clicks, 40 steps, two evaluations.
-    # The control's first U-Net is the shared one.
-    assert progress.seconds_left(tmp_path, experiments) == pytest.approx((20 + 3) + (1 + 20 + 6))
+def test_a_network_of_another_kind_is_counted_by_the_steps_of_those_that_are_known(runs):
+    finish(runs, "otoc", "unet_1", 50.0, steps=100)
+    assert progress.seconds_left(runs, plan(("03", "otoc", {"relation_1": 60}))) == pytest.approx(30)
+    finish(runs, "otoc", "relation_1", 60.0, steps=60)
+    assert progress.seconds_left(runs, plan(("03", "otoc", {"relation_2": 10}))) == pytest.approx(10)
 
 
-def test_stages_taken_from_another_experiment_count_as_finished(tmp_path):
-    finish(tmp_path, "otoc", "unet_1", 50.0, parameters={"unet_steps": 100})
-    other = tmp_path / "p" / "control" / "unet_1"
+def test_a_shared_stage_is_finished_wherever_it_was_made_and_counts_once(runs):
+    jobs = plan(("02_baseline", "otoc", {("unet_1", "otoc", "control"): 100}), ("03", "control", {"unet_2": 40}))
+    finish(runs, "control", "unet_1", 50.0, steps=100)
+    assert [stage["stage"] for stage in progress.unfinished(runs, jobs)] == ["unet_2"]
+    assert progress.seconds_left(runs, jobs) == pytest.approx(20)
+    other = runs / "otoc" / "unet_1"
     other.mkdir(parents=True)
-    (other / "manifest.json").write_text('{"stage": "unet_1", "key": "k", "reused_from": "otoc"}')
-    assert progress.seconds_left(tmp_path, [config("control", variant="control")]) == pytest.approx(20)
+    (other / "manifest.json").write_text('{"stage": "unet_1", "key": "k", "reused_from": "control"}')
+    assert progress.seconds_left(runs, jobs) == pytest.approx(20)
 
 
-def test_the_line(tmp_path, monkeypatch, capsys):
-    params = tmp_path / "supervised.yaml"
-    params.write_text("profile: p\nexperiment: supervised\nsource: all\nvariant: control\nunet_steps: 600\n")
-    finish(tmp_path / "runs", "other", "unet_1", 50.0, parameters={"unet_steps": 100})
-    done = [tmp_path / "a.done", tmp_path / "b.done"]
-    done[0].touch()
-    places = ["--runs", tmp_path / "runs", "--params", params, "--done", *done]
-    progress.main(["left", "02_baseline", *map(str, places)])
+def test_the_line(runs, capsys):
+    finish(runs, "other", "unet_1", 50.0, steps=100)
+    jobs = plan(("02_baseline", "supervised", {"unet_1": 600}), ("06_report", "otoc", {}))
+    (runs / progress.PLAN).write_text(json.dumps(jobs))
+    (runs / "otoc").mkdir()
+    (runs / "otoc" / "06_report.done").touch()
+    progress.main(["left", "02_baseline", str(runs)])
     assert capsys.readouterr().out == "02_baseline · 1 notebook left · about 5 min of training and evaluation\n"
     assert progress.line("x", 3, None).startswith("x · 3 notebooks left · time left is known once")
 
 
-def test_two_notebooks_at_once_take_half_the_time(tmp_path, capsys):
-    params = tmp_path / "supervised.yaml"
-    params.write_text("profile: p\nexperiment: supervised\nsource: all\nvariant: control\nunet_steps: 600\n")
-    finish(tmp_path / "runs", "other", "unet_1", 50.0, parameters={"unet_steps": 100})
-    places = ["--runs", tmp_path / "runs", "--params", params, "--done", tmp_path / "a.done", tmp_path / "b.done"]
-    progress.main(["left", "x", "--at-once", "2", *map(str, places)])
-    assert capsys.readouterr().out == "x · 2 notebooks left · about 2 min of training and evaluation\n"
+def test_two_notebooks_at_once_take_half_the_time(runs, capsys):
+    finish(runs, "other", "unet_1", 50.0, steps=100)
+    jobs = plan(("02_baseline", "a", {"unet_1": 600}), ("02_baseline", "b", {"unet_1": 600}))
+    (runs / progress.PLAN).write_text(json.dumps(jobs))
+    progress.main(["left", "02_baseline", str(runs), "--at-once", "2"])
+    assert "2 notebooks left · about 5 min" in capsys.readouterr().out
 
 
 @pytest.fixture

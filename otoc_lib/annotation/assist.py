@@ -4,11 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otoc_lib.config import Config
-from otoc_lib.errors import OtocError
 from otoc_lib.scene import Scene
-from otoc_lib.store import Stage, find_stage
-from otoc_lib.supervoxels.pooling import pool_mean
 
 
 @dataclass(frozen=True)
@@ -43,28 +39,3 @@ def middle_points(scene: Scene) -> np.ndarray:
     distances = np.linalg.norm(scene.coords - scene.centroids()[scene.supervoxels], axis=1)  # [N]
     order = np.lexsort((distances, scene.supervoxels))
     return order[np.searchsorted(scene.supervoxels[order], np.arange(scene.num_supervoxels))]
-
-
-def predict_rooms(config: Config, scenes: list[Scene]) -> dict[str, np.ndarray]:
-    """Probabilities float32 [M, C] of each room's super-voxels by the last finished U-Net of an experiment.
-
-    Raises OtocError if the experiment has trained none.
-    """
-    import torch
-
-    # self_training stands above this package and reads clicks itself.
-    from otoc_lib.self_training import load_networks
-    from otoc_lib.training.predict import predict
-
-    runs = config.run_folder.parents[1]
-    found = [find_stage(runs, config.profile, config.experiment, f"unet_{k}") for k in reversed(config.iterations)]
-    folder = next((path for path in found if path is not None), None)
-    if folder is None:
-        raise OtocError(f"{config.profile}/{config.experiment}: no U-Net is trained yet; run notebook 02 first")
-    unet, _ = load_networks(config, scenes[0], Stage(folder.name, folder, "", reused=True), None)
-    made = {}
-    for scene in scenes:
-        probabilities = predict(config, scene, unet, None).probabilities
-        supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64)).to(probabilities.device)
-        made[scene.name] = pool_mean(probabilities, supervoxels, scene.num_supervoxels).cpu().numpy()
-    return made

@@ -1,19 +1,21 @@
-"""The two networks at the size that the parameters name, with random weights of the seed."""
+"""The two networks that the parameters describe, with random weights of the seed."""
+
+from importlib import import_module
 
 import torch
+from torch import nn
 
 from otoc_lib.config import Config
 from otoc_lib.models.relation import RelationNet
-from otoc_lib.models.unet import UNet
 
 IN_CHANNELS = 6  # colour and position
 
 
-def new_unet(config: Config, num_classes: int) -> UNet:
-    """An untrained U-Net with random weights of its own seed; the random state of the caller is left alone."""
+def new_unet(config: Config, num_classes: int) -> nn.Module:
+    """An untrained network for classes, by ``backbone``; the random state of the caller is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return UNet(IN_CHANNELS, config.unet_width, config.unet_levels, config.unet_blocks, num_classes)
+        return _new_backbone(config, num_classes)
 
 
 def new_relation_net(config: Config, num_classes: int) -> RelationNet:
@@ -21,12 +23,13 @@ def new_relation_net(config: Config, num_classes: int) -> RelationNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
         return RelationNet(
-            IN_CHANNELS,
-            config.unet_width,
-            config.unet_levels,
-            config.unet_blocks,
+            _new_backbone(config, None),
             num_classes=num_classes,
             dim=config.relation_dim,
             temperature=config.temperature,
             momentum=config.prototype_momentum,
         )
+
+
+def _new_backbone(config: Config, num_classes: int | None) -> nn.Module:
+    return import_module(f"otoc_lib.models.{config.backbone}").new_backbone(config, IN_CHANNELS, num_classes)

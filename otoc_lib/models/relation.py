@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from otoc_lib.models.unet import UNet
 from otoc_lib.sparse import SparseTensor
 
 
@@ -12,22 +11,25 @@ class RelationNet(nn.Module):
     """The U-Net's backbone with a linear layer to an embedding, and a memory bank of one unit prototype a class.
 
     The bank is a buffer, so that it is saved, loaded and warm-started with the weights.
+
+    Args:
+        backbone: without a classifier; its features have ``backbone.width`` channels.
+        num_classes: C, prototypes in the bank.
+        dim: D, of the embedding.
+        temperature, momentum: tau of eq. 6 and m of eq. 7.
     """
 
     def __init__(
         self,
-        in_channels: int = 6,
-        width: int = 32,
-        levels: int = 7,
-        blocks: int = 2,
+        backbone: nn.Module,
         num_classes: int = 20,
         dim: int = 32,
         temperature: float = 0.07,
         momentum: float = 0.9,
     ) -> None:
         super().__init__()
-        self.backbone = UNet(in_channels, width, levels, blocks, num_classes=None)
-        self.embed = nn.Linear(width, dim)
+        self.backbone = backbone
+        self.embed = nn.Linear(backbone.width, dim)
         self.temperature = temperature
         self.momentum = momentum
         self.register_buffer("prototypes", functional.normalize(torch.randn(num_classes, dim), dim=1))  # [C, D]

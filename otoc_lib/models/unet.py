@@ -1,8 +1,12 @@
-"""The 3D U-Net of submanifold sparse convolutions (Graham et al. 2018) in the form PointGroup and the paper use."""
+"""The 3D U-Net of submanifold sparse convolutions (Graham et al. 2018) in the form PointGroup and the paper use.
+
+A file of models/ that defines ``new_backbone``, as this one does at its end, is a backbone that ``backbone`` can name.
+"""
 
 import torch
 from torch import Tensor, nn
 
+from otoc_lib.config import Config
 from otoc_lib.sparse import (
     InverseConv3d,
     SparseLinear,
@@ -105,6 +109,7 @@ class UNet(nn.Module):
         num_classes: int | None = 20,
     ):
         super().__init__()
+        self.width = width
         self.stem = SubmanifoldConv3d(in_channels, width)
         self.pyramid = UNetLevel([width * (level + 1) for level in range(levels)], blocks)
         self.norm = BatchNormReLU(width)
@@ -114,6 +119,12 @@ class UNet(nn.Module):
         """Features [V, width] after the last BN-ReLU and logits [V, num_classes] or None, per voxel of ``x``."""
         features = self.norm(self.pyramid(self.stem(x))).features
         return features, None if self.classifier is None else self.classifier(features)
+
+
+def new_backbone(config: Config, in_channels: int, num_classes: int | None) -> UNet:
+    """The network of a config, untrained: it maps a SparseTensor of ``in_channels`` features a voxel to features
+    [V, width] and to logits [V, num_classes], or None without classes."""
+    return UNet(in_channels, config.unet_width, config.unet_levels, config.unet_blocks, num_classes)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from otoc_lib.labels import IGNORE
-from otoc_lib.reporting.runs import read_arrays
+from otoc_lib.reporting.runs import last_mode, read_arrays
 from otoc_lib.scene import Scene
-from otoc_lib.store import find_stage
 
 BINS = 15
-MODES = ("full", "point")  # the confidence that an evaluation saves is that of the first of these that it predicted
 
 
 @dataclass(frozen=True)
@@ -52,22 +50,17 @@ def calibrate(rooms: Iterable[tuple[np.ndarray, np.ndarray]], bins: int = BINS) 
         return Calibration(count, sure / count, right / count)
 
 
-def read_calibration(
-    runs: Path, profile: str, experiment: str, stage_name: str, mode: str, scenes: list[Scene]
-) -> Calibration | None:
-    """Calibration of an evaluation stage over the labelled points of some rooms.
+def read_calibration(evaluation: Path, mode: str, scenes: list[Scene]) -> Calibration | None:
+    """Calibration of a finished evaluation stage over the labelled points of some rooms.
 
     None if it was not run on them, if they have no labels, or if ``mode`` is not the one whose confidence was saved.
     """
-    stage = find_stage(runs, profile, experiment, stage_name)
+    if mode != last_mode(evaluation):
+        return None
     pairs = []
     for scene in scenes:
-        path = stage / f"{scene.name}.safetensors" if stage else None
-        if path is None or not path.is_file() or scene.labels is None:
-            continue
-        arrays = read_arrays(path)
-        if mode != next(name for name in MODES if name in arrays):
-            return None
-        known = scene.labels != IGNORE
-        pairs.append((arrays["confidence"][known], (arrays[mode] == scene.labels)[known]))
+        path = evaluation / f"{scene.name}.safetensors"
+        if path.is_file() and scene.labels is not None:
+            arrays, known = read_arrays(path), scene.labels != IGNORE
+            pairs.append((arrays["confidence"][known], (arrays[mode] == scene.labels)[known]))
     return calibrate(pairs) if pairs else None

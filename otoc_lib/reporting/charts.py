@@ -1,114 +1,110 @@
-"""What the interactive charts of the report show, as plain data ready for JSON; report.js draws it.
+"""What the page of curves and the t-SNE page show, as plain data ready for JSON; report.js draws it.
 
-A line is ``{"name", "color", "dash", "x", "y"}``. Whatever was not run is left out.
+A line is ``{"name", "color", "dash", "x", "y"}``, and where several seeds were run ``{"seeds", "deviation", "low",
+"high"}``: their number, and one standard deviation, alone and to each side of the mean. Whatever was not run is left
+out.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from otoc_lib.experiments import S3DIS_ROWS, SCANNET_ROWS, VARIANTS, Row
+from otoc_lib.labels import LabelSet
 from otoc_lib.reporting import paper
-from otoc_lib.reporting.calibration import read_calibration
-from otoc_lib.reporting.figures import TSNE_PANELS, VARIANT_COLORS, smooth
-from otoc_lib.reporting.runs import read_arrays, read_history, read_json, read_metrics, read_statistics
-from otoc_lib.reporting.tables import VARIANT_NAMES, VARIANTS, MethodRow, table3_measurements
+from otoc_lib.reporting.calibration import BINS, read_calibration
+from otoc_lib.reporting.curves import (
+    OTHER_COLORS,
+    VARIANT_COLORS,
+    Curve,
+    experiments_of,
+    label_curves,
+    label_statistics_of,
+    loss_curves,
+    miou_curves,
+)
+from otoc_lib.reporting.figures import TSNE_PANELS
+from otoc_lib.reporting.runs import Results, Spread, read_arrays, read_json
+from otoc_lib.reporting.tables import VARIANT_NAMES
 from otoc_lib.scene import Scene
-from otoc_lib.store import find_stage
 
-OTHER_COLORS = ("#7b61c9", "#c2577f", "#5d8a3c", "#8a6d3b")
 LINE_POINTS = 300  # of a training curve: more than a screen shows
 PLAN_POINTS = 500  # of the floor plan that says where in its room a super-voxel lies
 
 Line = dict[str, Any]
 
 
-def line(name: str, x: list, y: list, color: str, dash: bool = False) -> Line:
-    """One line of a chart; values that are not finite are left out."""
-    known = np.isfinite(np.asarray(y, dtype=np.float64))
+def page_of_curves(results: Results, scenes: list[Scene], label_set: LabelSet) -> dict[str, Any]:
+    """Everything on the page: charts, and the tables of their numbers.
+
+    scenes: the validation rooms.
+    """
+    rows = (*{"table2": SCANNET_ROWS, "table4": S3DIS_ROWS}[results.table], *results.further(results.table))
+    experiments = experiments_of(results)
+    calibration = calibration_rows(results, results.rows(results.table), scenes)
+    iteration = {"xlabel": "iteration", "whole": True}
+    steps = {"xlabel": "optimizer steps", "xname": "step"}
+    shown = {
+        "loss": {"lines": loss_curves(results, experiments, "unet"), **steps},
+        "relation": {"lines": loss_curves(results, experiments, "relation"), **steps},
+        "miou": {"lines": miou_curves(results), **iteration},
+        "covered": {"lines": label_curves(results, "covered_percent"), **iteration},
+        "right": {"lines": label_curves(results, "accuracy_percent"), **iteration},
+    }
     return {
-        "name": name,
-        "color": color,
-        "dash": dash,
-        "x": [_short(value) for value in np.asarray(x)[known]],
-        "y": [_short(value) for value in np.asarray(y, dtype=np.float64)[known]],
+        "charts": {
+            **{name: {**chart, "lines": [line(curve) for curve in chart["lines"]]} for name, chart in shown.items()},
+            "calibration": {
+                "lines": [row["line"] for row in calibration],
+                "xlabel": "confidence (%)",
+                "xrange": [0, 100],
+                "yrange": [0, 100],
+                "diagonal": True,
+                "square": True,
+            },
+            "confusion": {"names": label_set.names, "matrices": confusion_matrices(results, rows)},
+        },
+        "calibration": calibration,
+        "bins": BINS,
+        "pseudo": pseudo_rows(results),
+        "per_class": per_class(results, rows, label_set.colors),
     }
 
 
-def _short(value: float) -> float | int:
-    return int(value) if float(value).is_integer() else float(f"{value:.5g}")
+def line(curve: Curve) -> Line:
+    """One line of a chart; values that are not finite are left out, and steps where there are too many."""
+    kept = np.flatnonzero(np.isfinite(curve.mean))
+    kept = kept[np.unique(np.linspace(0, len(kept) - 1, min(LINE_POINTS, len(kept))).astype(int))]
+    found = {
+        "name": curve.name,
+        "color": curve.color,
+        "dash": curve.dashed,
+        "x": _short(curve.x[kept]),
+        "y": _short(curve.mean[kept]),
+    }
+    if curve.deviation is None:
+        return found
+    mean, deviation = curve.mean[kept], np.nan_to_num(curve.deviation[kept])
+    ends = {"low": _short(mean - deviation), "high": _short(mean + deviation)}
+    return {**found, "seeds": curve.seeds, "deviation": _short(deviation), **ends}
 
 
-def loss_lines(runs: Path, profile: str, iterations: int, experiments: tuple[str, ...], network: str) -> list[Line]:
-    """Running mean of the training loss of "unet" or "relation" over the steps of all iterations, an experiment each.
-
-    An experiment whose first iteration is shared starts with the shared one's.
-    """
-    columns = {experiment: column for column, (experiment, _) in reversed(VARIANTS.items())}
-    other = iter(OTHER_COLORS * len(experiments))
-    lines = []
-    for experiment in experiments:
-        steps, values, start = [], [], 0
-        for k in range(1, iterations + 1):
-            history = read_history(runs, profile, experiment, f"{network}_{k}")
-            if history is not None:
-                steps.append(history["step"] + start)
-                values.append(smooth(history["loss"]))
-                start = steps[-1][-1]
-        if steps:
-            x, y = np.concatenate(steps), np.concatenate(values)
-            kept = np.unique(np.linspace(0, len(x) - 1, min(LINE_POINTS, len(x))).astype(int))
-            color = VARIANT_COLORS[columns[experiment]] if experiment in columns else next(other)
-            lines.append(line(experiment, x[kept], y[kept], color))
-    return lines
+def _short(values: np.ndarray) -> list[float | int]:
+    return [int(value) if float(value).is_integer() else float(f"{value:.5g}") for value in values]
 
 
-def miou_lines(runs: Path, profile: str, iterations: int, supervised: MethodRow) -> list[Line]:
-    """Validation mIoU (%) of every variant after each iteration, and full supervision across."""
-    lines = []
-    for column, results in table3_measurements(runs, profile, iterations).items():
-        done = [(k, result.mean) for k, result in enumerate(results, start=1) if result]
-        if done:
-            lines.append(line(VARIANT_NAMES[column], *zip(*done, strict=True), VARIANT_COLORS[column]))
-    whole = supervised.measure(runs, profile, iterations)
-    if whole and lines:
-        lines.append(line("fully supervised", [1, iterations], [whole.mean] * 2, "#7a8699", dash=True))
-    return lines
-
-
-def pseudo_label_lines(runs: Path, profile: str, iterations: int, main: str, key: str) -> list[Line]:
-    """``key`` of statistics.json (%) over the iterations, from the clicks' super-voxels at 0; dashed: furniture alone.
-
-    main: the experiment of the whole method, "otoc" or "s3dis_otoc".
-    """
-    experiments = {column: VARIANTS[column][0] for column in paper.TABLE3} | {"unet_rel_gp": main}
-    lines = []
-    for column, experiment in experiments.items():
-        names = ["clicks", *(f"pseudo_{k}" for k in range(1, iterations + 1))]
-        found = [(k, read_statistics(runs, profile, experiment, name)) for k, name in enumerate(names)]
-        found = [(k, statistics) for k, statistics in found if statistics]
-        if len(found) < 2:
-            continue
-        for prefix, suffix in (("", ""), ("furniture_", ", furniture")):
-            known = [(k, s[prefix + key]) for k, s in found if s.get(prefix + key) is not None]
-            if known:
-                title = VARIANT_NAMES[column] + suffix
-                lines.append(line(title, *zip(*known, strict=True), VARIANT_COLORS[column], dash=bool(prefix)))
-    return lines
-
-
-def calibration_rows(
-    runs: Path, profile: str, iterations: int, rows: tuple[MethodRow, ...], scenes: list[Scene]
-) -> list[dict[str, Any]]:
+def calibration_rows(results: Results, rows: tuple[Row, ...], scenes: list[Scene]) -> list[dict[str, Any]]:
     """Of every row whose confidences were saved: its reliability diagram (a line, %) and its expected error (%)."""
-    found = []
-    for method in rows:
-        result = read_calibration(runs, profile, method.experiment, method.stage(iterations), method.mode, scenes)
+    colors, found = (*VARIANT_COLORS.values(), *OTHER_COLORS), []
+    for row in rows:
+        stage = results.find(row.experiment, results.stage_of(row))
+        result = read_calibration(stage, row.mode, scenes) if stage else None
         if result is None:
             continue
         share = 100 * result.count / result.count.sum()
-        color = (*VARIANT_COLORS.values(), *OTHER_COLORS)[len(found) % 9]
-        diagram = line(method.setting, 100 * result.confidence, 100 * result.accuracy, color)
+        diagram = line(
+            Curve(row.setting, colors[len(found) % len(colors)], 100 * result.confidence, 100 * result.accuracy)
+        )
         found.append(
             {
                 "line": {**diagram, "shares": share[result.count > 0].round(2).tolist()},
@@ -120,24 +116,81 @@ def calibration_rows(
     return found
 
 
-def confusion_matrices(runs: Path, profile: str, iterations: int, rows: tuple[MethodRow, ...]) -> list[dict[str, Any]]:
+def confusion_matrices(results: Results, rows: tuple[Row, ...]) -> list[dict[str, Any]]:
     """Of the rows that were run: {name, points}, points by true (first index) and predicted class, validation rooms."""
+    return [{"name": row.setting, "points": found["confusion"]} for row, found, _ in _measured(results, rows)]
+
+
+def per_class(results: Results, rows: tuple[Row, ...], colors: tuple) -> dict[str, Any] | None:
+    """IoU of every class on the validation rooms, one column for each row that was run."""
+    measured = _measured(results, rows)
+    if not measured:
+        return None
+    points = np.array(measured[-1][1]["confusion"]).sum(axis=1)
+    columns = [[None if v is None else 100 * v for v in found["iou"]] for _, found, _ in measured]
+    return {
+        "columns": [row.setting for row, *_ in measured],
+        "rows": [
+            {
+                "name": name,
+                "color": colors[c],
+                "share": 100 * points[c] / points.sum(),
+                "values": [column[c] for column in columns],
+            }
+            for c, name in enumerate(measured[-1][2])
+        ],
+    }
+
+
+def _measured(results: Results, rows: tuple[Row, ...]) -> list[tuple[Row, dict[str, Any], list[str]]]:
+    """The rows that were run, with what metrics.json says of their mode on ``val`` and with the classes' names."""
     found = []
-    for method in rows:
-        metrics = read_metrics(runs, profile, method.experiment, method.stage(iterations))
+    for row in rows:
+        metrics = results.metrics(row.experiment, results.stage_of(row))
         modes = metrics["splits"].get("val", {}).get("modes", {}) if metrics else {}
-        if method.mode in modes:
-            found.append({"name": method.setting, "points": modes[method.mode]["confusion"]})
+        if row.mode in modes:
+            found.append((row, modes[row.mode], metrics["classes"]))
     return found
 
 
-def tsne_points(runs: Path, profile: str, experiment: str, scenes: list[Scene]) -> dict[str, Any] | None:
+def pseudo_rows(results: Results) -> list[dict[str, Any]]:
+    """Label statistics of every variant, and of further experiments that relabel: the expanded clicks, then after each
+    iteration."""
+    shown = {VARIANT_NAMES[column]: VARIANTS[column][0] for column in paper.TABLE3}
+    shown[VARIANT_NAMES["unet_rel_gp"]] = results.main
+    found = {title: label_statistics_of(results, experiment) for title, experiment in shown.items()}
+    for name in {row.experiment: None for row in results.further(results.table) if row.experiment != results.main}:
+        statistics = label_statistics_of(results, name)
+        found |= {name: statistics} if len(statistics) > 1 else {}
+    return [
+        {"variant": title, "iteration": k, "cells": _label_cells(statistics)}
+        for title, by_iteration in found.items()
+        for k, statistics in by_iteration.items()
+    ]
+
+
+def _label_cells(statistics: dict[str, Spread]) -> list[str]:
+    keys = ("covered_percent", "accuracy_percent", "furniture_covered_percent", "furniture_accuracy_percent")
+    shares = [_with_deviation(statistics.get(key), 1) for key in keys]
+    return [
+        *(f"{share} %" if share != "–" else share for share in shares),
+        _with_deviation(statistics.get("mean_confidence"), 3),
+    ]
+
+
+def _with_deviation(value: Spread | None, decimals: int) -> str:
+    if value is None:
+        return "–"
+    return f"{value.mean:.{decimals}f}" + ("" if value.std is None else f" ± {value.std:.{decimals}f}")
+
+
+def tsne_points(results: Results, scenes: list[Scene]) -> dict[str, Any] | None:
     """The super-voxels of Figure 6 with their rooms' floor plans; None if that stage is missing.
 
     Returns ``panels`` ({name, silhouette, x, y}, coordinates 0..1000), ``classes``, ``rooms`` (index per point), ``at``
     ([x, y, z] per point: metres from the room's corner, None without the room) and ``plans`` ({name, size, x, y}).
     """
-    stage = find_stage(runs, profile, experiment, "tsne")
+    stage = results.find(results.main, "tsne")
     if stage is None:
         return None
     arrays, summary = read_arrays(stage / "tsne.safetensors"), read_json(stage / "tsne.json")

@@ -10,11 +10,12 @@ import numpy as np
 
 from otoc_lib.config import project_root
 from otoc_lib.errors import OtocError
+from otoc_lib.evaluation import mean_iou
 from otoc_lib.files import write_aside
-from otoc_lib.reporting.runs import read_json
+from otoc_lib.reporting.bootstrap import interval_text, paired_interval
+from otoc_lib.reporting.runs import MODES, read_confusions, read_json
 from otoc_lib.store import MANIFEST, find_stage
 
-MODES = {"point": "U-Net alone", "sv": "super-voxel mean", "full": "after propagation"}
 PAGES = Path(__file__).parent / "pages"
 
 
@@ -40,7 +41,8 @@ class RunComparison:
     names: of the two runs. parameters: (name, value of the first, value of the second, stages) of those that differ, as
     text. only: stages that one run alone has finished, for each run. facts: (name, first, second) such as device and
     minutes. rows: mIoU by (stage, split, mode). basis: the (stage, split, mode) of classes, IoU by class, and rooms,
-    mIoU by room, the largest loss first.
+    mIoU by room, the largest loss first. total: second minus first, points of mIoU over the rooms that both have, and
+    interval, its 95 % interval over them; None where a run kept no confusion matrices of them, or they are one.
     """
 
     names: tuple[str, str]
@@ -51,18 +53,19 @@ class RunComparison:
     basis: tuple[str, str, str]
     classes: list[Pair]
     rooms: list[Pair]
+    total: float | None
+    interval: tuple[float, float] | None
 
     @property
     def summary(self) -> str:
-        """One sentence on the rooms: mean difference, its standard error, and in how many the second is better."""
+        """One sentence on the rooms that both have: the difference, its interval, and how many are better."""
         gains = np.array([pair.difference for pair in self.rooms if pair.difference is not None])
         if not len(gains):
             return "The two runs share no room that could be judged."
-        error = f" ± {gains.std(ddof=1) / np.sqrt(len(gains)):.2f} (standard error)" if len(gains) > 1 else ""
         better = f"better in {(gains > 0).sum()} and worse in {(gains < 0).sum()} of {len(gains)} rooms"
-        return (
-            f"Room by room {self.names[1]} is {gains.mean():+.2f}{error} points of mIoU from {self.names[0]}: {better}."
-        )
+        over, total = ("Room by room", gains.mean()) if self.total is None else ("Over these rooms", self.total)
+        text = f"{over} {self.names[1]} is {total:+.2f} points of mIoU from {self.names[0]}, "
+        return text + f"{interval_text(self.interval)}: {better}."
 
 
 def compare_runs(run_a: Path, run_b: Path) -> RunComparison:
@@ -84,10 +87,11 @@ def compare_runs(run_a: Path, run_b: Path) -> RunComparison:
             f"{have[0]}; {have[1]}); run both as far as the same iteration on the same data"
         )
     # The last evaluation that rooms can be paired in, in the mode that uses most of the method.
-    order = list(MODES)
+    order = list(dict.fromkeys([*MODES, *(row.what[2] for row in rows)]))
     basis = max(
         (row.what for row in rows), key=lambda what: (what[1] == "val", shared.index(what[0]), order.index(what[2]))
     )
+    total, interval = _difference(basis, *(found[basis[0]] for found in stages))
     classes, rooms = _details(basis, *(found[basis[0]] for found in evaluations))
     manifests = [{name: read_json(folder / MANIFEST) for name, folder in found.items()} for found in stages]
     return RunComparison(
@@ -99,6 +103,8 @@ def compare_runs(run_a: Path, run_b: Path) -> RunComparison:
         basis=basis,
         classes=classes,
         rooms=rooms,
+        total=total,
+        interval=interval,
     )
 
 
@@ -148,9 +154,10 @@ def to_text(comparison: RunComparison) -> str:
     else:
         blocks.append("No parameter of the stages that both have differs.")
     blocks.append(_markdown("How", ("", a, b), comparison.facts))
-    rows = [(*pair.what[:2], MODES[pair.what[2]], *_cells(pair)) for pair in comparison.rows]
+    rows = [(*pair.what[:2], MODES.get(pair.what[2], pair.what[2]), *_cells(pair)) for pair in comparison.rows]
     blocks.append(_markdown("mIoU (%)", ("stage", "split", "mode", a, b, "difference"), rows))
-    basis = f"{comparison.basis[0]}, {comparison.basis[1]}, {MODES[comparison.basis[2]]}"
+    stage, split, mode = comparison.basis
+    basis = f"{stage}, {split}, {MODES.get(mode, mode)}"
     for title, pairs in (("IoU (%) by class", comparison.classes), ("mIoU (%) by room", comparison.rooms)):
         rows = [(*pair.what, *_cells(pair)) for pair in pairs]
         blocks.append(_markdown(f"{title}: {basis}", ("", a, b, "difference"), rows))
@@ -212,7 +219,7 @@ def _rows(stage: str, a: dict[str, Any], b: dict[str, Any]) -> list[Pair]:
     rows = []
     for split in a["splits"] if a["classes"] == b["classes"] else ():
         one, other = a["splits"][split], b["splits"].get(split)
-        for mode in MODES if other else ():
+        for mode in dict.fromkeys([*MODES, *one["modes"]]) if other else ():
             if mode in one["modes"] and mode in other["modes"]:
                 note = "" if set(one["rooms"]) == set(other["rooms"]) else "other rooms"
                 values = (100 * found["modes"][mode]["miou"] for found in (one, other))
@@ -230,6 +237,17 @@ def _details(basis: tuple[str, str, str], a: dict[str, Any], b: dict[str, Any]) 
     names = [name for name in one["per_room"] if name in other["per_room"]]
     rooms = [Pair((name,), *(_percent(found["per_room"][name].get(mode)) for found in (one, other))) for name in names]
     return classes, sorted(rooms, key=lambda pair: np.inf if pair.difference is None else pair.difference)
+
+
+def _difference(basis: tuple[str, str, str], a: Path, b: Path) -> tuple[float | None, tuple[float, float] | None]:
+    """Second minus first, in points of mIoU over the rooms that two evaluations share, and its interval."""
+    one, other = (read_confusions(folder, *basis[1:]) for folder in (a, b))
+    shared = [room for room in one if room in other]
+    if not shared:
+        return None, None
+    first, second = (np.stack([side[room] for room in shared]) for side in (one, other))
+    total = 100 * (mean_iou(second.sum(axis=0)) - mean_iou(first.sum(axis=0)))
+    return total, paired_interval(second[None], first[None]) if len(shared) > 1 else None
 
 
 def _parameters(a: dict[str, dict], b: dict[str, dict]) -> list[tuple[str, str, str, str]]:

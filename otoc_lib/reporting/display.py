@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.config import project_root
 from otoc_lib.labels import PAPER_CLICKS, LabelSet
+from otoc_lib.methods.method import Iteration
 from otoc_lib.reporting.figures import percent, to_png
-from otoc_lib.reporting.runs import read_json
+from otoc_lib.reporting.runs import MODES, read_json
 from otoc_lib.reporting.tables import Table, to_markdown
 from otoc_lib.scene import Scene
-from otoc_lib.self_training import Iteration
 from otoc_lib.store import Stage
 
 ROOM_COUNTS = ("num_points", "num_supervoxels", "num_objects")
@@ -59,14 +59,15 @@ def label_table(stages: dict[str, Stage]) -> Markdown:
 
 def miou_table(evaluations: dict[str, Stage]) -> Markdown:
     """mIoU of evaluation stages by split and mode of inference; name of the row -> stage."""
-    rows, modes = [], ("point", "sv", "full")
-    for name, stage in evaluations.items():
-        for split, found in read_json(stage.path / "metrics.json")["splits"].items():
+    metrics = {name: read_json(stage.path / "metrics.json") for name, stage in evaluations.items()}
+    modes = dict.fromkeys([*MODES, *(mode for measured in metrics.values() for mode in measured["predicted"])])
+    rows = []
+    for name, measured in metrics.items():
+        for split, found in measured["splits"].items():
             values = (found["modes"].get(mode) for mode in modes)
             scores = ["-" if value is None else f"{100 * value['miou']:.2f}" for value in values]
             rows.append([name, split, str(len(found["rooms"])), *scores])
-    columns = ("mIoU (%) of", "split", "rooms", "U-Net alone", "super-voxel mean", "after propagation")
-    return _markdown(columns, rows)
+    return _markdown(("mIoU (%) of", "split", "rooms", *(MODES.get(mode, mode) for mode in modes)), rows)
 
 
 def class_table(evaluation: Stage, mode: str, split: str = "val") -> Markdown:
@@ -80,7 +81,7 @@ def class_table(evaluation: Stage, mode: str, split: str = "val") -> Markdown:
 
 
 def iteration_table(iterations: list[Iteration]) -> Markdown:
-    """mIoU after every iteration of Algorithm 1, by split and mode."""
+    """mIoU after every iteration of a method, by split and mode."""
     return miou_table({f"iteration {done.number}": done.evaluation for done in iterations})
 
 
@@ -109,10 +110,16 @@ def written_files(folder: Path, *names: str) -> Markdown:
     return _markdown(("", "folder", "files", "size"), [[name, *_folder(folder / name)] for name in names])
 
 
+def shown_path(path: Path) -> str:
+    """The path from the project's root; as it is where it lies outside."""
+    root = project_root()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
 def _folder(path: Path) -> list[str]:
     files = [file for file in path.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
-    return [f"`{path.relative_to(project_root())}`", str(len(files)), f"{size:.2f} MB"]
+    return [f"`{shown_path(path)}`", str(len(files)), f"{size:.2f} MB"]
 
 
 def _markdown(columns: tuple[str, ...], rows: list[list[str]]) -> Markdown:

@@ -16,22 +16,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from otoc_lib.annotation.clicks import Clicks, expand_clicks, label_statistics, read_clicks
+from otoc_lib.annotation.clicks import Clicks, expand_clicks, label_statistics
 from otoc_lib.evaluation import confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
 from otoc_lib.reporting import paper
-from otoc_lib.reporting.runs import (
-    Measurement,
-    read_arrays,
-    read_history,
-    read_json,
-    read_statistics,
-)
+from otoc_lib.reporting.curves import Curve, label_curves, loss_curves, miou_curves, smooth
+from otoc_lib.reporting.runs import Measurement, Results, last_mode, read_arrays, read_json
 from otoc_lib.reporting.splat import RoomView, view_room
-from otoc_lib.reporting.tables import METHOD_ROWS, VARIANT_NAMES, VARIANTS, table3_measurements
 from otoc_lib.scene import Scene
-from otoc_lib.store import find_stage
 
 PANEL = (320, 280)  # pixels of one room in a figure of several
 PIXELS_PER_INCH = 100  # of figures made of panels: one pixel of a panel is one of the PNG
@@ -40,13 +33,6 @@ CHART_DPI = 140
 WRONG, RIGHT, UNLABELLED = (214, 32, 39), (206, 210, 216), (238, 239, 242)
 INK, MUTED, RULE = "#1b2330", "#667085", "#d5d9e0"
 PAPER_COLOR, OURS_COLOR = "#a9b4c6", "#2f6fde"
-VARIANT_COLORS = {
-    "unet": "#8a94a6",
-    "unet_gp": "#e58a1f",
-    "unet_rel_gp": "#2f6fde",
-    "control": "#c0392b",
-    "sv": "#2a9d8f",
-}
 
 
 @dataclass(frozen=True)
@@ -85,33 +71,6 @@ def _reduce_colors(picture: Image.Image) -> Image.Image:
     palette = Image.new("P", (1, 1))
     palette.putpalette([*common.ravel().tolist(), *np.ravel(exact).tolist()])
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
-
-
-def read_prediction(runs: Path, profile: str, experiment: str, stage_name: str, scene: Scene) -> dict[str, np.ndarray]:
-    """Mode -> predicted classes int16 [N] of one room; empty if it was not evaluated."""
-    stage = find_stage(runs, profile, experiment, stage_name)
-    path = stage / f"{scene.name}.safetensors" if stage else None
-    if path is None or not path.is_file():
-        return {}
-    return {name: array for name, array in read_arrays(path).items() if name in ("point", "sv", "full")}
-
-
-def last_mode(evaluation: Path) -> str:
-    """The mode of inference that stands for an evaluation stage: propagation where it has one, else the U-Net alone."""
-    return "full" if "full" in read_json(evaluation / "metrics.json")["predicted"] else "point"
-
-
-def read_pseudo_labels(runs: Path, profile: str, experiment: str, iteration: int, scene: Scene) -> np.ndarray | None:
-    """Pseudo labels int16 [N] made after an iteration, None where there are none."""
-    stage = find_stage(runs, profile, experiment, f"pseudo_{iteration}")
-    path = stage / f"{scene.name}.safetensors" if stage else None
-    return read_arrays(path)["labels"] if path is not None and path.is_file() else None
-
-
-def read_clicks_of(runs: Path, profile: str, experiment: str, scenes: list[Scene]) -> dict[str, Clicks]:
-    """Clicks of the training rooms by scene name; empty if the stage is missing."""
-    stage = find_stage(runs, profile, experiment, "clicks")
-    return read_clicks(stage / "clicks.csv", scenes) if stage else {}
 
 
 def error_colors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -216,7 +175,8 @@ def percent(value: float | None) -> str:
 def figure1(ours: dict[str, dict[str, Measurement]]) -> Figure:
     """Bars: above the paper's Figure 1 on ScanNet and S3DIS, below ours with whatever was run.
 
-    ours: what it was measured on, for the title -> row of Table 2 or 4 -> result; one or two.
+    ours: what it was measured on, for the title -> row of Table 2 or 4 -> result; one or two. Rows of further
+    experiments come last, under their names.
     """
     short = {
         "otoc_baseline": "initial labels*",
@@ -237,8 +197,14 @@ def figure1(ours: dict[str, dict[str, Measurement]]) -> Figure:
         for title, rows in paper.FIGURE1.items()
     ]
     for title, rows in ours.items():
-        measured = [(short[row], m.mean, m.std or 0.0, row) for row in short if (m := rows.get(row))]
-        panels.append((f"{title} (ours)", measured))
+        titles = short | {row: row.replace("_", " ") for row in rows if row not in short}
+        bars = []
+        for row, label in titles.items():
+            if row in rows:
+                seeds = len(rows[row].by_seed)
+                label = label.replace(" ", "\n", 1) + (f"\n{seeds} seeds" if seeds > 1 else "")
+                bars.append((label, rows[row].mean, rows[row].std or 0.0, row))
+        panels.append((f"{title} (ours)", bars))
     figure = Figure(figsize=(12.6, 7.4), dpi=CHART_DPI, facecolor="white", layout="constrained")
     grid = figure.subplots(2, 2).ravel()
     for axes in grid[len(panels) :]:
@@ -249,8 +215,9 @@ def figure1(ours: dict[str, dict[str, Measurement]]) -> Figure:
             strong = row.startswith(("otoc_full", "otoc3_full"))
             color = OURS_COLOR if strong and own else "#5b7fb8" if strong else PAPER_COLOR
             axes.bar(x, value, width=0.66, color=color, yerr=deviation or None, ecolor=INK, capsize=3)
-            axes.text(x, value + deviation + 1.5, f"{value:.1f}", ha="center", size=8.5, color=INK)
-        axes.set_xticks(range(len(bars)), [label.replace(" ", "\n", 1) if own else label for label, *_ in bars])
+            text = f"{value:.1f} ± {deviation:.1f}" if deviation else f"{value:.1f}"
+            axes.text(x, value + deviation + 1.5, text, ha="center", size=8.5, color=INK)
+        axes.set_xticks(range(len(bars)), [label for label, *_ in bars])
         axes.set(ylim=(0, 88), xlim=(-0.6, max(4, len(bars)) - 0.4))
         axes.set_title(title, size=10, color=INK, loc="left")
         _plain(axes, "", "mIoU (%)")
@@ -259,23 +226,21 @@ def figure1(ours: dict[str, dict[str, Measurement]]) -> Figure:
     return figure
 
 
-def figure2(
-    runs: Path, profile: str, iterations: int, train_room: Scene, clicks: Clicks, room: Scene, experiment: str = "otoc"
-) -> Figure:
+def figure2(results: Results, train_room: Scene, clicks: Clicks, room: Scene, experiment: str = "otoc") -> Figure:
     """Above: a training room, its clicks, initial and last pseudo labels, truth. Below: a room nobody clicked in."""
     width, height = 420, 370
     seen, unseen = room_view(train_room, width, height), room_view(room, width, height)
     paint = train_room.label_set.paint
     grey = np.full((train_room.num_points, 3), 214, dtype=np.uint8)
     initial = expand_clicks(train_room, clicks)
-    pseudo = read_pseudo_labels(runs, profile, experiment, iterations, train_room)
-    prediction = read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room)["full"]
+    pseudo = results.pseudo_labels(experiment, results.iterations, train_room)
+    prediction = last_prediction(results, experiment, room)
     known = room.labels is not None
     wrong = 100 * np.mean((prediction != room.labels)[room.labels != IGNORE]) if known else 0.0
     upper = [
         Panel(seen, grey, "clicks, one per object", f"{train_room.name}: {len(clicks)} clicks", clicks),
         Panel(seen, paint(initial), "initial labels", _covered(train_room, initial)),
-        Panel(seen, paint(pseudo), f"pseudo labels after iteration {iterations}", _covered(train_room, pseudo))
+        Panel(seen, paint(pseudo), f"pseudo labels after iteration {results.iterations}", _covered(train_room, pseudo))
         if pseudo is not None
         else None,
         _truth(seen, train_room, f"{train_room.num_points:,} points"),
@@ -291,18 +256,18 @@ def figure2(
     return draw_panels([upper, lower], room.label_set, ("training room", "validation room"))
 
 
-def figure4(
-    runs: Path, profile: str, iterations: int, rooms: list[Scene], clicks: dict[str, Clicks], experiment: str = "otoc"
-) -> Figure:
+def figure4(results: Results, rooms: list[Scene], clicks: dict[str, Clicks], experiment: str = "otoc") -> Figure:
     """Pseudo labels from iteration to iteration, with coverage and accuracy of the room below and of all above."""
+    iterations = results.iterations
     width, height = PANEL if iterations <= 3 else (260, 230)
     names = ["clicks", *(f"pseudo_{k}" for k in range(1, iterations + 1))]
-    overall = [read_statistics(runs, profile, experiment, name) for name in names]
+    folders = [results.find(experiment, name) for name in names]  # of the seed that the rooms are of
+    overall = [read_json(folder / "statistics.json") if folder else None for folder in folders]
     rows = []
     for room in rooms:
         view = room_view(room, width, height)
         steps = [expand_clicks(room, clicks[room.name])]
-        steps += [read_pseudo_labels(runs, profile, experiment, k, room) for k in range(1, iterations + 1)]
+        steps += [results.pseudo_labels(experiment, k, room) for k in range(1, iterations + 1)]
         row: list[Panel | None] = []
         for k, (labels, statistics) in enumerate(zip(steps, overall, strict=True)):
             title = "" if rows else ("initial labels" if k == 0 else f"after iteration {k}")
@@ -316,7 +281,7 @@ def figure4(
     return draw_panels(rows, rooms[0].label_set)
 
 
-def figure5(runs: Path, profile: str, rooms: dict[str, Scene], methods: dict[str, tuple[str, str, str]]) -> Figure:
+def figure5(results: Results, rooms: dict[str, Scene], methods: dict[str, tuple[str, str, str]]) -> Figure:
     """Rooms with truth, then the prediction and the error map of each method that was run.
 
     rooms: what to write beside the room ("best", "median", "worst") -> the room. methods: title -> experiment, stage
@@ -327,7 +292,7 @@ def figure5(runs: Path, profile: str, rooms: dict[str, Scene], methods: dict[str
         view = room_view(room, *PANEL)
         row: list[Panel | None] = [Panel(view, room.colors, "room", room.name), _truth(view, room)]
         for title, (experiment, stage_name, mode) in methods.items():
-            found = read_prediction(runs, profile, experiment, stage_name, room)
+            found = results.prediction(experiment, stage_name, room)
             if mode not in found:
                 continue
             if room.labels is None:
@@ -364,9 +329,9 @@ def _truth(view: RoomView, room: Scene, caption: str = "", title: str = "ground 
     return None if room.labels is None else Panel(view, room.label_set.paint(room.labels), title, caption)
 
 
-def figure6(runs: Path, profile: str, label_set: LabelSet, experiment: str = "otoc") -> Figure | None:
+def figure6(results: Results, label_set: LabelSet, experiment: str = "otoc") -> Figure | None:
     """t-SNE of super-voxels by coordinates, colours and relation features; None if that stage is missing."""
-    stage = find_stage(runs, profile, experiment, "tsne")
+    stage = results.find(experiment, "tsne")
     if stage is None:
         return None
     points = read_arrays(stage / "tsne.safetensors")
@@ -388,45 +353,34 @@ def figure6(runs: Path, profile: str, label_set: LabelSet, experiment: str = "ot
     return figure
 
 
-def loss_figure(runs: Path, profile: str, experiment: str, stage_name: str) -> Figure:
-    """Training loss of one network against its steps."""
+def loss_figure(results: Results, experiment: str, stage_name: str) -> Figure:
+    """Training loss of one network against its steps, of the seed that is shown."""
     figure = Figure(figsize=(7, 3), dpi=100, facecolor="white", layout="constrained")
     axes = figure.subplots()
-    history = read_history(runs, profile, experiment, stage_name)
+    history = results.history(experiment, stage_name)
+    run = results.seeds(experiment)[results.shown_seed(experiment)]
     axes.plot(history["step"], history["loss"], color=RULE, linewidth=1)
     axes.plot(history["step"], smooth(history["loss"]), color=OURS_COLOR, linewidth=1.6)
-    axes.set_title(f"{experiment}, {stage_name}: training loss and its running mean", size=10, color=INK, loc="left")
+    axes.set_title(f"{run}, {stage_name}: training loss and its running mean", size=10, color=INK, loc="left")
     _plain(axes, "optimizer steps", "cross entropy")
     return figure
 
 
-def learning_curves(runs: Path, profile: str, iterations: int, experiments: tuple[str, ...]) -> Figure:
-    """Left: the U-Net's training loss over all iterations. Right: validation mIoU after each of them."""
+def learning_curves(results: Results, experiments: tuple[str, ...]) -> Figure:
+    """Left: the U-Net's training loss over all iterations. Right: validation mIoU after each of them.
+
+    Where there are several seeds a line is their mean, in a band of one standard deviation to each side.
+    """
     figure = Figure(figsize=(12.6, 3.9), dpi=CHART_DPI, facecolor="white", layout="constrained")
     loss, miou = figure.subplots(1, 2)
-    columns = {experiment: column for column, (experiment, _) in reversed(VARIANTS.items())}
-    for experiment in experiments:
-        steps, values, start = [], [], 0.0
-        for k in range(1, iterations + 1):
-            history = read_history(runs, profile, experiment, f"unet_{k}")
-            if history is not None:
-                steps.append(history["step"] + start)
-                values.append(smooth(history["loss"]))
-                start = steps[-1][-1]
-                if k < iterations:
-                    loss.axvline(start, color=RULE, linewidth=0.8, zorder=0)
-        if steps:
-            color = VARIANT_COLORS[columns[experiment]] if experiment in columns else INK
-            loss.plot(np.concatenate(steps), np.concatenate(values), color=color, linewidth=1.3, label=experiment)
+    for curve in loss_curves(results, experiments, "unet"):
+        _draw_curve(loss, curve, linewidth=1.3)
+        for end in curve.breaks:
+            loss.axvline(end, color=RULE, linewidth=0.8, zorder=0)
     loss.set_title("training loss of the U-Net (running mean)", size=10, color=INK, loc="left")
     _plain(loss, "optimizer steps", "cross entropy")
-    for column, results in table3_measurements(runs, profile, iterations).items():
-        done = [(k, result) for k, result in enumerate(results, start=1) if result]
-        if done:
-            _line(miou, [k for k, _ in done], [r.mean for _, r in done], VARIANT_COLORS[column], VARIANT_NAMES[column])
-    supervised = METHOD_ROWS[0].measure(runs, profile, iterations)
-    if supervised:
-        miou.axhline(supervised.mean, color=INK, linewidth=1.1, linestyle="--", label="fully supervised")
+    for curve in miou_curves(results):
+        _draw_curve(miou, curve, marker="o")
     miou.set_title("validation mIoU after each iteration", size=10, color=INK, loc="left")
     _plain(miou, "iteration", "mIoU (%)")
     miou.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -435,21 +389,13 @@ def learning_curves(runs: Path, profile: str, iterations: int, experiments: tupl
     return figure
 
 
-def pseudo_label_curves(runs: Path, profile: str, iterations: int) -> Figure:
+def pseudo_label_curves(results: Results) -> Figure:
     """Coverage and accuracy of the labels trained on: initial labels at 0, pseudo labels after each iteration."""
     figure = Figure(figsize=(12.6, 3.7), dpi=CHART_DPI, facecolor="white", layout="constrained")
     panels = (("covered_percent", "points with a label (%)"), ("accuracy_percent", "of these, labelled right (%)"))
     for axes, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
-        for column in paper.TABLE3:
-            experiment = VARIANTS[column][0]
-            names = ["clicks", *(f"pseudo_{k}" for k in range(1, iterations + 1))]
-            found = [(k, read_statistics(runs, profile, experiment, name)) for k, name in enumerate(names)]
-            found = [(k, statistics) for k, statistics in found if statistics]
-            if len(found) > 1:
-                steps, color = [k for k, _ in found], VARIANT_COLORS[column]
-                _line(axes, steps, [s[key] for _, s in found], color, VARIANT_NAMES[column])
-                furniture = [s[f"furniture_{key}"] for _, s in found]
-                _line(axes, steps, furniture, color, "_unnamed", "--")
+        for curve in label_curves(results, key):
+            _draw_curve(axes, curve, marker="o", label="" if curve.dashed else curve.title)
         axes.set_title(title, size=10, color=INK, loc="left")
         _plain(axes, "iteration (0: the clicks' super-voxels)", "")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -457,10 +403,28 @@ def pseudo_label_curves(runs: Path, profile: str, iterations: int) -> Figure:
     return figure
 
 
-def room_strip(runs: Path, profile: str, iterations: int, room: Scene, experiment: str = "otoc") -> Image.Image:
+def _draw_curve(
+    axes: Axes, curve: Curve, linewidth: float = 1.6, marker: str | None = None, label: str | None = None
+) -> None:
+    """The mean of the seeds, and one standard deviation to each side as a band."""
+    label = curve.title if label is None else label or "_unnamed"
+    style = {"linestyle": "--" if curve.dashed else "-", "linewidth": linewidth, "marker": marker, "markersize": 4}
+    axes.plot(curve.x, curve.mean, color=curve.color, label=label, **style)
+    if curve.deviation is not None:
+        low, high = curve.mean - curve.deviation, curve.mean + curve.deviation
+        axes.fill_between(curve.x, low, high, color=curve.color, alpha=0.18, linewidth=0)
+
+
+def last_prediction(results: Results, experiment: str, room: Scene) -> np.ndarray:
+    """Classes int16 [N] that the last evaluation of an experiment predicts of a room, in its ``last_mode``."""
+    stage = results.last_evaluation(experiment)
+    return results.prediction(experiment, stage, room)[last_mode(results.find(experiment, stage))]
+
+
+def room_strip(results: Results, room: Scene, experiment: str = "otoc") -> Image.Image:
     """One room for the gallery: colours, truth, prediction and errors side by side."""
     view = room_view(room, *PANEL)
-    prediction = read_prediction(runs, profile, experiment, f"evaluate_{iterations}", room)["full"]
+    prediction = last_prediction(results, experiment, room)
     colors = [room.colors, room.label_set.paint(prediction)]
     if room.labels is not None:
         colors[1:] = [room.label_set.paint(room.labels), colors[1], error_colors(room.labels, prediction)]
@@ -473,16 +437,3 @@ def _covered(scene: Scene, labels: np.ndarray) -> str:
     statistics = label_statistics([scene], {scene.name: labels})
     right = "" if scene.labels is None else f", {percent(statistics['accuracy_percent'])} right"
     return f"{percent(statistics['covered_percent'])} covered{right}"
-
-
-def smooth(values: np.ndarray) -> np.ndarray:
-    """Centred running mean over about a thirtieth of the values; the window shrinks at both ends."""
-    window = max(5, len(values) // 30)
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    low = np.maximum(np.arange(len(values)) - window // 2, 0)
-    high = np.minimum(np.arange(len(values)) + window // 2 + 1, len(values))
-    return (sums[high] - sums[low]) / (high - low)
-
-
-def _line(axes: Axes, x: list, y: list, color: str, label: str, style: str = "-") -> None:
-    axes.plot(x, y, color=color, label=label, linestyle=style, linewidth=1.6, marker="o", markersize=4)

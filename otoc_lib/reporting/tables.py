@@ -1,106 +1,23 @@
 """Tables 1-4: the paper's numbers beside ours, as CSV, Markdown and LaTeX."""
 
 import csv
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from otoc_lib.experiments import VARIANTS
 from otoc_lib.files import write_aside
 from otoc_lib.reporting import paper
-from otoc_lib.reporting.runs import Measurement, measure
+from otoc_lib.reporting.bootstrap import interval_of
+from otoc_lib.reporting.runs import Measurement, Results, Spread
 
 NOT_RUN = "not run"
 CSV_COLUMNS = ("row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms")
 NOVEL = "val_novel"  # validation rooms furnished with models that no training room holds
-BASELINE = "evaluate_baseline"  # the U-Net of iteration 1 before any self-training
-
-
-@dataclass(frozen=True)
-class MethodRow:
-    """Where a row of ours comes from: the experiment, its baseline or last iteration, and the mode of inference."""
-
-    row: str
-    setting: str
-    annotation: str
-    experiment: str
-    last: bool
-    mode: str
-
-    def stage(self, iterations: int) -> str:
-        return f"evaluate_{iterations}" if self.last else BASELINE
-
-    def measure(self, runs: Path, profile: str, iterations: int, split: str = "val") -> Measurement | None:
-        return measure(runs, profile, self.experiment, self.stage(iterations), self.mode, split)
-
-
-def clicked_rows(row: str, setting: str, annotation: str, experiment: str, control: str) -> tuple[MethodRow, ...]:
-    """The paper's three rows of one kind of clicks, with our two controls between them."""
-    return (
-        MethodRow(f"{row}_baseline", f"{setting}* (initial labels)", annotation, experiment, False, "point"),
-        MethodRow(
-            f"{row}_control", f"{setting}, control: clicks only, as many steps", annotation, control, True, "point"
-        ),
-        MethodRow(f"{row}_sv", f"{setting}, averaged in super-voxels", annotation, experiment, True, "sv"),
-        MethodRow(f"{row}_dagger", f"{setting}† (U-Net alone)", annotation, experiment, True, "point"),
-        MethodRow(f"{row}_full", setting, annotation, experiment, True, "full"),
-    )
-
-
-def supervoxel_rows(row: str, setting: str, annotation: str, experiment: str, control: str) -> tuple[MethodRow, ...]:
-    """The same networks judged on super-voxels, as the whole method is. Not in the paper; without them averaging alone
-    would pass for a gain of the graph."""
-    return (
-        MethodRow(f"{row}_baseline_sv", f"{setting}* averaged in super-voxels", annotation, experiment, False, "sv"),
-        MethodRow(f"{row}_control_sv", f"{setting}, control averaged in super-voxels", annotation, control, True, "sv"),
-    )
-
-
-def supervised_row(experiment: str) -> MethodRow:
-    return MethodRow("supervised", "Fully supervised", "every point", experiment, False, "point")
-
-
-def supervised_sv_row(experiment: str) -> MethodRow:
-    """Full supervision judged on super-voxels: without it, it would look within reach of the whole method."""
-    return MethodRow(
-        "supervised_sv", "Fully supervised, averaged in super-voxels", "every point", experiment, False, "sv"
-    )
-
-
-ONE_CLICK = ("otoc", "One Thing One Click", "one click/object")
-THREE_CLICKS = ("otoc3", "One Thing Three Clicks", "three clicks/object")
-DATA_EFFICIENT = ("data_efficient", "Data Efficient", "20 points")
-METHOD_ROWS = (supervised_row("supervised"), *clicked_rows(*ONE_CLICK, "otoc", "control"))
-TABLE2_ROWS = (
-    *METHOD_ROWS,
-    *clicked_rows(*DATA_EFFICIENT, "points20", "points20_control"),
-    supervised_sv_row("supervised"),
-    *supervoxel_rows(*ONE_CLICK, "otoc", "control"),
-    *supervoxel_rows(*DATA_EFFICIENT, "points20", "points20_control"),
-)
-S3DIS_ROWS = (
-    supervised_row("s3dis_supervised"),
-    *clicked_rows(*ONE_CLICK, "s3dis_otoc", "s3dis_control"),
-    *clicked_rows(*THREE_CLICKS, "s3dis_otoc3", "s3dis_control3"),
-)
-TABLE4_ROWS = (
-    *S3DIS_ROWS,
-    supervised_sv_row("s3dis_supervised"),
-    *supervoxel_rows(*ONE_CLICK, "s3dis_otoc", "s3dis_control"),
-    *supervoxel_rows(*THREE_CLICKS, "s3dis_otoc3", "s3dis_control3"),
-)
-# The columns of Table 3: experiment and mode. The last two are ours alone and keep the gains honest.
-VARIANTS = {
-    "unet": ("unet", "point"),
-    "unet_gp": ("unet_gp", "full"),
-    "unet_rel_gp": ("otoc", "full"),
-    "control": ("control", "point"),
-    "sv": ("otoc", "sv"),
-}
 VARIANT_NAMES = {**paper.TABLE3_NAMES, "control": "Control (clicks only)", "sv": "Super-voxel mean"}
 
 
 @dataclass(frozen=True)
-class Row:
+class Line:
     """A row of Tables 1, 2 or 4; ``paper`` in percent or None, ``ours`` None where it was not run."""
 
     row: str
@@ -137,7 +54,7 @@ def number(value: float | None, sign: bool = False) -> str:
     return "" if value is None else f"{value:+.2f}" if sign else f"{value:.2f}"
 
 
-def with_deviation(ours: Measurement | None) -> str:
+def with_deviation(ours: Spread | None) -> str:
     """``61.23``, ``61.23 ± 0.40`` over several seeds, or ``not run``."""
     if ours is None:
         return NOT_RUN
@@ -146,21 +63,21 @@ def with_deviation(ours: Measurement | None) -> str:
 
 def table1() -> Table:
     """ScanNet-v2 test set. Its labels are hidden, so no row of it can be measured here."""
-    rows = [Row(r.row, r.setting, r.annotation, r.miou, None) for r in paper.TABLE1]
+    rows = [Line(r.row, r.setting, r.annotation, r.miou, None) for r in paper.TABLE1]
     note = "The labels of this set are hidden: only the benchmark's server can fill the column 'ours'."
     return _comparison("table1", "Table 1. ScanNet-v2, test set", note, rows, decimals=1)
 
 
-def table2(runs: Path, profile: str, iterations: int) -> Table:
+def table2(results: Results) -> Table:
     """ScanNet-v2 validation set (or the profile's own rooms), then the same rows on unseen furniture models."""
     published = {r.row: r.miou for r in paper.TABLE2}
-    rows = [
-        Row(m.row, m.setting, m.annotation, published.get(m.row), m.measure(runs, profile, iterations))
-        for m in TABLE2_ROWS
-    ]
-    novel = [(m, m.measure(runs, profile, iterations, NOVEL)) for m in TABLE2_ROWS]
+    measured = results.rows("table2")
+    rows = [Line(r.row, r.setting, r.annotation, published.get(r.row), results.measure(r)) for r in measured]
+    novel = [(r, results.measure(r, NOVEL)) for r in measured]
     rows += [
-        Row(f"{m.row}@{NOVEL}", f"{m.setting}, unseen furniture", m.annotation, None, ours) for m, ours in novel if ours
+        Line(f"{r.row}@{NOVEL}", f"{r.setting}, unseen furniture", r.annotation, None, ours)
+        for r, ours in novel
+        if ours
     ]
     note = (
         "* trained on the initial labels. † propagation and relation network switched off at inference. "
@@ -170,21 +87,21 @@ def table2(runs: Path, profile: str, iterations: int) -> Table:
     return _comparison("table2", "Table 2. Validation set", note, rows, decimals=2)
 
 
-def table3_measurements(runs: Path, profile: str, iterations: int) -> dict[str, list[Measurement | None]]:
+def table3_measurements(results: Results) -> dict[str, list[Measurement | None]]:
     """Column name -> result of iterations 1..max(5, iterations)."""
-    count = max(len(paper.TABLE3["unet"]), iterations)
+    count = max(len(paper.TABLE3["unet"]), results.iterations)
     return {
         column: [
-            measure(runs, profile, experiment, f"evaluate_{k}", mode) if k <= iterations else None
+            results.measure_stage(experiment, f"evaluate_{k}", mode) if k <= results.iterations else None
             for k in range(1, count + 1)
         ]
         for column, (experiment, mode) in VARIANTS.items()
     }
 
 
-def table3(runs: Path, profile: str, iterations: int) -> Table:
+def table3(results: Results) -> Table:
     """The three variants over the iterations, validation set."""
-    ours = table3_measurements(runs, profile, iterations)
+    ours = table3_measurements(results)
     csv_rows, rows = [], []
     for i in range(len(ours["unet"])):
         published = {name: values[i] if i < len(values) else None for name, values in paper.TABLE3.items()}
@@ -228,27 +145,45 @@ def table3(runs: Path, profile: str, iterations: int) -> Table:
     )
 
 
-def table4(runs: Path, profile: str, iterations: int) -> Table:
-    """S3DIS, Area 5: the experiments ``s3dis_*`` of the profile, and what each gains over the row * of its clicks."""
-    methods = {m.row: m for m in TABLE4_ROWS}
-    ours = {row: m.measure(runs, profile, iterations) for row, m in methods.items()}
-    published = {r.row: r for r in paper.TABLE4}
-    rows = [Row(r.row, r.setting, r.annotation, r.miou, ours.get(r.row)) for r in paper.TABLE4]
-    rows += [Row(m.row, m.setting, m.annotation, None, ours[m.row]) for m in TABLE4_ROWS if m.row not in published]
+def table4(results: Results) -> Table:
+    """S3DIS, Area 5: the experiments ``s3dis_*`` of the profile, and what each gains over the row * of its clicks.
+
+    The CSV says between what the gain lies, see ``bootstrap``; the printed table where there are several seeds.
+    """
+    measured = {r.row: r for r in results.rows("table4")}
+    ours = {name: results.measure(r) for name, r in measured.items()}
+    published = {r.row for r in paper.TABLE4}
+    rows = [Line(r.row, r.setting, r.annotation, r.miou, ours.get(r.row)) for r in paper.TABLE4]
+    rows += [Line(n, r.setting, r.annotation, None, ours[n]) for n, r in measured.items() if n not in published]
     by_row = {row.row: row for row in rows}
-    relative: list[list[str]] = [[], []]  # paper, ours
+    theirs, gains, lows, highs, printed = [], [], [], [], []
     for row in rows:
         start = by_row.get(baseline_of(row.row))
         both = start is not None and start.paper and row.paper
-        relative[0].append(f"{100 * (row.paper / start.paper - 1):.1f}" if both else "")
+        theirs.append(f"{100 * (row.paper / start.paper - 1):.1f}" if both else "")
         both = start is not None and start.ours and row.ours
-        relative[1].append(f"{100 * (row.ours.mean / start.ours.mean - 1):+.1f}" if both else "")
+        gains.append(f"{100 * (row.ours.mean / start.ours.mean - 1):+.1f}" if both else "")
+        interval = interval_of(results, measured[row.row], measured[start.row], relative=True) if both else None
+        low, high = (f"{end:+.1f}" for end in interval) if interval else ("", "")
+        lows.append(low)
+        highs.append(high)
+        several = interval and None not in (row.ours.std, start.ours.std)
+        printed.append(f"{gains[-1]} ({low} to {high})" if several else gains[-1])
     note = (
         "* trained on the initial labels. † propagation and relation network switched off at inference. Rel. imp.: "
         "relative improvement (%) over the row * of the same clicks. The paper has no control and no super-voxel mean."
     )
-    extra = {"Rel. imp. (paper)": relative[0], "Rel. imp. (ours)": relative[1]}
-    return _comparison("table4", "Table 4. S3DIS, Area 5", note, rows, decimals=1, extra=extra)
+    if printed != gains:
+        note += " In brackets its 95 % interval over rooms and seeds."
+    return _comparison(
+        "table4",
+        "Table 4. S3DIS, Area 5",
+        note,
+        rows,
+        decimals=1,
+        columns={"Rel. imp. (paper)": theirs, "Rel. imp. (ours)": printed},
+        csv_columns={"rel_imp_paper": theirs, "rel_imp_ours": gains, "rel_imp_low": lows, "rel_imp_high": highs},
+    )
 
 
 def baseline_of(row: str) -> str | None:
@@ -261,14 +196,9 @@ def baseline_of(row: str) -> str | None:
     return f"{family}_baseline"
 
 
-def make_tables(runs: Path, profile: str, iterations: int) -> list[Table]:
-    """Tables 1-4 from the finished stages of a profile; ``iterations`` is the last one of Algorithm 1."""
-    return [
-        table1(),
-        table2(runs, profile, iterations),
-        table3(runs, profile, iterations),
-        table4(runs, profile, iterations),
-    ]
+def make_tables(results: Results) -> list[Table]:
+    """Tables 1-4 from the finished stages of a profile."""
+    return [table1(), table2(results), table3(results), table4(results)]
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
@@ -323,43 +253,39 @@ def to_latex(table: Table) -> str:
 
 
 def _comparison(
-    name: str, title: str, note: str, rows: list[Row], decimals: int, extra: dict[str, list[str]] | None = None
+    name: str,
+    title: str,
+    note: str,
+    rows: list[Line],
+    decimals: int,
+    columns: dict[str, list[str]] | None = None,
+    csv_columns: dict[str, list[str]] | None = None,
 ) -> Table:
-    """A table of rows; ``decimals`` are those that the paper prints, ``extra`` holds further columns."""
-    extra = extra or {}
-    further = [list(cells) for cells in zip(*extra.values(), strict=True)] if extra else [[] for _ in rows]
-    published = ["" if row.paper is None else f"{row.paper:.{decimals}f}" for row in rows]
+    """A table of rows.
+
+    decimals: those that the paper prints. columns, csv_columns: further ones, a cell for each row, of the printed table
+    and of the CSV.
+    """
+    columns, csv_columns = columns or {}, csv_columns or {}
+    csv_rows, printed_rows = [], []
+    for place, row in enumerate(rows):
+        published = "" if row.paper is None else f"{row.paper:.{decimals}f}"
+        about = [row.setting, row.annotation, published]
+        provenance = _provenance([row.ours] if row.ours else [])
+        ours = number(row.ours.mean) if row.ours else NOT_RUN
+        deviation = number(row.ours.std) if row.ours else ""
+        csv_rows.append([row.row, *about, ours, deviation, *provenance, *(c[place] for c in csv_columns.values())])
+        difference = number(row.difference, sign=True)
+        further = [cells[place] for cells in columns.values()]
+        printed_rows.append([*about, with_deviation(row.ours), difference, *further, *provenance])
     return Table(
         name=name,
         title=title,
         note=note,
-        csv_columns=(*CSV_COLUMNS, *(re.sub("[^a-z]+", "_", column.lower()).strip("_") for column in extra)),
-        csv_rows=[
-            [
-                row.row,
-                row.setting,
-                row.annotation,
-                printed,
-                number(row.ours.mean) if row.ours else NOT_RUN,
-                number(row.ours.std) if row.ours else "",
-                *_provenance([row.ours] if row.ours else []),
-                *more,
-            ]
-            for row, printed, more in zip(rows, published, further, strict=True)
-        ],
-        columns=("Setting", "Annotation", "Paper", "Ours", "Ours - paper", *extra, "Seeds", "Views", "Rooms"),
-        rows=[
-            [
-                row.setting,
-                row.annotation,
-                printed,
-                with_deviation(row.ours),
-                number(row.difference, sign=True),
-                *more,
-                *_provenance([row.ours] if row.ours else []),
-            ]
-            for row, printed, more in zip(rows, published, further, strict=True)
-        ],
+        csv_columns=(*CSV_COLUMNS, *csv_columns),
+        csv_rows=csv_rows,
+        columns=("Setting", "Annotation", "Paper", "Ours", "Ours - paper", *columns, "Seeds", "Views", "Rooms"),
+        rows=printed_rows,
     )
 
 

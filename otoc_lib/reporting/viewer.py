@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from otoc_lib.annotation.clicks import Clicks, expand_clicks
+from otoc_lib.experiments import BASELINE
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE
-from otoc_lib.reporting.figures import PANEL, read_prediction, read_pseudo_labels, room_view
-from otoc_lib.reporting.runs import read_arrays
+from otoc_lib.reporting.figures import PANEL, room_view
+from otoc_lib.reporting.gallery import rooms_by_score, score_text, telling_rooms
+from otoc_lib.reporting.runs import Results
 from otoc_lib.scene import Scene
-from otoc_lib.store import find_stage
 
 # Low and high bytes of x, y, z in steps of ``step`` metres; red, green, blue; brightness; sides (see splat.py).
 PLANES = ("x_low", "x_high", "y_low", "y_high", "z_low", "z_high", "red", "green", "blue", "shade", "sides")
 NO_CLASS = 255
+MOST_BYTES = 9_000_000  # of all rooms, so that a report can be mailed and committed
+TRAINING_ROOMS = 4  # at most
 MOST_POINTS = 100_000  # of a room; more are drawn from it at random
 FINEST = 0.001  # metres; with colours and brightness in 32 steps, no eye sees it and rooms shrink by a third
 LIGHT = np.array([0.35, 0.5, 0.79])  # in the room's axes, mostly from above
@@ -42,45 +46,80 @@ class Layer:
     judged: bool = True
 
 
-def prediction_layers(
-    runs: Path, profile: str, experiment: str, supervised: str, iterations: int, room: Scene
-) -> list[Layer]:
+def bundle_rooms(
+    results: Results, folder: Path, scenes_by_split: dict[str, list[Scene]], most_bytes: int = MOST_BYTES
+) -> list[dict[str, Any]]:
+    """Write rooms until they fill ``most_bytes``: evaluated rooms, the worst and the best of them first, and a few
+    training rooms with their pseudo labels.
+
+    Returns:
+        Groups {title, scored, rooms} with the rooms {name, score} in the order in which they are offered.
+    """
+    own, train = results.main, scenes_by_split["train"]
+    clicks = results.clicks(own, train)
+    stage = results.last_evaluation(own)
+    scored = [
+        pair for split, scenes in scenes_by_split.items() for pair in rooms_by_score(results, own, stage, split, scenes)
+    ]
+    scored.sort(key=lambda pair: -1.0 if np.isnan(pair[1]) else pair[1])
+    train = telling_rooms(train)[: TRAINING_ROOMS if clicks else 0]
+    first = [scored[0], scored[-1]] if len(scored) > 1 else scored
+    order = [scene for scene, _ in first] + train + [scene for scene, _ in scored]
+    written, size = {}, 0
+    for scene in tqdm(list(dict.fromkeys(order)), desc="rooms for the viewer", unit="room", mininterval=5.0):
+        if scene in train:
+            layers = pseudo_label_layers(results, own, scene, clicks[scene.name])
+            packed = pack_room(scene, layers, clicks[scene.name])
+        else:
+            packed = pack_room(scene, prediction_layers(results, own, results.row("supervised").experiment, scene))
+        size += len(packed["data"])
+        if written and size > most_bytes:
+            break
+        written[scene.name] = write_room(folder, packed)
+    for stale in set(folder.glob("*.js")) - set(written.values()):
+        stale.unlink()
+    offered = [{"name": scene.name, "score": score_text(score)} for scene, score in scored if scene.name in written]
+    trained = [{"name": scene.name, "score": ""} for scene in train if scene.name in written]
+    groups = [
+        {"title": "Validation rooms, the worst first", "scored": True, "rooms": offered},
+        {"title": "Training rooms", "scored": False, "rooms": trained},
+    ]
+    return [group for group in groups if group["rooms"]]
+
+
+def prediction_layers(results: Results, experiment: str, supervised: str, room: Scene) -> list[Layer]:
     """Truth and predictions of a validation room, in the order in which they were made, as far as they were."""
     layers = [] if room.labels is None else [Layer("truth", room.labels, judged=False)]
 
     def add(name: str, made_by: str, stage_name: str, mode: str) -> None:
-        found = read_prediction(runs, profile, made_by, stage_name, room)
+        found = results.prediction(made_by, stage_name, room)
         if mode in found:
             layers.append(Layer(name, found[mode]))
 
-    add("initial U-Net*", experiment, "evaluate_baseline", "point")
-    for k in range(1, iterations):
+    last = results.iterations
+    add("initial U-Net*", experiment, BASELINE, "point")
+    for k in range(1, last):
         add(f"iteration {k}", experiment, f"evaluate_{k}", "full")
-    add(f"iteration {iterations}†", experiment, f"evaluate_{iterations}", "point")
-    add(f"iteration {iterations}", experiment, f"evaluate_{iterations}", "full")
-    add("fully supervised", supervised, "evaluate_baseline", "point")
-    return layers + _confidence(runs, profile, experiment, f"evaluate_{iterations}", room)
+    add(f"iteration {last}†", experiment, f"evaluate_{last}", "point")
+    add(f"iteration {last}", experiment, f"evaluate_{last}", "full")
+    add("fully supervised", supervised, BASELINE, "point")
+    return layers + _confidence(results, experiment, f"evaluate_{last}", room)
 
 
-def pseudo_label_layers(
-    runs: Path, profile: str, experiment: str, iterations: int, room: Scene, clicks: Clicks
-) -> list[Layer]:
+def pseudo_label_layers(results: Results, experiment: str, room: Scene, clicks: Clicks) -> list[Layer]:
     """Truth, initial labels and the pseudo labels of every iteration of a training room, as far as they were made."""
     layers = [] if room.labels is None else [Layer("truth", room.labels, judged=False)]
     layers.append(Layer("initial labels", expand_clicks(room, clicks)))
-    for k in range(1, iterations + 1):
-        labels = read_pseudo_labels(runs, profile, experiment, k, room)
+    for k in range(1, results.iterations + 1):
+        labels = results.pseudo_labels(experiment, k, room)
         if labels is not None:
             layers.append(Layer(f"pseudo labels {k}", labels))
-    return layers + _confidence(runs, profile, experiment, f"pseudo_{iterations}", room)
+    return layers + _confidence(results, experiment, f"pseudo_{results.iterations}", room)
 
 
-def _confidence(runs: Path, profile: str, experiment: str, stage_name: str, room: Scene) -> list[Layer]:
-    stage = find_stage(runs, profile, experiment, stage_name)
-    path = stage / f"{room.name}.safetensors" if stage else None
-    if path is None or not path.is_file():
-        return []
-    return [Layer("confidence", None, read_arrays(path)["confidence"], judged=False)]
+def _confidence(results: Results, experiment: str, stage_name: str, room: Scene) -> list[Layer]:
+    confidence = results.confidence(experiment, stage_name, room)
+    return [] if confidence is None else [Layer("confidence", None, confidence, judged=False)]
 
 
 def pack_room(room: Scene, layers: list[Layer], clicks: Clicks | None = None, seed: int = 0) -> dict[str, Any]:

@@ -6,27 +6,36 @@ from torch.utils.data import DataLoader, Dataset
 
 from otoc_lib.config import Config
 from otoc_lib.scene import Scene
-from otoc_lib.training.voxels import Batch, make_batch, training_sample
+from otoc_lib.training.voxels import Batch, Sample, make_batch, training_sample
 
 
 class Batches(Dataset):
-    """Batch number ``step`` of a training run, a pure function of the seed and the step: a resumed run equals one
-    that was never interrupted, whatever the number of worker processes."""
+    """The batches of a step of a training run, one a view: a pure function of the seed and the step, so that a resumed
+    run equals one that was never interrupted, whatever the number of worker processes.
 
-    def __init__(self, config: Config, scenes: list[Scene], labels: dict[str, np.ndarray], seed: list[int]) -> None:
-        self.config, self.scenes, self.labels, self.seed = config, scenes, labels, seed
+    The views of a step hold the same points in the same order, each augmented anew; the first is the same whether or
+    not there are others.
+    """
+
+    def __init__(
+        self, config: Config, scenes: list[Scene], labels: dict[str, np.ndarray], seed: list[int], views: int = 1
+    ) -> None:
+        self.config, self.scenes, self.labels, self.seed, self.views = config, scenes, labels, seed, views
         self.batch_size = min(config.batch_size, len(scenes))
         self.per_epoch = len(scenes) // self.batch_size
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> list[Batch]:
         epoch, position = divmod(step, self.per_epoch)
         order = np.random.default_rng([*self.seed, epoch]).permutation(len(self.scenes))
-        samples = []
+        samples: list[list[Sample]] = [[] for _ in range(self.views)]
         for index in order[position * self.batch_size : (position + 1) * self.batch_size]:
             scene = self.scenes[index]
-            generator = np.random.default_rng([*self.seed, epoch, int(index)])
-            samples.append(training_sample(scene, self.labels[scene.name], self.config, generator))
-        return make_batch(samples, self.config.sparse_backend)
+            for view in range(self.views):
+                generator = np.random.default_rng([*self.seed, epoch, int(index), *([view] if view else [])])
+                kept = samples[0][-1].kept if view else None
+                labels = self.labels[scene.name]
+                samples[view].append(training_sample(scene, labels, self.config, generator, kept))
+        return [make_batch(of_view, self.config.sparse_backend) for of_view in samples]
 
 
 def batch_loader(batches: Batches, steps: range, workers: int, device: torch.device) -> DataLoader:

@@ -35,23 +35,24 @@ def widened(logits: Tensor) -> Tensor:
     return functional.pad(logits, (0, missing), value=-torch.inf) if missing > 0 else logits
 
 
-def relation_loss(model: RelationNet, batch: Batch, per_class: int, generator: torch.Generator) -> Tensor:
-    """Cross entropy of f.k/tau over super-voxels drawn evenly from the classes present, then the prototype update.
+def relation_loss(
+    model: RelationNet, batch: Batch, per_class: int, generator: torch.Generator
+) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """Cross entropy of f.k/tau over super-voxels drawn evenly from the classes present (eq. 6).
 
-    Returns 0, and leaves the prototypes alone, where a batch has no label.
+    Returns:
+        The loss, and what the prototypes follow after the step: embeddings [S, D], detached, and classes int64 [S] of
+        the drawn super-voxels. 0 and None where the batch has no label.
     """
     classes = batch.supervoxels.labels
     labelled = torch.nonzero(classes != IGNORE).squeeze(1)
     drawn = labelled[sample_supervoxels(classes[labelled], per_class, generator)]
     embeddings = model(batch.voxels)  # [V, D]
     if len(drawn) == 0:
-        return embeddings.sum() * 0.0
+        return embeddings.sum() * 0.0, None
     pooled = batch.supervoxels.pool(embeddings.to(model.prototypes.dtype), drawn)
     sampled, targets = functional.normalize(pooled, dim=1), send(classes[drawn], pooled.device)
-    loss = functional.cross_entropy(model.logits(sampled), targets)
-    if model.training:
-        model.update_prototypes(sampled.detach(), targets)
-    return loss
+    return functional.cross_entropy(model.logits(sampled), targets), (sampled.detach(), targets)
 
 
 def class_weights(config: Config, scenes: list[Scene], labels: dict[str, np.ndarray]) -> Tensor:

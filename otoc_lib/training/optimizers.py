@@ -19,8 +19,8 @@ class Schedule:
 
 
 def new_optimizers(config: Config, model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """Adam for all parameters, or Muon for the convolutions and Adam for the others."""
-    parameters = list(model.parameters())
+    """Adam for all parameters that are trained, or Muon for the convolutions and Adam for the others."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
     convolutions = [p for p in parameters if p.ndim == 3] if config.optimizer == "muon" else []
     others = [p for p in parameters if p.ndim != 3] if convolutions else parameters
     fused = others[0].device.type in ("cpu", "cuda")  # one pass over the parameters, equal to rounding

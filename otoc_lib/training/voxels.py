@@ -29,6 +29,7 @@ class Sample:
     features: np.ndarray  # float32 (P, 6): rgb in [-1, 1], augmented xyz in metres
     labels: np.ndarray  # int32 (P,), class or IGNORE
     supervoxels: np.ndarray  # int32 (P,), dense among the points that are left
+    kept: np.ndarray | None = None  # bool (N,), True for the points that are left; None where all are
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,19 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def training_sample(scene: Scene, labels: np.ndarray, config: Config, generator: np.random.Generator) -> Sample:
-    """Augment one room for training; ``labels`` int (N,) are the ones in use, with IGNORE."""
+def training_sample(
+    scene: Scene,
+    labels: np.ndarray,
+    config: Config,
+    generator: np.random.Generator,
+    kept: np.ndarray | None = None,
+) -> Sample:
+    """Augment one room for training.
+
+    Args:
+        labels: int (N,), the ones in use, with IGNORE.
+        kept: bool (N,), the points that another view was cropped to; None crops a room of more than ``max_points``.
+    """
     coords = kernels.transform(scene.coords, augmentation.random_matrix(config, generator), config.voxel_size)
     for granularity, magnitude in zip(config.elastic_granularity, config.elastic_magnitude, strict=True):
         coords = augmentation.elastic(coords, granularity, magnitude, generator)
@@ -127,12 +139,13 @@ def training_sample(scene: Scene, labels: np.ndarray, config: Config, generator:
     sample = _sample(scene, coords, config, shift, labels)
     if scene.num_points <= config.max_points:
         return sample
-    keep = augmentation.crop(sample.coords, config.max_points, generator)
-    supervoxels = sample.supervoxels[keep]
+    if kept is None:
+        kept = augmentation.crop(sample.coords, config.max_points, generator)
+    supervoxels = sample.supervoxels[kept]
     renumbered = np.cumsum(np.bincount(supervoxels) > 0, dtype=np.int32) - 1
-    cropped = sample.coords[keep]
+    coords = sample.coords[kept]
     return Sample(
-        cropped - kernels.bounds(cropped)[0], sample.features[keep], sample.labels[keep], renumbered[supervoxels]
+        coords - kernels.bounds(coords)[0], sample.features[kept], sample.labels[kept], renumbered[supervoxels], kept
     )
 
 

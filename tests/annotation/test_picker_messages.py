@@ -8,13 +8,14 @@ import pytest
 from tiny import TINY
 
 from otoc_lib.annotation import picker as picker_module
-from otoc_lib.annotation.assist import middle_points, predict_rooms, propose
+from otoc_lib.annotation.assist import middle_points, propose
 from otoc_lib.annotation.clicks import read_clicks
 from otoc_lib.annotation.picker import Picker, disc_size, pack_room, person_present
 from otoc_lib.annotation.session import Session
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
-from otoc_lib.self_training import Rooms, load_networks, train_baseline
+from otoc_lib.methods import control
+from otoc_lib.methods.stages import Scenes, Stages, load_networks, predict_rooms
 from otoc_lib.training.predict import predict
 
 
@@ -168,11 +169,11 @@ def test_a_finished_u_net_predicts_every_super_voxel(rooms, tmp_path, monkeypatc
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
     config = config_from({**TINY, "experiment": "e", "unet_steps": 2, "voxel_size": 0.2})
-    unet, _ = train_baseline(config, Rooms(rooms[:2], {"val": rooms[2:3]}))
+    unet, _ = control.train_baseline(Stages(config, Scenes(rooms[:2], {"val": rooms[2:3]}), control.METHOD))
     made = predict_rooms(config, rooms[:2])
-    networks = load_networks(config, rooms[0], unet, None)
+    networks = load_networks(config, control.METHOD, rooms[0], {"unet": unet})
     for scene in rooms[:2]:
-        points = predict(config, scene, *networks).probabilities.cpu().numpy()  # [N, C]
+        points = predict(config, scene, networks["unet"], None).probabilities.cpu().numpy()  # [N, C]
         for region in range(0, scene.num_supervoxels, 5):
             expected = points[scene.supervoxels == region].mean(axis=0)
             np.testing.assert_allclose(made[scene.name][region], expected, atol=1e-5)

@@ -63,7 +63,7 @@ def project(tmp_path_factory) -> Path:
     source = source.replace('experiment = \\"otoc\\"', 'experiment = \\"example\\"')
     notebook.write_text(source, encoding="utf-8")
     # The same notebook with a model that takes every super-voxel for a crate, without being sure of it.
-    guess = "{room.name: np.tile([0.2, 0.2, 0.4, 0.2], (room.num_supervoxels, 1)) for room in rooms.train}"
+    guess = "{room.name: np.tile([0.2, 0.2, 0.4, 0.2], (room.num_supervoxels, 1)) for room in scenes.train}"
     assert source.count("Picker(session) if") == 1
     assisted = source.replace("Picker(session) if", f"Picker(session, {guess}) if")
     notebook.with_name("assisted.ipynb").write_text(assisted, encoding="utf-8")

@@ -24,7 +24,7 @@ def report(chromium, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("report")
     scenes = fake_rooms.make_scenes()
     fake_rooms.make_runs(root / "runs", scenes)
-    return build_report(root / "runs", root / "reports", "rooms", scenes, fake_rooms.ITERATIONS).parent
+    return build_report(fake_rooms.results_in(root / "runs"), root / "reports", scenes).parent
 
 
 def picture(page, selector: str) -> np.ndarray:
@@ -195,6 +195,18 @@ def test_charts_and_tsne_answer_the_mouse(new_page, report):
     dot = chart.locator("circle").first.bounding_box()
     page.mouse.move(dot["x"] + 3, dot["y"] + 3)
     assert "iteration 1" in page.locator("[data-chart='miou'] .tip").inner_text()
+    # Where two seeds were run: a band around the mean, and their number in the legend and beside the point.
+    assert chart.locator("path.band").count() == 2
+    assert "3D U-Net+Rel+GP (2 seeds)" in page.locator("[data-chart='miou'] .legend").inner_text()
+    averaged = page.evaluate(
+        "() => JSON.parse(document.getElementById('charts').textContent).miou.lines"
+        ".slice(0, -1).map(l => l.seeds ? l.x.length : -l.x.length)"
+    )
+    place = sum(map(abs, averaged[: next(i for i, count in enumerate(averaged) if count > 0)]))
+    dot = chart.locator("circle").nth(place).bounding_box()
+    page.mouse.move(dot["x"] + 3, dot["y"] + 3)
+    tip = page.locator("[data-chart='miou'] .tip").inner_text()
+    assert " ± " in tip and "2 seeds" in tip
     tab = page.locator("[role=tab][aria-selected=true]")
     before = (tab.inner_text(), page.locator(".confusion").inner_text())
     tab.focus()

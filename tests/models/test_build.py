@@ -17,7 +17,7 @@ def test_weights_are_those_that_the_seed_draws():
     torch.manual_seed(3)
     assert_same_weights(new_unet(config, 13), UNet(*size, num_classes=13))
     torch.manual_seed(4)
-    assert_same_weights(new_relation_net(config, 13), RelationNet(*size, num_classes=13, dim=config.relation_dim))
+    assert_same_weights(new_relation_net(config, 13), RelationNet(UNet(*size, None), 13, config.relation_dim))
 
 
 def test_building_leaves_the_random_state_of_the_caller_alone():

@@ -2,10 +2,11 @@ import torch
 from torch.nn.functional import normalize
 
 from otoc_lib.models.relation import RelationNet, sample_supervoxels
+from otoc_lib.models.unet import UNet
 
 
 def test_prototypes_move_by_momentum_and_absent_classes_keep_theirs():
-    net = RelationNet(width=4, levels=2, blocks=1, num_classes=3, dim=5, momentum=0.9).double()
+    net = RelationNet(UNet(6, 4, 2, 1, None), num_classes=3, dim=5, momentum=0.9).double()
     before = net.prototypes.clone()
     torch.testing.assert_close(before.norm(dim=1), torch.ones(3, dtype=torch.float64))
     embeddings = normalize(torch.randn(4, 5, dtype=torch.float64), dim=1)
@@ -17,13 +18,13 @@ def test_prototypes_move_by_momentum_and_absent_classes_keep_theirs():
 
 
 def test_logits_are_cosines_over_the_temperature():
-    net = RelationNet(width=4, levels=2, blocks=1, num_classes=3, dim=5, temperature=0.07)
+    net = RelationNet(UNet(6, 4, 2, 1, None), num_classes=3, dim=5, temperature=0.07)
     logits = net.logits(net.prototypes)
     torch.testing.assert_close(logits.diagonal(), torch.full((3,), 1 / 0.07))
 
 
 def test_the_bank_is_saved_with_the_weights():
-    assert "prototypes" in RelationNet(width=4, levels=2, blocks=1).state_dict()
+    assert "prototypes" in RelationNet(UNet(6, 4, 2, 1, None)).state_dict()
 
 
 def test_sampling_is_even_over_the_classes_present_with_replacement_when_short():

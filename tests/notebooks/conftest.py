@@ -36,7 +36,7 @@ TINY = {
 }
 EXPERIMENTS = {
     "otoc": {},
-    "supervised": {"source": "all", "variant": "control"},
+    "supervised": {"source": "all", "method": "control"},
     "unet": {"variant": "unet"},
     "points20": {"source": "points20", "clicks_file": "data/rooms/points20"},
     "s3dis_otoc3": {"dataset": "s3dis", "data_root": "data/areas", "clicks_per_object": 3, "partition_voxel": 0.1},
@@ -77,8 +77,10 @@ def project(rooms: list[Scene], tmp_path_factory: pytest.TempPathFactory) -> Pat
     shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     shutil.copy(ROOT / "Snakefile", root)
     (root / "params" / "tiny").mkdir(parents=True)
+    shared = {name: value for name, value in TINY.items() if name != "profile"}
+    (root / "params" / "tiny" / "_base.yaml").write_text(yaml.safe_dump(shared), encoding="utf-8")
     for name, changes in EXPERIMENTS.items():
-        values = {**TINY, "experiment": name, **changes}
+        values = {"extends": "_base", "profile": "tiny", "experiment": name, **changes}
         (root / "params" / "tiny" / f"{name}.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     write_tree(root / "data" / "rooms", {"train": rooms[:2], "val": rooms[2:]})
     write_points(root / "data" / "rooms" / "points20", rooms, 20, seed=0)

@@ -12,6 +12,7 @@ import papermill
 import pytest
 
 from otoc_lib.__main__ import main
+from otoc_lib.progress import PLAN, seconds_left, unfinished
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -88,6 +89,55 @@ def test_the_snakefile_runs_every_notebook(finished):
     # Every job says what is left, and the kernel's bars reach the terminal, each with the name of its experiment.
     assert " · 13 notebooks left" in output and "06_report otoc · 1 notebook left" in output
     assert "otoc · UNet: 100%" in output and "without encryption" not in output
+
+
+@pytest.mark.slow
+def test_what_a_run_leaves_is_what_was_planned(finished):
+    """Progress counts the plan; so the plan must be neither more nor less than what lies there at the end."""
+    runs = finished[0] / "runs" / "tiny"
+    plan = json.loads((runs / PLAN).read_text(encoding="utf-8"))
+    manifests = {path.parent: read(path) for path in runs.glob("*/*/manifest.json")}
+    made = {(path.parent.name, path.name): m.get("steps", 0) for path, m in manifests.items() if "key" in m}
+    own = {key: steps for key, steps in made.items() if "reused_from" not in manifests[runs / key[0] / key[1]]}
+    planned = [((job["run"], stage["stage"]), stage["steps"]) for job in plan for stage in job["makes"]]
+    assert len(dict(planned)) == len(planned) and dict(planned) == own
+    found = {(run, stage["stage"]) for job in plan for stage in job["makes"] for run in stage["runs"]}
+    assert found == made.keys()  # those that are reused, too
+    assert unfinished(runs, plan) == [] and seconds_left(runs, plan) == 0
+    reused = {key for key in made if key not in own}
+    assert ("unet", "unet_1") in reused and ("points20", "unet_1") in own and ("s3dis_otoc3", "unet_1") in own
+    assert [run for run, stage in made if stage == "tsne"] == ["otoc"]
+    assert {job["notebook"] for job in plan} == set(NAMES)
+
+
+@pytest.mark.slow
+def test_seeds_repeat_every_experiment_and_the_report_says_how_many(finished, tmp_path):
+    """From copies of what is finished, so that only the second seed is trained."""
+    project = tmp_path / "project"
+    shutil.copytree(finished[0], project)
+    for path in project.glob("params/tiny/[!_]*.yaml"):
+        if path.stem not in ("otoc", "supervised"):
+            path.unlink()
+    run = snakemake(project, "--quiet", "all", "--config", "profile=tiny", "at_once=2", "seeds=0,1")
+    assert run.returncode == 0, run.stdout
+    assert {path.parent.name for path in project.glob("runs/tiny/*/03_self_train.done")} >= {"otoc", "otoc_seed1"}
+    assert {path.name for path in (project / "reports/tiny/notebooks").glob("02_baseline.supervised*")} == {
+        *("02_baseline.supervised.ipynb", "02_baseline.supervised_seed1.ipynb"),
+    }
+    with open(project / "reports/tiny/tables/table2.csv", newline="", encoding="utf-8") as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    for row, run_name, stage, mode in (
+        ("supervised", "supervised", "evaluate_baseline", "point"),
+        ("otoc_full", "otoc", "evaluate_2", "full"),
+    ):
+        both = [read(project / f"runs/tiny/{run_name}{end}/{stage}/metrics.json") for end in ("", "_seed1")]
+        values = [100 * metrics["splits"]["val"]["modes"][mode]["miou"] for metrics in both]
+        assert rows[row]["seeds"] == "2" and float(rows[row]["ours"]) == pytest.approx(
+            statistics.mean(values), abs=0.006
+        )
+        assert float(rows[row]["ours_std"]) == pytest.approx(statistics.stdev(values), abs=0.006)
+    page = (project / "reports/tiny/index.html").read_text(encoding="utf-8")
+    assert "±" in page and "2 seeds" in page
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from otoc_lib.reporting.runs import Results
 from otoc_lib.scene import Scene
 
 sys.path.insert(0, str(Path(__file__).parent))  # fake_rooms lies beside the tests
@@ -21,3 +22,9 @@ def runs(scenes: dict[str, list[Scene]], tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("project") / "runs"
     fake_rooms.make_runs(folder, scenes)
     return folder
+
+
+@pytest.fixture(scope="session")
+def results(runs: Path) -> Results:
+    """Those runs, without params files."""
+    return fake_rooms.results_in(runs)

@@ -13,8 +13,10 @@ from otoc_lib.annotation.clicks import (
     simulate_clicks,
     write_clicks,
 )
-from otoc_lib.evaluation import evaluate_rooms, iou, mean_iou
+from otoc_lib.evaluation import iou, mean_iou, room_confusions
 from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.methods.stages import CONFUSIONS
+from otoc_lib.reporting.runs import Results
 from otoc_lib.scene import Scene, densify
 
 PALETTE = np.random.default_rng(7).integers(70, 220, (20, 3))
@@ -78,6 +80,11 @@ ITERATIONS = 3
 SPLITS = {"train": 3, "val": 4, "val_novel": 2}
 
 
+def results_in(runs: Path, profile: str = "rooms", **given) -> Results:
+    """The results under a folder of runs, by default without params files."""
+    return Results(runs, profile, ITERATIONS, **given)
+
+
 def make_scenes(spacing: float = 0.08) -> dict[str, list[Scene]]:
     return {
         split: [make_room(f"scene{1000 * s}_{i:02d}", 10 * s + i, spacing, turn=0.2 * i) for i in range(count)]
@@ -103,6 +110,7 @@ def _write_manifest(folder: Path, experiment: str, seed: int, seconds: float) ->
         "inputs": {},
         "versions": {"otoc_lib": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
         "seed": seed,
+        "steps": 200 if folder.name.startswith(("unet_", "relation_")) else 0,
         "seconds": seconds,
         "device": "cpu",
         "finished": "2026-11-22T23:00:00+00:00",
@@ -111,7 +119,7 @@ def _write_manifest(folder: Path, experiment: str, seed: int, seconds: float) ->
 
 
 def _write_evaluation(folder: Path, scenes: dict[str, list[Scene]], right: dict[str, float], seed: int) -> None:
-    splits = {}
+    splits, confusions = {}, {}
     for split in ("val", "val_novel"):
         modes, per_room = {}, {scene.name: {} for scene in scenes[split]}
         arrays = {scene.name: {"confidence": np.ones(scene.num_points, np.float16)} for scene in scenes[split]}
@@ -119,14 +127,16 @@ def _write_evaluation(folder: Path, scenes: dict[str, list[Scene]], right: dict[
             for i, scene in enumerate(scenes[split]):
                 arrays[scene.name][mode] = predict(scene, share - 0.06 * i, seed + i, mode != "point")
             chosen = {name: saved[mode] for name, saved in arrays.items()}
-            confusion, by_room = evaluate_rooms(scenes[split], chosen)
+            counts = confusions[f"{split}/{mode}"] = room_confusions(scenes[split], chosen)
+            confusion = counts.sum(axis=0)
             per_class = [None if np.isnan(value) else float(value) for value in iou(confusion)]
             modes[mode] = {"miou": mean_iou(confusion), "iou": per_class, "confusion": confusion.tolist()}
-            for name, value in by_room.items():
-                per_room[name][mode] = value
+            for scene, count in zip(scenes[split], counts, strict=True):
+                per_room[scene.name][mode] = mean_iou(count)
         splits[split] = {"rooms": list(per_room), "modes": modes, "per_room": per_room}
         for name, saved in arrays.items():
             save_file(saved, folder / f"{name}.safetensors")
+    save_file(confusions, folder / CONFUSIONS)
     metrics = {"classes": list(SCANNET20.names), "views": 1, "predicted": list(right), "splits": splits}
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
@@ -140,7 +150,10 @@ def make_experiment(
     seed: int = 0,
     last: int = 3,
 ) -> None:
-    """Every stage of one experiment, made up but consistent: statistics and metrics are those of the arrays."""
+    """Every stage of one run, made up but consistent: statistics and metrics are those of the arrays.
+
+    experiment: name of the run's folder, which ends in ``_seed<seed>`` where the seed is not 0.
+    """
     folder = runs / "rooms" / experiment
     rng = np.random.default_rng(seed)
 

@@ -40,11 +40,10 @@ def test_a_large_sample_that_is_as_often_right_as_it_says_has_no_error():
     assert calibrate([(confidence, rng.random(400_000) < confidence)]).error < 0.005
 
 
-def test_only_the_mode_whose_confidence_was_saved_is_judged(runs, scenes):
+def test_only_the_mode_whose_confidence_was_saved_is_judged(results, scenes):
     val = scenes["val"]
-    assert read_calibration(runs, "rooms", "otoc", "evaluate_3", "full", val).count.sum() == sum(
-        scene.num_points for scene in val
-    )
-    assert read_calibration(runs, "rooms", "otoc", "evaluate_3", "point", val) is None
-    assert read_calibration(runs, "rooms", "control", "evaluate_3", "point", val) is not None
-    assert read_calibration(runs, "rooms", "unet_gp", "evaluate_3", "full", val) is None
+    whole, control = (results.find(experiment, "evaluate_3") for experiment in ("otoc", "control"))
+    assert read_calibration(whole, "full", val).count.sum() == sum(scene.num_points for scene in val)
+    assert read_calibration(whole, "point", val) is None
+    assert read_calibration(control, "point", val) is not None
+    assert read_calibration(whole, "full", scenes["train"]) is None

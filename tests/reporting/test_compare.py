@@ -3,8 +3,10 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from otoc_lib.errors import OtocError
+from otoc_lib.methods.stages import CONFUSIONS
 from otoc_lib.reporting.compare import compare_runs, main_compare
 
 
@@ -29,7 +31,9 @@ def test_rows_classes_and_rooms_are_those_measured(runs):
     )
     gains = [pair.difference for pair in found.rooms]
     assert len(gains) == 4 and gains == sorted(gains)
-    assert f"{np.mean(gains):+.2f} ± {np.std(gains, ddof=1) / 2:.2f}" in found.summary
+    assert found.total == pytest.approx(row.difference) and found.interval[0] < found.total < found.interval[1]
+    low, high = found.interval
+    assert f"{found.total:+.2f} points" in found.summary and f"{low:+.2f} to {high:+.2f} over rooms" in found.summary
     assert f"better in {sum(gain > 0 for gain in gains)} and" in found.summary
     assert "relation_1" in found.only[1] and found.only[0] == []
 
@@ -38,7 +42,9 @@ def test_the_other_way_round_changes_every_sign(runs):
     one = compare_runs(runs / "rooms" / "control", runs / "rooms" / "otoc")
     other = compare_runs(runs / "rooms" / "otoc", runs / "rooms" / "control")
     assert [row.difference for row in one.rows] == [-row.difference for row in other.rows]
-    assert compare_runs(runs / "rooms" / "otoc", runs / "rooms" / "otoc").parameters == []
+    assert one.total == -other.total and one.interval == pytest.approx(tuple(-end for end in other.interval[::-1]))
+    same = compare_runs(runs / "rooms" / "otoc", runs / "rooms" / "otoc")
+    assert same.parameters == [] and same.total == 0 and same.interval == (0, 0)
 
 
 def test_parameters_that_differ_are_named(runs, tmp_path):
@@ -68,10 +74,28 @@ def test_other_rooms_are_not_subtracted(runs, tmp_path):
         val["rooms"] = val["rooms"][:2]
         val["per_room"] = {name: val["per_room"][name] for name in val["rooms"]}
         path.write_text(json.dumps(metrics))
+        counts = load_file(path.with_name(CONFUSIONS))
+        save_file(
+            {key: array[:2] if key.startswith("val/") else array for key, array in counts.items()},
+            path.with_name(CONFUSIONS),
+        )
     found = compare_runs(runs / "rooms" / "otoc", copy)
     assert {row.difference for row in found.rows if row.what[1] == "val"} == {None}
     assert {row.note for row in found.rows if row.what[1] == "val"} == {"other rooms"}
     assert [pair.difference for pair in found.rooms] == [0, 0]  # the two rooms that both have
+    assert found.total == 0 and found.interval == (0, 0)
+
+
+def test_no_interval_is_made_up_for_runs_of_before(runs, tmp_path):
+    copy = tmp_path / "rooms" / "old"
+    shutil.copytree(runs / "rooms" / "otoc", copy)
+    for path in copy.glob(f"evaluate_*/{CONFUSIONS}"):
+        path.unlink()
+    found = compare_runs(runs / "rooms" / "control", copy)
+    gains = [pair.difference for pair in found.rooms]
+    assert found.total is None and found.interval is None
+    assert f"Room by room rooms/old is {np.mean(gains):+.2f} points" in found.summary
+    assert "no interval known" in found.summary
 
 
 def test_the_page_and_the_text_hold_the_same_numbers(runs, tmp_path, capsys):

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_rooms import results_in
 from PIL import Image
 
 from otoc_lib.errors import OtocError
-from otoc_lib.labels import IGNORE
-from otoc_lib.reporting.figures import RIGHT, UNLABELLED, WRONG, error_colors
-from otoc_lib.reporting.site import best_median_worst, build_report, bundle_rooms
-from otoc_lib.reporting.tables import METHOD_ROWS
+from otoc_lib.experiments import read_profile
+from otoc_lib.reporting.site import build_report
 
 COMMAND = "papermill notebooks/03_self_train.ipynb OUT.ipynb -f params/rooms/otoc.yaml"
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -47,13 +46,14 @@ class Page(HTMLParser):
 def report(runs, scenes):
     root = runs.parent
     (root / "params" / "rooms").mkdir(parents=True)
-    (root / "params" / "rooms" / "otoc.yaml").write_text("profile: rooms\n")
+    (root / "params" / "rooms" / "otoc.yaml").write_text("profile: rooms\nexperiment: otoc\nself_train_iterations: 3\n")
     notebooks = root / "reports" / "rooms" / "notebooks"
     notebooks.mkdir(parents=True)
     (notebooks / "03_self_train.otoc.ipynb").write_text("{}")
     (root / "reports" / "rooms" / "viewer").mkdir()
     (root / "reports" / "rooms" / "viewer" / "scene9999_00.js").write_text("left by an earlier report")
-    return build_report(runs, root / "reports", "rooms", scenes, 3, root / "params")
+    experiments = tuple(read_profile(root / "params", "rooms"))
+    return build_report(results_in(runs, experiments=experiments), root / "reports", scenes)
 
 
 def read_pages(index):
@@ -110,6 +110,9 @@ def test_the_page_says_what_it_is(report):
     assert "3 training rooms, 4 validation rooms, 2 validation rooms with unseen furniture" in text
     assert "<dt>Seeds</dt><dd>0, 1</dd>" in text and "<dt>Device</dt><dd>cpu</dd>" in text
     assert "not run" in text and "torch 2.13.0" in text and "not run: points20" in text
+    for name in ("curves", "rooms", "tsne", "viewer"):  # what can show one seed alone says which
+        assert "eed 0 of 2 seeds" in (report.parent / f"{name}.html").read_text(encoding="utf-8")
+    assert "Of seed 0 alone." in (report.parent / "figures.html").read_text(encoding="utf-8")
     for path in report.parent.glob("*.*"):
         written = path.read_text(encoding="utf-8")
         assert str(report.parent.parent.parent) not in written
@@ -130,9 +133,18 @@ def test_charts_show_what_was_measured(report, runs):
         both.append(100 * json.loads(path.read_text())["splits"]["val"]["modes"]["full"]["miou"])
     line = next(line for line in charts["miou"]["lines"] if line["name"] == "3D U-Net+Rel+GP")
     assert line["x"] == [1, 2, 3] and line["y"][1] == pytest.approx(np.mean(both), rel=1e-4)
-    statistics = json.loads((runs / "rooms" / "otoc" / "pseudo_2" / "statistics.json").read_text())
+    # The band is a standard deviation to each side of the mean of the seeds.
+    assert line["seeds"] == 2 and line["deviation"][1] == pytest.approx(np.std(both, ddof=1), rel=1e-3)
+    assert (line["high"][1] - line["low"][1]) / 2 == pytest.approx(np.std(both, ddof=1), abs=0.01)
+    assert not any("seeds" in line for line in charts["miou"]["lines"] if line["name"] == "3D U-Net")
+    covered = [
+        json.loads((runs / "rooms" / run / "pseudo_2" / "statistics.json").read_text())["covered_percent"]
+        for run in ("otoc", "otoc_seed1")
+    ]
     line = next(line for line in charts["covered"]["lines"] if line["name"] == "3D U-Net+Rel+GP")
-    assert line["x"] == [0, 1, 2, 3] and line["y"][2] == pytest.approx(statistics["covered_percent"], rel=1e-4)
+    assert line["x"] == [0, 1, 2, 3] and line["y"][2] == pytest.approx(np.mean(covered), rel=1e-4)
+    text = (report.parent / "curves.html").read_text(encoding="utf-8")
+    assert f"{np.mean(covered):.1f} ± {np.std(covered, ddof=1):.1f} %" in text
     # Made-up predictions are sure of everything: the error is the share that is wrong.
     points = np.array(confusion["points"])
     line = charts["calibration"]["lines"][-1]
@@ -178,11 +190,25 @@ def test_the_gallery_starts_with_failures_and_leads_to_the_viewer(report):
     assert text.count("viewer.html#scene") == 12  # picture and words
 
 
-def test_few_rooms_fill_a_small_viewer(runs, scenes, tmp_path):
-    groups = bundle_rooms(runs, tmp_path, "rooms", scenes, 3, METHOD_ROWS, most_bytes=200_000)
-    names = [room["name"] for group in groups for room in group["rooms"]]
-    assert 1 <= len(names) < 9 and {path.stem for path in tmp_path.glob("*.js")} == set(names)
-    assert sum(path.stat().st_size for path in tmp_path.glob("*.js")) < 220_000 or len(names) == 1
+def test_a_method_of_ones_own_is_shown_everywhere(runs, scenes, tmp_path):
+    """An experiment that is in no list: here the files of the control's runs under another name."""
+    (tmp_path / "params" / "rooms").mkdir(parents=True)
+    text = "profile: rooms\nexperiment: mine\nmethod: control\nself_train_iterations: 3\n"
+    (tmp_path / "params" / "rooms" / "mine.yaml").write_text(text)
+    (tmp_path / "runs" / "rooms").mkdir(parents=True)
+    for run, made_of in (("otoc", "otoc"), ("mine", "control")):
+        (tmp_path / "runs" / "rooms" / run).symlink_to(runs / "rooms" / made_of)
+    results = results_in(tmp_path / "runs", experiments=tuple(read_profile(tmp_path / "params", "rooms")))
+    index = build_report(results, tmp_path / "reports", scenes)
+    text = index.read_text(encoding="utf-8")
+    assert 'id="run-mine"' in text and "-f params/rooms/mine.yaml" in text and "mine.yaml</a>" in text
+    assert text.count('class="card"') == 6
+    charts = data_of(index, "curves.html", "charts")
+    names = {name: [line["name"] for line in charts[name]["lines"]] for name in ("loss", "miou")}
+    assert "mine" in names["loss"] and "mine" in names["miou"]
+    settings = [matrix["name"] for matrix in charts["confusion"]["matrices"]]
+    assert "Control: clicks only, as many steps (mine)" in settings
+    assert "seeds" not in (index.parent / "rooms.html").read_text(encoding="utf-8")
 
 
 def test_tables_lie_beside_the_page(report):
@@ -195,7 +221,7 @@ def test_a_report_of_little_is_made_all_the_same(runs, scenes, tmp_path):
     (tmp_path / "runs" / "rooms" / "otoc").mkdir()
     for stage in ("clicks", "unet_1", "evaluate_baseline"):
         (tmp_path / "runs" / "rooms" / "otoc" / stage).symlink_to(runs / "rooms" / "otoc" / stage)
-    index = build_report(tmp_path / "runs", tmp_path / "reports", "rooms", scenes, 3)
+    index = build_report(results_in(tmp_path / "runs"), tmp_path / "reports", scenes)
     pages = read_pages(index)
     assert set(pages) == {"curves.html", "figures.html", "index.html", "rooms.html", "viewer.html"}
     for page in pages.values():
@@ -211,35 +237,20 @@ def test_pages_that_a_new_report_lacks_go(runs, scenes, tmp_path):
     (tmp_path / "runs" / "rooms").mkdir(parents=True)
     (tmp_path / "reports" / "rooms").mkdir(parents=True)
     (tmp_path / "reports" / "rooms" / "tsne.html").write_text("old")
-    build_report(tmp_path / "runs", tmp_path / "reports", "rooms", scenes, 3)
+    build_report(results_in(tmp_path / "runs"), tmp_path / "reports", scenes)
     assert not (tmp_path / "reports" / "rooms" / "tsne.html").exists()
 
 
 def test_real_data_carries_no_banner(runs, scenes, tmp_path):
     (tmp_path / "runs" / "scannet").mkdir(parents=True)
-    index = build_report(tmp_path / "runs", tmp_path / "reports", "scannet", scenes, 3)
+    index = build_report(results_in(tmp_path / "runs", "scannet"), tmp_path / "reports", scenes)
     assert "simulated" not in index.read_text(encoding="utf-8")
 
 
 def test_nothing_run_is_an_error_that_says_so(scenes, tmp_path):
     with pytest.raises(OtocError, match="nothing has been run"):
-        build_report(tmp_path / "runs", tmp_path / "reports", "rooms", scenes, 3)
+        build_report(results_in(tmp_path / "runs"), tmp_path / "reports", scenes)
     assert not (Path(tmp_path) / "reports").exists()
-
-
-def test_error_colors():
-    truth = np.array([1, 2, IGNORE, 3])
-    colors = error_colors(truth, np.array([1, 0, 1, 3]))
-    assert [tuple(color) for color in colors.tolist()] == [RIGHT, WRONG, UNLABELLED, RIGHT]
-
-
-def test_rooms_that_stand_for_an_evaluation(runs, scenes):
-    val = scenes["val"]  # the made-up predictions get worse from room to room
-    chosen = best_median_worst(runs, "rooms", "otoc", "evaluate_3", val)
-    assert chosen == {"best": val[0], "median": val[1], "worst": val[3]}
-    assert best_median_worst(runs, "rooms", "otoc", "evaluate_3", val[:2]) == {"best": val[0], "worst": val[1]}
-    assert best_median_worst(runs, "rooms", "otoc", "evaluate_3", val[:1]) == {"best": val[0]}
-    assert best_median_worst(runs, "rooms", "otoc", "evaluate_4", val) == {}
 
 
 def test_rooms_without_labels_are_shown_without_a_judgement(runs, scenes, tmp_path):
@@ -255,7 +266,7 @@ def test_rooms_without_labels_are_shown_without_a_judgement(runs, scenes, tmp_pa
         statistics = json.loads((own / stage / "statistics.json").read_text())
         unknown = dict.fromkeys(name for name in statistics if "accuracy" in name or "furniture" in name)
         (own / stage / "statistics.json").write_text(json.dumps(statistics | unknown))
-    index = build_report(tmp_path / "runs", tmp_path / "reports", "own", bare, 1)
+    index = build_report(replace(results_in(tmp_path / "runs", "own"), iterations=1), tmp_path / "reports", bare)
     text = (index.parent / "rooms.html").read_text(encoding="utf-8")
     assert text.count('class="strip"') == 6 and "mIoU</b>" not in text
     packed = (index.parent / "viewer" / "scene1000_00.js").read_text(encoding="ascii")

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fake_rooms import results_in
 
-from otoc_lib.errors import OtocError
+from otoc_lib.config import config_from
+from otoc_lib.experiments import Experiment
 from otoc_lib.reporting import paper
-from otoc_lib.reporting.findings import compare, findings
-from otoc_lib.reporting.runs import measure, read_history
 from otoc_lib.reporting.tables import make_tables, table2, table4, write_table
 
 COLUMNS = ["row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms"]
@@ -20,9 +20,9 @@ def read_rows(path):
 
 
 @pytest.fixture(scope="module")
-def written(runs, tmp_path_factory):
+def written(results, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
-    for table in make_tables(runs, "rooms", 3):
+    for table in make_tables(results):
         write_table(table, folder)
     return folder
 
@@ -100,7 +100,7 @@ def test_the_experiments_of_s3dis_fill_table4(runs, tmp_path):
     for experiment, source in (("s3dis_otoc", "otoc"), ("s3dis_otoc3", "unet"), ("s3dis_control", "control")):
         (tmp_path / "rooms").mkdir(exist_ok=True)
         (tmp_path / "rooms" / experiment).symlink_to(runs / "rooms" / source)
-    tables = {table.name: table for table in make_tables(tmp_path, "rooms", 3)}
+    tables = {table.name: table for table in make_tables(results_in(tmp_path))}
     columns = tables["table4"].csv_columns
     rows = {row[0]: dict(zip(columns, row, strict=True)) for row in tables["table4"].csv_rows}
     start = miou(runs, "otoc", "evaluate_baseline", "point")
@@ -114,7 +114,7 @@ def test_the_experiments_of_s3dis_fill_table4(runs, tmp_path):
 
 
 def test_the_relative_improvements_are_those_the_paper_prints(tmp_path):
-    table = table4(tmp_path, "rooms", 3)
+    table = table4(results_in(tmp_path))
     place = table.csv_columns.index("rel_imp_paper")
     printed = {row[0]: float(row[place]) for row in table.csv_rows if row[place]}
     expected = {
@@ -128,10 +128,55 @@ def test_the_relative_improvements_are_those_the_paper_prints(tmp_path):
     assert printed == expected
 
 
+def test_a_relative_improvement_carries_its_interval(runs, tmp_path):
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "rooms" / "s3dis_otoc").symlink_to(runs / "rooms" / "otoc")
+    (tmp_path / "rooms" / "s3dis_otoc3").symlink_to(runs / "rooms" / "unet")
+    one = table4(results_in(tmp_path))
+    assert one.csv_columns[-4:] == ("rel_imp_paper", "rel_imp_ours", "rel_imp_low", "rel_imp_high")
+    cells = {row[0]: [*row[-3:]] for row in one.csv_rows}
+    for row in ("otoc_dagger", "otoc_full", "otoc3_full"):
+        gain, low, high = map(float, cells[row])
+        assert low <= gain <= high
+    assert cells["otoc_baseline"] == cells["xu_10"] == ["", "", ""]
+    place = one.columns.index("Rel. imp. (ours)")
+    printed = {key: row[place] for key, row in zip(one.keys, one.rows, strict=True)}
+    assert printed["otoc_full"] == cells["otoc_full"][0] and "interval" not in one.note
+    # Where there are several seeds it is printed too, and is over them as well.
+    (tmp_path / "rooms" / "s3dis_otoc_seed1").symlink_to(runs / "rooms" / "otoc_seed1")
+    two = table4(results_in(tmp_path))
+    printed = {key: row[place] for key, row in zip(two.keys, two.rows, strict=True)}
+    gain, low, high = next(row[-3:] for row in two.csv_rows if row[0] == "otoc_full")
+    assert printed["otoc_full"] == f"{gain} ({low} to {high})" and "interval over rooms and seeds" in two.note
+    assert printed["otoc3_full"] == cells["otoc3_full"][0]
+
+
+def test_experiments_of_ones_own_come_last_or_fill_the_papers_row(runs, tmp_path):
+    (tmp_path / "rooms").mkdir()
+    experiments = []
+    for name, dataset in (("mine", "scannet"), ("s3dis_mean_teacher_02", "s3dis"), ("s3dis_mine", "s3dis")):
+        values = {"profile": "rooms", "experiment": name, "method": "control", "self_train_iterations": 3}
+        experiments.append(Experiment(name, replace(config_from(values), dataset=dataset), ()))
+        (tmp_path / "rooms" / name).symlink_to(runs / "rooms" / "control")
+    results = results_in(tmp_path, experiments=tuple(experiments))
+    second, fourth = table2(results), table4(results)
+    assert second.keys[16:] == ["mine", "mine_sv", "mine@val_novel", "mine_sv@val_novel"]
+    expected = miou(runs, "control", "evaluate_3", "point")
+    assert float(second.csv_rows[16][4]) == pytest.approx(expected, abs=0.006)
+    published = [row.row for row in paper.TABLE4]
+    assert fourth.keys[: len(published)] == published
+    rows = {row[0]: row for row in fourth.csv_rows}
+    assert float(rows["mean_teacher_02"][3]) == 44.4 and float(rows["mean_teacher_02"][4]) == pytest.approx(
+        expected, abs=0.006
+    )
+    assert rows["mean_teacher_02"][1] == "MT"
+    assert fourth.keys[-3:] == ["mean_teacher_02_sv", "mine", "mine_sv"]
+
+
 def test_points20_fill_the_data_efficient_rows(runs, tmp_path):
     (tmp_path / "rooms").mkdir()
     (tmp_path / "rooms" / "points20").symlink_to(runs / "rooms" / "otoc")
-    table = table2(tmp_path, "rooms", 3)
+    table = table2(results_in(tmp_path))
     rows = {row[0]: row for row in table.csv_rows}
     assert float(rows["data_efficient_dagger"][4]) == pytest.approx(
         miou(runs, "otoc", "evaluate_3", "point"), abs=0.006
@@ -151,7 +196,7 @@ def test_markdown_and_latex_show_the_same_numbers(written):
 
 
 def test_a_profile_without_runs_has_only_the_papers_numbers(tmp_path):
-    table = table2(tmp_path, "rooms", 3)
+    table = table2(results_in(tmp_path))
     assert len(table.rows) == 16 and {row[3] for row in table.rows} == {"not run"}
 
 
@@ -162,48 +207,3 @@ def test_paper_rows_agree_with_each_other():
     for rows in (paper.TABLE1, paper.TABLE2, paper.TABLE4):
         assert len({row.row for row in rows}) == len(rows)
     assert [row.miou for row in paper.FIGURE1["S3DIS Area 5"]] == [44.5, 48.0, 50.1, 55.3, 63.7]
-
-
-def test_damaged_metrics_are_named(runs, tmp_path):
-    folder = tmp_path / "rooms" / "otoc" / "evaluate_1"
-    folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text('{"key": "k", "seed": 0}')
-    (folder / "metrics.json").write_text('{"splits"')
-    with pytest.raises(OtocError, match=r"metrics\.json.*run that stage again"):
-        measure(tmp_path, "rooms", "otoc", "evaluate_1", "point")
-
-
-def test_history_is_read_by_column(runs):
-    history = read_history(runs, "rooms", "otoc", "unet_2")
-    assert history["step"][1] == 5 and len(history["loss"]) == 40
-    assert read_history(runs, "rooms", "unet_gp", "unet_2") is None
-
-
-def test_comparison_counts_rooms_and_seeds(runs):
-    comparison = compare(runs, "rooms", 3, "otoc_full", "otoc_baseline")
-    expected = [
-        miou(runs, name, "evaluate_3", "full") - miou(runs, name, "evaluate_baseline", "point")
-        for name in ("otoc", "otoc_seed1")
-    ]
-    assert comparison.total == pytest.approx(np.mean(expected))
-    assert comparison.seeds == 2 and comparison.rooms == 4 and comparison.better == 4
-    assert not comparison.clear  # four rooms are too few
-    assert replace(comparison, rooms=8).clear
-    assert not replace(comparison, rooms=8, room_error=comparison.room_mean).clear
-    same = compare(runs, "rooms", 3, "otoc_full", "otoc_full")
-    assert same.total == 0 and not same.clear
-
-
-def test_findings_do_not_claim_what_was_not_run(runs, tmp_path):
-    text = "\n".join(findings(runs, "rooms", 3))
-    assert "for 588 steps, the supervised one for 196" in text
-    assert "Self-training" in text and "seed" in text and "standard error" in text
-    # Like with like: points against points, super-voxels against super-voxels.
-    weak = {
-        mode: np.mean([miou(runs, name, "evaluate_3", mode) for name in ("otoc", "otoc_seed1")])
-        for mode in ("point", "full")
-    }
-    alone = 100 * weak["point"] / miou(runs, "supervised", "evaluate_baseline", "point")
-    whole = 100 * weak["full"] / miou(runs, "supervised", "evaluate_baseline", "sv")
-    assert f"the U-Net alone reaches {alone:.0f} %" in text and f"the whole method {whole:.0f} %" in text
-    assert findings(tmp_path, "rooms", 3)[-1].startswith("Not run: Fully supervised")

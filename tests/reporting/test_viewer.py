@@ -9,7 +9,15 @@ from otoc_lib.annotation.clicks import simulate_clicks
 from otoc_lib.labels import IGNORE
 from otoc_lib.reporting import viewer
 from otoc_lib.reporting.splat import ABOVE, HIGH_X, LOW_X, room_axes, wall_sides
-from otoc_lib.reporting.viewer import NO_CLASS, PLANES, Layer, pack_room, prediction_layers, pseudo_label_layers
+from otoc_lib.reporting.viewer import (
+    NO_CLASS,
+    PLANES,
+    Layer,
+    bundle_rooms,
+    pack_room,
+    prediction_layers,
+    pseudo_label_layers,
+)
 
 
 def unpack(packed):
@@ -53,9 +61,9 @@ def test_large_rooms_are_thinned_and_keep_their_clicks(scenes, monkeypatch):
         assert np.allclose(places(packed)[index], places(whole)[point])
 
 
-def test_layers_are_those_that_were_made(runs, scenes):
+def test_layers_are_those_that_were_made(results, scenes):
     room, train = scenes["val"][0], scenes["train"][0]
-    layers = prediction_layers(runs, "rooms", "otoc", "supervised", 3, room)
+    layers = prediction_layers(results, "otoc", "supervised", room)
     names = [layer.name for layer in layers]
     assert names == [
         *("truth", "initial U-Net*", "iteration 1", "iteration 2", "iteration 3†", "iteration 3"),
@@ -63,11 +71,18 @@ def test_layers_are_those_that_were_made(runs, scenes):
     ]
     assert not layers[0].judged and layers[5].judged
     clicks = simulate_clicks(train, 1, 0)
-    names = [layer.name for layer in pseudo_label_layers(runs, "rooms", "otoc", 3, train, clicks)]
+    names = [layer.name for layer in pseudo_label_layers(results, "otoc", train, clicks)]
     assert names == ["truth", "initial labels", *(f"pseudo labels {k}" for k in (1, 2, 3)), "confidence"]
-    names = [layer.name for layer in pseudo_label_layers(runs, "rooms", "control", 3, train, clicks)]
+    names = [layer.name for layer in pseudo_label_layers(results, "control", train, clicks)]
     assert names == ["truth", "initial labels"]
-    assert [layer.name for layer in prediction_layers(runs, "rooms", "nowhere", "none", 3, room)] == ["truth"]
+    assert [layer.name for layer in prediction_layers(results, "nowhere", "none", room)] == ["truth"]
+
+
+def test_few_rooms_fill_a_small_viewer(results, scenes, tmp_path):
+    groups = bundle_rooms(results, tmp_path, scenes, most_bytes=200_000)
+    names = [room["name"] for group in groups for room in group["rooms"]]
+    assert 1 <= len(names) < 9 and {path.stem for path in tmp_path.glob("*.js")} == set(names)
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.js")) < 220_000 or len(names) == 1
 
 
 def test_the_script_is_a_call_with_json(scenes, tmp_path):

@@ -10,45 +10,58 @@ from sklearn.metrics import silhouette_score
 from torch import Tensor
 from tqdm import tqdm
 
-from otoc_lib.config import Config
+from otoc_lib.config import View
+from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside, write_json
 from otoc_lib.labels import IGNORE
+from otoc_lib.methods.method import Iteration
+from otoc_lib.methods.stages import Stages, load_networks
 from otoc_lib.scene import Scene
-from otoc_lib.self_training import Rooms, fingerprint, load_networks
-from otoc_lib.store import Stage, run_stage
+from otoc_lib.store import Stage
 from otoc_lib.supervoxels.pooling import majority_labels, pool_mean
 from otoc_lib.training.predict import predict
 
+VERSION = 1  # raise it when the stage changes its meaning
 PERPLEXITY = 30.0
 FEATURES = ("coordinates", "colors", "relation")
 
 
-def tsne_stage(config: Config, rooms: Rooms, unet: Stage, relation: Stage | None) -> Stage:
+def tsne_stage(stages: Stages, done: Iteration) -> Stage:
     """Stage ``tsne``: embed up to ``tsne_supervoxels`` super-voxels of each class, from the first evaluation split.
 
     Writes tsne.safetensors (coordinates, colors, relation: float32 [S, 2]; class int16 [S]; room, supervoxel int32
     [S]) and tsne.json (silhouette: score of each embedding by true class, -1..1; supervoxels: how many of each class;
     rooms: names).
+
+    Args:
+        stages: of an experiment.
+        done: its iteration whose networks are looked at.
     """
-    if relation is None:
-        raise OtocError(f"variant: {config.variant!r} trains no relation network to look at; use 'unet_rel_gp'")
+    config = stages.config
+    if done.relation is None:
+        raise OtocError(
+            f"{config.method}, variant {config.variant}: trains no relation network to look at; use "
+            "'method: one_thing_one_click' with 'variant: unet_rel_gp'"
+        )
+    view = View(config, ["network", "inference", "variant", "relation", "tsne"], "stage tsne")
     split = config.eval_splits[0]
-    scenes = rooms.evaluation[split]
 
     def work(folder: Path) -> None:
-        networks = load_networks(config, scenes[0], unet, relation)
+        scenes = stages.scenes.evaluation[split]
+        networks = load_networks(view, stages.method, scenes[0], done.networks)
         found = []
         for scene in tqdm(scenes, desc="super-voxel features", unit="room", mininterval=5.0):
-            found.append(_describe(scene, predict(config, scene, *networks).relation_features))
+            prediction = predict(view, scene, networks["unet"], networks["relation"])
+            found.append(_describe(scene, prediction.relation_features))
         sizes = [len(features["class"]) for features in found]
         joined = {name: np.concatenate([features[name] for features in found]) for name in found[0]}
         joined["room"] = np.repeat(np.arange(len(scenes), dtype=np.int32), sizes)
         joined["supervoxel"] = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
-        chosen = draw_per_class(joined["class"], config.tsne_supervoxels, config.seed)
+        chosen = draw_per_class(joined["class"], view.tsne_supervoxels, view.seed)
         points = {name: array[chosen] for name, array in joined.items()}
         for name in tqdm(FEATURES, desc="t-SNE", unit="feature set"):
-            points[name] = embed(points[name], config.seed)
+            points[name] = embed(points[name], view.seed)
         with write_aside(folder / "tsne.safetensors") as aside:
             save_file(points, aside)
         counts = np.bincount(points["class"], minlength=len(scenes[0].label_set))
@@ -56,8 +69,9 @@ def tsne_stage(config: Config, rooms: Rooms, unet: Stage, relation: Stage | None
         summary = {"silhouette": scores, "supervoxels": counts.tolist(), "rooms": [scene.name for scene in scenes]}
         write_json(folder / "tsne.json", summary)
 
-    inputs = {"unet": unet.key, "relation": relation.key, split: fingerprint(scenes)}
-    return run_stage(config, "tsne", ("seed", "views", "flip", "rotate", "tsne_supervoxels"), inputs, work)
+    keys = {name: stage.key for name, stage in done.networks.items()}
+    inputs = {**keys, split: stages.fingerprint(split)}
+    return stages.run(view, "tsne", {"tsne": VERSION}, inputs, work, device=str(choose_device(view)))
 
 
 def draw_per_class(classes: np.ndarray, count: int, seed: int) -> np.ndarray:

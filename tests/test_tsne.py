@@ -8,8 +8,8 @@ from sklearn.metrics import silhouette_score
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.reporting.interactive import tsne_figure
-from otoc_lib.reporting.tsne import FEATURES, draw_per_class, embed
 from otoc_lib.store import Stage
+from otoc_lib.tsne import FEATURES, draw_per_class, embed
 
 
 def test_draws_at_most_so_many_of_each_class_and_no_unlabelled_ones():

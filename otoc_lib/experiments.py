@@ -1,0 +1,331 @@
+"""The one list of what is run: experiments, notebooks, what they share, seeds, and rows of the tables.
+
+An experiment is a file ``params/<profile>/<experiment>.yaml``. The Snakefile runs ``plan_jobs``, progress counts them,
+tables and figures show ``rows_of``. A params file that no list here names gets jobs and rows all the same.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from otoc_lib.config import Config, config_from, read_origins
+from otoc_lib.errors import OtocError
+from otoc_lib.files import write_json
+from otoc_lib.methods import control
+from otoc_lib.methods.stages import Plan, PlannedStage, method_of
+from otoc_lib.tsne import tsne_stage
+
+NOTEBOOKS = ("01_annotate", "02_baseline", "03_self_train", "04_ablate", "05_tsne", "06_report")
+BASELINE = "evaluate_baseline"  # the U-Net of iteration 1 before any self-training
+MAIN = ("otoc", "s3dis_otoc")  # the experiment that a profile's figures show: the first of these that it has
+
+
+# --- rows of the tables -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of ours in Table 2 or 4: the experiment, its baseline or its last evaluation, and the mode of inference."""
+
+    row: str  # its name in files and links
+    setting: str
+    annotation: str
+    experiment: str
+    last: bool
+    mode: str
+
+    @property
+    def notebook(self) -> str:
+        """The notebook that measures it."""
+        return "03_self_train" if self.last else "02_baseline"
+
+
+def _clicked(row: str, setting: str, annotation: str, experiment: str, control: str) -> tuple[Row, ...]:
+    """The paper's three rows of one kind of clicks, with our two controls between them."""
+    return (
+        Row(f"{row}_baseline", f"{setting}* (initial labels)", annotation, experiment, False, "point"),
+        Row(f"{row}_control", f"{setting}, control: clicks only, as many steps", annotation, control, True, "point"),
+        Row(f"{row}_sv", f"{setting}, averaged in super-voxels", annotation, experiment, True, "sv"),
+        Row(f"{row}_dagger", f"{setting}† (U-Net alone)", annotation, experiment, True, "point"),
+        Row(f"{row}_full", setting, annotation, experiment, True, "full"),
+    )
+
+
+def _on_supervoxels(row: str, setting: str, annotation: str, experiment: str, control: str) -> tuple[Row, ...]:
+    """The same networks judged on super-voxels, as the whole method is. Not in the paper; without them averaging alone
+    would pass for a gain of the graph."""
+    return (
+        Row(f"{row}_baseline_sv", f"{setting}* averaged in super-voxels", annotation, experiment, False, "sv"),
+        Row(f"{row}_control_sv", f"{setting}, control averaged in super-voxels", annotation, control, True, "sv"),
+    )
+
+
+def _supervised(experiment: str) -> Row:
+    return Row("supervised", "Fully supervised", "every point", experiment, False, "point")
+
+
+def _supervised_sv(experiment: str) -> Row:
+    """Full supervision judged on super-voxels: without it, it would look within reach of the whole method."""
+    return Row("supervised_sv", "Fully supervised, averaged in super-voxels", "every point", experiment, False, "sv")
+
+
+ONE_CLICK = ("otoc", "One Thing One Click", "one click/object", "otoc", "control")
+DATA_EFFICIENT = ("data_efficient", "Data Efficient", "20 points", "points20", "points20_control")
+S3DIS_ONE_CLICK = ("otoc", "One Thing One Click", "one click/object", "s3dis_otoc", "s3dis_control")
+S3DIS_THREE_CLICKS = ("otoc3", "One Thing Three Clicks", "three clicks/object", "s3dis_otoc3", "s3dis_control3")
+# What the paper's rows of ScanNet and S3DIS show; the first is what a report is about where both were run.
+SCANNET_ROWS = (_supervised("supervised"), *_clicked(*ONE_CLICK))
+S3DIS_ROWS = (_supervised("s3dis_supervised"), *_clicked(*S3DIS_ONE_CLICK), *_clicked(*S3DIS_THREE_CLICKS))
+LISTED = {
+    "table2": (
+        *SCANNET_ROWS,
+        *_clicked(*DATA_EFFICIENT),
+        _supervised_sv("supervised"),
+        *_on_supervoxels(*ONE_CLICK),
+        *_on_supervoxels(*DATA_EFFICIENT),
+    ),
+    "table4": (
+        *S3DIS_ROWS,
+        _supervised_sv("s3dis_supervised"),
+        *_on_supervoxels(*S3DIS_ONE_CLICK),
+        *_on_supervoxels(*S3DIS_THREE_CLICKS),
+    ),
+}
+# The columns of Table 3: experiment and mode. The last two are ours alone and keep the gains honest.
+VARIANTS = {
+    "unet": ("unet", "point"),
+    "unet_gp": ("unet_gp", "full"),
+    "unet_rel_gp": ("otoc", "full"),
+    "control": ("control", "point"),
+    "sv": ("otoc", "sv"),
+}
+ABLATIONS = ("unet", "unet_gp")
+
+
+def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, ...]:
+    """The rows of "table2" or "table4": those of the paper, then those of experiments that are in no list above.
+
+    An experiment of a method of one's own has a row for each mode that the method predicts. On S3DIS it is in Table 4,
+    under its name without ``s3dis_``: where the paper has a row of that name, it is that row.
+    """
+    listed = {row.experiment for rows in LISTED.values() for row in rows} | {name for name, _ in VARIANTS.values()}
+    further = []
+    for experiment in experiments:
+        on = "table4" if experiment.config.dataset == "s3dis" else "table2"
+        if on == table and experiment.name not in listed:
+            further += _rows_of_its_own(experiment)
+    taken = {row.row for row in LISTED[table]} & {row.row for row in further}
+    if taken:
+        raise OtocError(f"params: an experiment would be taken for the row {min(taken)} of {table}; rename its file")
+    return (*LISTED[table], *further)
+
+
+def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
+    config, name = experiment.config, experiment.name.removeprefix("s3dis_")
+    method, rows = method_of(config), []
+    clicks = {1: "one click/object", 3: "three clicks/object"}
+    annotation = {
+        "simulated": clicks.get(config.clicks_per_object, f"{config.clicks_per_object} clicks/object"),
+        "points20": "20 points",
+        "file": "own clicks",
+        "all": "every point",
+    }[config.source]
+    last = experiment.last_evaluation != BASELINE
+    titles = {"point": "", "sv": ", averaged in super-voxels", "full": ", after propagation"}
+    for place, mode in enumerate(method.modes):
+        title = f"{method.title} ({name}){titles.get(mode, f', {mode}')}"
+        rows.append(Row(f"{name}_{mode}" if place else name, title, annotation, experiment.name, last, mode))
+    return rows
+
+
+# --- experiments ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A params file and what it says."""
+
+    name: str
+    config: Config  # with the first of its seeds
+    files: tuple[Path, ...]  # the params file, and the one that it extends
+
+    @property
+    def seeds(self) -> list[int]:
+        return self.config.seeds or [self.config.seed]
+
+    @property
+    def notebooks(self) -> tuple[str, ...]:
+        """The notebooks that run it, in their order; the report and t-SNE are run once for a profile."""
+        config = self.config
+        if config.method == "control" and config.source == "all":
+            return ("02_baseline",)
+        if config.method != "one_thing_one_click":
+            return ("03_self_train",)
+        if config.variant != "unet_rel_gp":
+            return ("04_ablate",)
+        return ("01_annotate", "02_baseline", "03_self_train")
+
+    @cached_property
+    def last_evaluation(self) -> str:
+        """The last evaluation stage that it runs."""
+        names = [stage.name for notebook in self.notebooks for stage in plan(notebook, self.config)]
+        return [name for name in names if name.startswith("evaluate_")][-1]
+
+
+def read_profile(params: Path, profile: str, seeds: list[int] | None = None) -> list[Experiment]:
+    """The experiments of a profile, by name.
+
+    Args:
+        params: the folder of params files.
+        profile: a folder in it; a file whose name begins with ``_`` is only extended by others.
+        seeds: instead of those that the files name.
+
+    Raises:
+        OtocError: names the file that is wrong.
+    """
+    found = []
+    for path in sorted((Path(params) / profile).glob("[!_]*.yaml")):
+        origins = read_origins(path)
+        values = {name: value for name, (value, _) in origins.items()}
+        config = config_from(values | ({"seeds": seeds, "seed": seeds[0]} if seeds else {}), str(path))
+        if (config.profile, config.experiment) != (profile, path.stem):
+            raise OtocError(
+                f"{path}: names the experiment {config.profile}/{config.experiment}, so it would write over the runs "
+                f"of another file; write profile: {profile} and experiment: {path.stem}"
+            )
+        found.append(Experiment(path.stem, config, tuple(dict.fromkeys([path, *(o for _, o in origins.values())]))))
+    return found
+
+
+def parse_seeds(text: str | int | None) -> list[int] | None:
+    """``0,1,2``, as the command line gives it, as numbers; None for nothing."""
+    if text in (None, ""):
+        return None
+    try:
+        return [int(part) for part in str(text).split(",")]
+    except ValueError:
+        raise OtocError(f"seeds={text}: write whole numbers with commas between them, such as seeds=0,1,2") from None
+
+
+def main_experiment(names: Iterable[str]) -> str | None:
+    """The experiment that the figures of a profile show."""
+    names = set(names)
+    return next((name for name in MAIN if name in names), None)
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+def plan(notebook: str, config: Config) -> list[PlannedStage]:
+    """The stages that a notebook runs for an experiment, in their order, those that it finds finished included."""
+    planned = Plan(config, control.METHOD if notebook == "02_baseline" else None)
+    match notebook:
+        case "01_annotate":
+            planned.clicks()
+        case "02_baseline":
+            control.train_baseline(planned)
+        case "03_self_train" | "04_ablate":
+            list(planned.method.loop(planned))
+        case "05_tsne":
+            *_, last = planned.method.loop(planned)
+            tsne_stage(planned, last)
+    return planned.stages
+
+
+@dataclass(frozen=True)
+class Job:
+    """A notebook to run for an experiment with one of its seeds."""
+
+    notebook: str
+    experiment: str
+    run: str  # name of the run's folder
+    seed: int
+    files: tuple[Path, ...]  # of the experiment, the params file first
+    makes: tuple[PlannedStage, ...]  # what no job before it in the list makes
+    needs: tuple[tuple[str, str], ...]  # (name, key) of every stage that it runs or finds
+    after: tuple[tuple[str, str], ...]  # (notebook, run) of the jobs that it waits for
+    chain: int = 0  # training steps of the longest chain of jobs that begins with it
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.notebook, self.run
+
+
+def plan_jobs(params: Path, profile: str, seeds: list[int] | None = None) -> list[Job]:
+    """All jobs of a profile, in an order in which they can be run one after the other.
+
+    A stage that several experiments need, such as the first U-Net of all that start from the same clicks, is made by
+    the first of them, and the others wait for it. A scheduler should begin early with what has a long chain: else one
+    core ends up with it while the others have nothing left.
+    """
+    experiments = read_profile(params, profile, seeds)
+    main = main_experiment(experiment.name for experiment in experiments)
+    if main is None:
+        missing = Path(params) / profile / "otoc.yaml"
+        raise OtocError(f"profile={profile}: {missing} does not exist; see params/ for the profiles")
+    experiments.sort(key=lambda experiment: experiment.name not in MAIN)  # these make what is shared
+    jobs, maker = [], {}
+    for notebook in NOTEBOOKS[:4]:
+        for experiment in experiments:
+            for seed in experiment.seeds if notebook in experiment.notebooks else ():
+                if notebook != "01_annotate" or seed == experiment.seeds[0]:
+                    jobs.append(_job(notebook, experiment, seed, jobs, maker))
+    shown = next(experiment for experiment in experiments if experiment.name == main)
+    for notebook in NOTEBOOKS[4:]:
+        if notebook != "05_tsne" or shown.config.variant == "unet_rel_gp":
+            jobs.append(_job(notebook, shown, shown.seeds[0], jobs, maker))
+    return _with_chains(jobs)
+
+
+def _job(notebook: str, experiment: Experiment, seed: int, before: list[Job], maker: dict) -> Job:
+    """The next job; ``maker`` knows which one makes a stage, by its name and key."""
+    config = replace(experiment.config, seed=seed)
+    name = (notebook, config.run_name)
+    stages = {(stage.name, stage.key): stage for stage in plan(notebook, config)}
+    makers = [maker.setdefault(identity, name) for identity in stages]
+    after = [other for other in makers if other != name]
+    if notebook == "04_ablate":  # so that the table which these notebooks show is complete
+        rows = {experiment for experiment, _ in VARIANTS.values()}
+        after += [
+            job.name
+            for job in before
+            if job.notebook == "03_self_train" and job.seed == seed and job.experiment in rows
+        ]
+    if notebook == "06_report":
+        after = [job.name for job in before]
+    makes = tuple(stage for stage, made_by in zip(stages.values(), makers, strict=True) if made_by == name)
+    after = tuple(dict.fromkeys(after))
+    return Job(
+        notebook, experiment.name, config.run_name, seed, experiment.files, makes, needs=tuple(stages), after=after
+    )
+
+
+def _with_chains(jobs: list[Job]) -> list[Job]:
+    chains: dict[tuple[str, str], int] = {}
+    for job in reversed(jobs):
+        waiting = [chains[other.name] for other in jobs if job.name in other.after]
+        chains[job.name] = sum(stage.steps for stage in job.makes) + max(waiting, default=0)
+    return [replace(job, chain=chains[job.name]) for job in jobs]
+
+
+def write_plan(jobs: list[Job], path: Path) -> None:
+    """Write what ``progress`` needs to know of some jobs: every stage once, and the runs that would hold it."""
+    write_json(
+        path,
+        [
+            {
+                "notebook": job.notebook,
+                "run": job.run,
+                "makes": [
+                    {
+                        "stage": stage.name,
+                        "steps": stage.steps,
+                        "runs": sorted({other.run for other in jobs if (stage.name, stage.key) in other.needs}),
+                    }
+                    for stage in job.makes
+                ],
+            }
+            for job in jobs
+        ],
+    )

@@ -1,0 +1,85 @@
+"""What a method is to ``stages``: a value that names its networks and says how it learns, predicts and relabels."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from otoc_lib.config import Config
+from otoc_lib.scene import Scene
+from otoc_lib.store import Stage
+from otoc_lib.supervoxels.pooling import pool_mean
+from otoc_lib.training.predict import predict
+from otoc_lib.training.task import CrossEntropy, Task
+
+Networks = dict[str, nn.Module]  # by name, trained, on the compute device, in eval mode
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """The finished stages of one pass through a method's loop."""
+
+    number: int
+    networks: dict[str, Stage]
+    evaluation: Stage
+    pseudo: Stage | None = None
+
+    @property
+    def unet(self) -> Stage:
+        return self.networks["unet"]
+
+    @property
+    def relation(self) -> Stage | None:
+        return self.networks.get("relation")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Class probabilities of one room that labels may be made of: float32 [K, C] of its K nodes, on any device.
+
+    nodes: the node of every point, int64 [N]; None where the points are the nodes.
+    """
+
+    probabilities: Tensor
+    nodes: Tensor | None
+
+
+def predict_unet(config: Config, scene: Scene, networks: Networks) -> dict[str, Tensor]:
+    """Modes of a U-Net alone, class probabilities [N, C] each: ``point``, as it is (the paper's dagger), and ``sv``,
+    averaged in super-voxels, the control of everything that works on super-voxels."""
+    return unet_modes(scene, predict(config, scene, networks["unet"], None).probabilities)
+
+
+def unet_modes(scene: Scene, probabilities: Tensor) -> dict[str, Tensor]:
+    """``point`` and ``sv``, on the CPU, of a U-Net's probabilities [N, C] on any device."""
+    probabilities = probabilities.cpu()
+    supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64))
+    return {"point": probabilities, "sv": pool_mean(probabilities, supervoxels, scene.num_supervoxels)[supervoxels]}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method. Its file in otoc_lib/methods assigns one to ``METHOD``; a params file names the file.
+
+    Args:
+        title: in tables and the report.
+        loop: runs the stages of an experiment, given as ``stages.Stages``, iteration by iteration. It is run twice:
+            once to plan, with stages that make nothing, so it may look at keys and the config, but not into folders.
+        networks: name -> task of every network that is trained for a config.
+        predict: class probabilities [N, C], on the CPU, of one room by mode of inference, the first mode first.
+        modes: those that ``predict`` may give, for tables.
+        scores: what pseudo labels are made of, by the rule that the config names; None for a method without any.
+        reads: groups of parameters that ``predict`` and ``scores`` read for a config, beside "network" and "inference".
+        version: of ``predict`` and ``scores``; raise it when they change their meaning.
+    """
+
+    title: str
+    loop: Callable[..., Iterator[Iteration]]
+    networks: Callable[[Config], dict[str, type[Task]]] = lambda config: {"unet": CrossEntropy}
+    predict: Callable[[Config, Scene, Networks], dict[str, Tensor]] = predict_unet
+    modes: tuple[str, ...] = ("point", "sv")
+    scores: Callable[[Config, Scene, Networks], Scores] | None = None
+    reads: Callable[[Config], tuple[str, ...]] = lambda config: ()
+    version: int = 1

@@ -1,0 +1,171 @@
+"""Algorithm 1 of the paper, read top to bottom.
+
+    clicks -> initial labels
+    repeat:  train the 3D U-Net Theta (and the relation net R) on the labels in use
+             predict every training room, combine Theta and R, propagate over the super-voxel graph
+             keep what is confident as the labels of the next iteration; clicks always keep theirs
+
+``variant`` leaves parts out, for Table 3: ``unet`` labels points by the U-Net alone, ``unet_gp`` propagates over colour
+and position, ``unet_rel_gp`` is the whole method.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from otoc_lib.config import Config
+from otoc_lib.methods.method import Iteration, Method, Networks, Scores, unet_modes
+from otoc_lib.methods.stages import Stages
+from otoc_lib.models.build import new_relation_net
+from otoc_lib.propagation import combine, propagate_graph
+from otoc_lib.scene import Scene
+from otoc_lib.supervoxels.pooling import pool_mean
+from otoc_lib.training.losses import relation_loss
+from otoc_lib.training.optimizers import Schedule
+from otoc_lib.training.predict import Prediction, predict
+from otoc_lib.training.task import CrossEntropy, Labels, Task
+from otoc_lib.training.voxels import Batch
+
+
+def loop(stages: Stages) -> Iterator[Iteration]:
+    """Algorithm 1. Yields after every iteration, so that a caller can look at it before the next one starts."""
+    clicks = stages.clicks()
+    labels, trained = clicks, {}
+    for number in stages.config.iterations:
+        trained = {
+            name: stages.train(name, number, labels, warm_start=trained.get(name)) for name in networks(stages.config)
+        }
+        evaluation = stages.evaluate(f"evaluate_{number}", trained)
+        labels = stages.relabel(number, trained, clicks)
+        yield Iteration(number, trained, evaluation, labels)
+
+
+# --- what is trained --------------------------------------------------------------------------------------------------
+
+
+class Contrast(Task):
+    """The relation net: contrast of labelled super-voxels with the prototypes of the classes (eqs. 6 and 7)."""
+
+    reads = ("relation",)
+    stream = 1
+
+    @staticmethod
+    def build(config: Config, num_classes: int) -> nn.Module:
+        return new_relation_net(config, num_classes)
+
+    @staticmethod
+    def schedule(config: Config, iteration: int) -> Schedule:
+        if iteration == 1:
+            return Schedule(config.relation_steps, config.learning_rate)
+        return Schedule(config.relation_steps_later, config.learning_rate_later)
+
+    def __init__(self, config: Config, scenes: list[Scene], labels: Labels):
+        super().__init__(config, scenes, labels)
+        self.sampled: tuple[Tensor, Tensor] | None = None
+
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+        (batch,) = batches
+        loss, self.sampled = relation_loss(self.model, batch, self.config.relation_samples, generator)
+        return loss
+
+    def after_step(self, step: int) -> None:
+        """Move the prototypes towards the super-voxels of this step; a step without labels leaves them alone."""
+        if self.sampled is not None:
+            self.model.update_prototypes(*self.sampled)
+
+
+def networks(config: Config) -> dict[str, type[Task]]:
+    """The U-Net and, in the whole method, the relation net."""
+    return {"unet": CrossEntropy, **({"relation": Contrast} if config.variant == "unet_rel_gp" else {})}
+
+
+# --- how it predicts --------------------------------------------------------------------------------------------------
+
+
+def propagate(config: Config, scene: Scene, prediction: Prediction) -> Tensor:
+    """Class probabilities Q [M, C] of the super-voxels after combination and mean field (eqs. 2-5).
+
+    ``unet_gp`` propagates the U-Net's probabilities over colour and position; ``unet_rel_gp`` propagates the product
+    with the relation net's over colour, position and both networks' features.
+    """
+    return propagate_graph(
+        unary(config, scene, prediction),
+        pairwise_features(config, scene, prediction),
+        bandwidth=config.bandwidth,
+        weight=config.pairwise_weight,
+        scaling=config.pairwise_scaling,
+        steps=config.mean_field_steps,
+        tolerance=config.mean_field_tolerance,
+        storage=config.propagation,
+        memory=config.propagation_memory,
+    )
+
+
+def unary(config: Config, scene: Scene, prediction: Prediction) -> Tensor:
+    """Class probabilities P [M, C] before propagation: the U-Net's, pooled (eq. 2), times the relation net's."""
+    pooled = pool_mean(prediction.probabilities, *_supervoxels(scene, prediction))  # [M, C]
+    if config.variant == "unet_gp":
+        return pooled
+    return combine(pooled, prediction.relation_probabilities, config.relation_power)
+
+
+def pairwise_features(config: Config, scene: Scene, prediction: Prediction) -> list[Tensor]:
+    """Blocks of features [M, D] of the super-voxels that the kernel compares (eq. 5): colour, position, u and f."""
+    device = prediction.probabilities.device
+    colors = torch.from_numpy(scene.colors / np.float32(127.5) - 1).to(device)  # [N, 3]
+    coords = torch.from_numpy(scene.coords.copy()).to(device)  # [N, 3]
+    blocks = [pool_mean(values, *_supervoxels(scene, prediction)) for values in (colors, coords)]
+    if config.variant == "unet_gp":
+        return blocks
+    return [*blocks, prediction.features, prediction.relation_features]
+
+
+def _supervoxels(scene: Scene, prediction: Prediction) -> tuple[Tensor, int]:
+    return torch.from_numpy(scene.supervoxels.astype(np.int64)).to(
+        prediction.probabilities.device
+    ), scene.num_supervoxels
+
+
+def predict_modes(config: Config, scene: Scene, trained: Networks) -> dict[str, Tensor]:
+    """``point``: the U-Net alone (the paper's dagger); ``sv``: averaged in super-voxels, nothing else; ``full``: after
+    propagation, where the variant has one. Class probabilities [N, C] each."""
+    prediction = predict(config, scene, trained["unet"], trained.get("relation"))
+    modes = unet_modes(scene, prediction.probabilities)
+    if config.variant != "unet":
+        modes["full"] = propagate(config, scene, prediction).cpu()[torch.from_numpy(scene.supervoxels.astype(np.int64))]
+    return modes
+
+
+# --- how it relabels --------------------------------------------------------------------------------------------------
+
+
+def scores(config: Config, scene: Scene, trained: Networks) -> Scores:
+    """What becomes labels: probabilities of the points by the U-Net alone, or of the super-voxels after propagation."""
+    prediction = predict(config, scene, trained["unet"], trained.get("relation"))
+    return scores_of(config, scene, prediction)
+
+
+def scores_of(config: Config, scene: Scene, prediction: Prediction) -> Scores:
+    """``scores`` of a room that is predicted already."""
+    if config.variant == "unet":
+        return Scores(prediction.probabilities, None)
+    return Scores(propagate(config, scene, prediction), torch.from_numpy(scene.supervoxels.astype(np.int64)))
+
+
+def reads(config: Config) -> tuple[str, ...]:
+    """Groups of parameters that prediction reads, beside the network's and the views'."""
+    parts = {"unet": (), "unet_gp": ("graph",), "unet_rel_gp": ("graph", "relation", "combination")}
+    return ("variant", *parts[config.variant])
+
+
+METHOD = Method(
+    title="One Thing One Click",
+    loop=loop,
+    networks=networks,
+    predict=predict_modes,
+    modes=("point", "sv", "full"),
+    scores=scores,
+    reads=reads,
+)

@@ -1,0 +1,425 @@
+"""Runs a method stage by stage: each is a folder of store.py, so finished ones are reused, also between experiments.
+
+    clicks         clicks.csv and the labels that they expand to
+    <network>_<k>  weights and loss history of a network in iteration k
+    evaluate_<k>   predictions of every evaluation room by mode, and their mIoU
+    pseudo_<k>     the labels of the next iteration
+
+A stage's work sees the parameters that its key names, and no others (``config.View``).
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from otoc_lib.annotation.clicks import (
+    Clicks,
+    expand_clicks,
+    expansion_statistics,
+    label_statistics,
+    read_clicks,
+    read_points,
+    simulate_clicks,
+    write_clicks,
+)
+from otoc_lib.config import Config, View, project_root
+from otoc_lib.datasets import load_split
+from otoc_lib.device import choose_device
+from otoc_lib.errors import OtocError
+from otoc_lib.evaluation import iou, mean_iou, room_confusions
+from otoc_lib.files import write_aside, write_json
+from otoc_lib.labels import IGNORE
+from otoc_lib.methods import pseudo_labels
+from otoc_lib.methods.method import Iteration, Method, Networks, Scores
+from otoc_lib.scene import Scene
+from otoc_lib.store import Stage, find_stage, run_stage, stage_key
+from otoc_lib.supervoxels.pooling import pool_mean
+from otoc_lib.training.fit import fit
+from otoc_lib.training.predict import predict
+from otoc_lib.training.task import Labels
+
+# Of what the stages do beside their tasks and methods, which have versions of their own. Raise one where its meaning
+# changes: stages that are finished are then made again.
+VERSIONS = {"clicks": 1, "train": 1, "evaluate": 1, "relabel": 1}
+CONFUSIONS = "confusions.counts"  # of an evaluation, safetensors: int64 [rooms, C, C] by <split>/<mode>
+# The parameters that decide which rooms a split holds, for plans. What is done to them is in the rooms' fingerprints.
+DATA = ("dataset", "data_root", "own_classes", "partition_voxel", "partition_strength", "partition_minimum")
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """The rooms of one experiment."""
+
+    train: list[Scene]
+    evaluation: dict[str, list[Scene]]  # split name -> rooms
+
+
+def load_scenes(config: Config) -> Scenes:
+    """Read the training and evaluation rooms that ``config`` asks for."""
+    train = load_split(config, "train", config.train_rooms)
+    evaluation = {split: load_split(config, split, config.eval_rooms) for split in config.eval_splits}
+    return Scenes(train, evaluation)
+
+
+def method_of(config: Config) -> Method:
+    """The method that the config names."""
+    return import_module(f"otoc_lib.methods.{config.method}").METHOD
+
+
+def run_method(config: Config, scenes: Scenes) -> Iterator[Iteration]:
+    """The method of an experiment, iteration by iteration; what is finished is reused."""
+    stages = Stages(config, scenes)
+    return stages.method.loop(stages)
+
+
+class Stages:
+    """What a method's loop is written in: every call makes one stage, or finds it finished.
+
+    Args:
+        config: the experiment.
+        scenes: its rooms.
+        method: what is run on them; None for the one that the config names.
+    """
+
+    def __init__(self, config: Config, scenes: Scenes, method: Method | None = None):
+        self.config, self.scenes, self.method = config, scenes, method or method_of(config)
+
+    def clicks(self) -> Stage:
+        """Stage ``clicks``: draw or read the clicks of the training rooms and describe the labels they expand to."""
+        view = View(self.config, ["clicks"], "stage clicks")
+        inputs = {"train": self.fingerprint("train")}
+        if self.config.clicks_file:
+            inputs["clicks_file"] = self.file_key(_clicks_file(self.config))
+
+        def work(folder: Path) -> None:
+            rooms = self.scenes.train
+            if view.source == "all":
+                statistics = {"scenes": len(rooms), **label_statistics(rooms, _true_labels(rooms))}
+            else:
+                clicks = _clicks(view, rooms, self.config)
+                write_clicks(folder / "clicks.csv", clicks, rooms)
+                statistics = expansion_statistics(rooms, clicks)
+            write_json(folder / "statistics.json", statistics)
+
+        return self.run(view, "clicks", {"clicks": VERSIONS["clicks"]}, inputs, work)
+
+    def train(self, network: str, iteration: int, labels: Stage, warm_start: Stage | None = None) -> Stage:
+        """Stage ``<network>_<iteration>``: train from random weights, or go on from earlier ones.
+
+        Args:
+            network: one of the method's.
+            iteration: counted from 1.
+            labels: stage whose labels are learnt, ``clicks`` or ``pseudo_<k>``.
+            warm_start: stage whose weights it starts from.
+        """
+        task, name = self.method.networks(self.config)[network], f"{network}_{iteration}"
+        groups = ("network", "training", *task.reads)
+        when = "first" if iteration == 1 else "later"
+        view = View(self.config, [*groups, *(f"{group}_{when}" for group in groups)], f"stage {name}")
+        schedule = task.schedule(view, iteration)
+        inputs = {"labels": labels.key, "train": self.fingerprint("train")}
+        if warm_start:
+            inputs["warm_start"] = warm_start.key
+
+        def work(folder: Path) -> None:
+            rooms, in_use = self.scenes.train, self.labels_of(labels)
+            fit(
+                view,
+                task(view, rooms, in_use),
+                rooms,
+                in_use,
+                schedule=schedule,
+                folder=folder,
+                seed=[view.seed, iteration, task.stream],
+                warm_start=weights_of(warm_start) if warm_start else None,
+            )
+
+        code = {"train": VERSIONS["train"], _name_of(task): task.version}
+        return self.run(view, name, code, inputs, work, device=str(choose_device(view)), steps=schedule.steps)
+
+    def evaluate(self, name: str, networks: dict[str, Stage]) -> Stage:
+        """Stage ``name``: predict every evaluation room in every mode of the method, and compare it with the truth."""
+        view = self.prediction_view(name)
+        inputs = {split: self.fingerprint(split) for split in self.config.eval_splits} | _keys(networks)
+
+        def work(folder: Path) -> None:
+            loaded = load_networks(view, self.method, self.scenes.train[0], networks)
+            splits, confusions, modes = {}, {}, []
+            for split, scenes in self.scenes.evaluation.items():
+                predictions = {}
+                for scene in _progress(scenes, f"{name.replace('_', ' ')}, {split}"):
+                    predictions[scene.name], confidence = _predict_labels(view, self.method, scene, loaded)
+                    _save(folder / f"{scene.name}.safetensors", confidence=confidence, **predictions[scene.name])
+                modes = list(predictions[scenes[-1].name])
+                splits[split], counts = metrics(scenes, predictions)
+                confusions |= {f"{split}/{mode}": counts[mode] for mode in counts}
+            if confusions:
+                _save(folder / CONFUSIONS, **confusions)
+            classes = list(self.scenes.train[0].label_set.names)
+            summary = {"classes": classes, "views": view.views, "predicted": modes, "splits": splits}
+            write_json(folder / "metrics.json", summary)
+
+        return self.run(
+            view, name, self._code("evaluate", self.method.predict), inputs, work, device=str(choose_device(view))
+        )
+
+    def relabel(self, iteration: int, networks: dict[str, Stage], clicks: Stage) -> Stage:
+        """Stage ``pseudo_<iteration>``: the labels of the next iteration, by the rule that ``pseudo_labels`` names.
+
+        What was clicked keeps its label. The rule may look at all rooms, so their scores wait for it on the disk; an
+        interrupted stage predicts none of them again.
+        """
+        name = f"pseudo_{iteration}"
+        view = self.prediction_view(name, "pseudo")
+
+        def work(folder: Path) -> None:
+            rooms, initial = self.scenes.train, self.labels_of(clicks)
+            waiting = [folder / f"{scene.name}.scores" for scene in rooms]
+            missing = [pair for pair in zip(rooms, waiting, strict=True) if not pair[1].is_file()]
+            loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
+            for scene, path in _progress(missing, f"pseudo labels {iteration}"):
+                _save_scores(path, self.method.scores(view, scene, loaded))
+            labels, confidences = {}, []
+            decided = getattr(pseudo_labels, view.pseudo_labels)(view, _Probabilities(waiting))
+            for scene, path, of_nodes in zip(rooms, waiting, decided, strict=True):
+                at_points, confidence = _at_points(path, of_nodes)
+                clicked = initial[scene.name]
+                labels[scene.name] = np.where(clicked != IGNORE, clicked, at_points).astype(np.int16)
+                confidences.append(confidence.astype(np.float64).mean())
+                _save(folder / f"{scene.name}.safetensors", labels=labels[scene.name], confidence=confidence)
+            statistics = {**label_statistics(rooms, labels), "mean_confidence": float(np.mean(confidences))}
+            write_json(folder / "statistics.json", statistics)
+            for path in waiting:
+                path.unlink()
+
+        inputs = {"annotation": clicks.key, "train": self.fingerprint("train"), **_keys(networks)}
+        return self.run(
+            view, name, self._code("relabel", self.method.scores), inputs, work, device=str(choose_device(view))
+        )
+
+    def labels_of(self, stage: Stage) -> Labels:
+        """The labels of the training rooms that a stage ``clicks`` or ``pseudo_<k>`` stands for."""
+        rooms = self.scenes.train
+        if stage.name != "clicks":
+            return {scene.name: load_arrays(stage.path / f"{scene.name}.safetensors")["labels"] for scene in rooms}
+        if self.config.source == "all":
+            return _true_labels(rooms)
+        clicks = read_clicks(stage.path / "clicks.csv", rooms)
+        return {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in rooms}
+
+    # --- for stages of other kinds, see tsne.py
+
+    run = staticmethod(run_stage)
+
+    def prediction_view(self, name: str, *groups: str) -> View:
+        """What a stage that predicts rooms by this method reads."""
+        return View(self.config, ["network", "inference", *self.method.reads(self.config), *groups], f"stage {name}")
+
+    def fingerprint(self, split: str) -> str:
+        """Hash of the names and arrays of the rooms of a split: other data, other stages."""
+        scenes = self.scenes.train if split == "train" else self.scenes.evaluation[split]
+        return hashlib.blake2b("".join(scene.fingerprint for scene in scenes).encode(), digest_size=8).hexdigest()
+
+    def file_key(self, path: Path) -> str:
+        """Hash of what a file holds."""
+        if not path.is_file():
+            raise OtocError(
+                f"{path}: no such file; set clicks_file to the file with the clicks, from the project's root"
+            )
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+    def _code(self, kind: str, function: Callable) -> dict[str, int]:
+        """Versions of a kind of stage, and of the method's function that does its work."""
+        return {kind: VERSIONS[kind], _name_of(function): self.method.version}
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage that would be run. Two of equal name and key are one: it is made once and reused."""
+
+    name: str
+    key: str
+    steps: int  # of an optimizer, 0 where nothing is trained
+
+
+class Plan(Stages):
+    """Stages that make nothing and note what would be made: running a method's loop on it plans an experiment.
+
+    It needs no data: instead of the rooms' fingerprints its keys hold what decides which rooms they are.
+    """
+
+    def __init__(self, config: Config, method: Method | None = None):
+        super().__init__(config, Scenes([], {}), method)
+        self.stages: list[PlannedStage] = []
+
+    def run(
+        self,
+        view: View,
+        name: str,
+        code: dict[str, int],
+        inputs: dict[str, str],
+        work: Callable[[Path], None],
+        *,
+        device: str = "cpu",
+        steps: int = 0,
+    ) -> Stage:
+        key = stage_key({"stage": name, "code": code, "parameters": view.digest, "inputs": inputs})
+        self.stages.append(PlannedStage(name, key, steps))
+        return Stage(name, self.config.run_folder / name, key, reused=False)
+
+    def fingerprint(self, split: str) -> str:
+        limit = self.config.train_rooms if split == "train" else self.config.eval_rooms
+        return json.dumps([split, limit, self.config.digest_of(DATA)])
+
+    def file_key(self, path: Path) -> str:
+        return str(path)
+
+
+def _name_of(code: Callable) -> str:
+    """A class or function by its full name: a copy in another file is another one."""
+    return f"{code.__module__}.{code.__qualname__}"
+
+
+# --- networks and labels ----------------------------------------------------------------------------------------------
+
+
+def weights_of(stage: Stage) -> Path:
+    return stage.path / "weights.safetensors"
+
+
+def load_networks(config: Config, method: Method, scene: Scene, networks: dict[str, Stage]) -> Networks:
+    """The trained networks of one iteration, for the classes of ``scene``, on the compute device, in eval mode."""
+    device, tasks, loaded = choose_device(config), method.networks(config), {}
+    for name, stage in networks.items():
+        model = tasks[name].build(config, len(scene.label_set))
+        model.load_state_dict(load_file(weights_of(stage)))
+        loaded[name] = model.to(device).eval()
+    return loaded
+
+
+def predict_rooms(config: Config, scenes: list[Scene]) -> dict[str, np.ndarray]:
+    """Probabilities float32 [M, C] of each room's super-voxels by the last finished U-Net of an experiment.
+
+    For the picker, whose rooms it colours and asks about. Raises OtocError if the experiment has trained none.
+    """
+    method = method_of(config)
+    names = [f"unet_{k}" for k in reversed(config.iterations)]
+    found = [find_stage(config.runs_folder, config.profile, config.run_name, name) for name in names]
+    folder = next((path for path in found if path is not None), None)
+    if folder is None:
+        raise OtocError(f"{config.profile}/{config.experiment}: no U-Net is trained yet; run notebook 02 first")
+    networks = load_networks(config, method, scenes[0], {"unet": Stage(folder.name, folder, "", reused=True)})
+    made = {}
+    for scene in scenes:
+        probabilities = predict(config, scene, networks["unet"], None).probabilities
+        supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64)).to(probabilities.device)
+        made[scene.name] = pool_mean(probabilities, supervoxels, scene.num_supervoxels).cpu().numpy()
+    return made
+
+
+def _keys(networks: dict[str, Stage]) -> dict[str, str]:
+    return {name: stage.key for name, stage in networks.items()}
+
+
+def _clicks_file(config: Config) -> Path:
+    return project_root() / config.clicks_file
+
+
+def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clicks]:
+    if view.source == "file":
+        return read_clicks(_clicks_file(config), scenes)
+    if view.source == "points20":
+        return read_points(_clicks_file(config), scenes)
+    return {scene.name: simulate_clicks(scene, view.clicks_per_object, view.seed) for scene in scenes}
+
+
+def _true_labels(scenes: list[Scene]) -> Labels:
+    unlabelled = [scene.name for scene in scenes if scene.labels is None]
+    if unlabelled:
+        raise OtocError(f"source: all: {', '.join(unlabelled)} have no labels to train on; give clicks instead")
+    return {scene.name: scene.labels for scene in scenes}
+
+
+# --- predictions ------------------------------------------------------------------------------------------------------
+
+
+def _predict_labels(
+    view: Config, method: Method, scene: Scene, networks: Networks
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Class per point, int16 [N], in each mode, and the confidence float16 [N] of ``full``, else of the first mode."""
+    modes = method.predict(view, scene, networks)
+    labels = {mode: values.argmax(dim=1).numpy().astype(np.int16) for mode, values in modes.items()}
+    trusted = modes["full"] if "full" in modes else next(iter(modes.values()))
+    return labels, trusted.max(dim=1).values.numpy().astype(np.float16)
+
+
+def metrics(
+    scenes: list[Scene], predictions: dict[str, dict[str, np.ndarray]]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """How right the predictions of some rooms are, by mode.
+
+    Rooms without labels cannot be judged: where there is one, ``modes`` and the confusion matrices are empty.
+
+    Args:
+        predictions: scene name -> mode -> class of every point, integers [N].
+
+    Returns:
+        mIoU, IoU by class and confusion of each mode over all rooms, and the mIoU of each room, ready for JSON; the
+        confusion matrices of the R rooms by mode, int64 [R, C, C].
+    """
+    modes, per_room, confusions = {}, {scene.name: {} for scene in scenes}, {}
+    judged = all(scene.labels is not None for scene in scenes)
+    for mode in predictions[scenes[0].name] if judged else ():
+        confusions[mode] = room_confusions(scenes, {name: by_mode[mode] for name, by_mode in predictions.items()})
+        total = confusions[mode].sum(axis=0)
+        values = [None if np.isnan(value) else float(value) for value in iou(total)]
+        modes[mode] = {"miou": mean_iou(total), "iou": values, "confusion": total.tolist()}
+        for scene, confusion in zip(scenes, confusions[mode], strict=True):
+            per_room[scene.name][mode] = mean_iou(confusion)
+    return {"rooms": list(per_room), "modes": modes, "per_room": per_room}, confusions
+
+
+class _Probabilities(Sequence):
+    """Probabilities [K, C] of the rooms whose scores wait in some files, read when asked for."""
+
+    def __init__(self, paths: list[Path]):
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return load_arrays(self.paths[index])["probabilities"]
+
+
+def _save_scores(path: Path, scores: Scores) -> None:
+    nodes = {} if scores.nodes is None else {"nodes": scores.nodes.cpu().numpy().astype(np.int32)}
+    _save(path, probabilities=scores.probabilities.cpu().numpy(), **nodes)
+
+
+def _at_points(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of the nodes [K] and the confidence in them, float16, at the points [N]."""
+    arrays = load_arrays(path)
+    nodes = arrays.get("nodes", slice(None))
+    return labels[nodes], arrays["probabilities"].max(axis=1)[nodes].astype(np.float16)
+
+
+def _progress(rooms: list, title: str) -> Iterable:
+    return tqdm(rooms, desc=title, unit="room", file=sys.stderr, mininterval=5.0, dynamic_ncols=True)
+
+
+def _save(path: Path, **arrays: np.ndarray) -> None:
+    with write_aside(path) as aside:
+        save_arrays(arrays, aside)

@@ -1,0 +1,172 @@
+"""Curves over the steps of training and over the iterations, as means over the seeds; figures and charts draw them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from otoc_lib.experiments import ABLATIONS, S3DIS_ROWS, SCANNET_ROWS, VARIANTS
+from otoc_lib.methods.stages import method_of
+from otoc_lib.reporting import paper
+from otoc_lib.reporting.runs import Results, Spread
+from otoc_lib.reporting.tables import VARIANT_NAMES, table3_measurements
+
+VARIANT_COLORS = {
+    "unet": "#8a94a6",
+    "unet_gp": "#e58a1f",
+    "unet_rel_gp": "#2f6fde",
+    "control": "#c0392b",
+    "sv": "#2a9d8f",
+}
+OTHER_COLORS = ("#7b61c9", "#c2577f", "#5d8a3c", "#8a6d3b")
+SUPERVISED_COLOR = "#7a8699"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line: float64 [K] each.
+
+    mean, deviation: over the seeds, and its sample standard deviation, None where no point has two of them and NaN at
+    points of one. seeds: number of them, the most of any point. breaks: where an iteration ends, for those with a next.
+    """
+
+    name: str
+    color: str
+    x: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray | None = None
+    seeds: int = 1
+    dashed: bool = False
+    breaks: tuple[float, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Its name, and the number of seeds where there are several."""
+        return self.name if self.seeds == 1 else f"{self.name} ({self.seeds} seeds)"
+
+
+def experiments_of(results: Results) -> tuple[str, ...]:
+    """The experiments that the curves of a report show, each once, in the order of the rows."""
+    listed = {"table2": SCANNET_ROWS, "table4": S3DIS_ROWS}[results.table]
+    ablations = ABLATIONS if results.table == "table2" else ()
+    further = results.further(results.table)
+    return tuple(dict.fromkeys([*(r.experiment for r in listed), *ablations, *(r.experiment for r in further)]))
+
+
+def loss_curves(results: Results, experiments: Iterable[str], network: str) -> list[Curve]:
+    """Running mean of the training loss of a network over the steps of all iterations, an experiment each.
+
+    An experiment whose first iteration is shared starts with the shared one's. Seeds are averaged at the steps that all
+    of them noted.
+    """
+    experiments = tuple(experiments)
+    colors, curves = _colors(results, experiments), []
+    for name in experiments:
+        known = results.known(name)
+        iterations = known.config.self_train_iterations if known else results.iterations
+        parts, start, breaks = [], 0.0, []
+        for k in range(1, iterations + 1):
+            histories = [results.history(name, f"{network}_{k}", seed) for seed in results.seeds(name)]
+            histories = [history for history in histories if history]
+            if not histories:
+                continue
+            steps = reduce(np.intersect1d, [history["step"] for history in histories])
+            losses = np.stack([smooth(history["loss"])[np.isin(history["step"], steps)] for history in histories])
+            parts.append((steps + start, losses.mean(axis=0), _deviation(losses), len(histories)))
+            start = float(parts[-1][0][-1])
+            if k < iterations:
+                breaks.append(start)
+        if parts:
+            x, mean, deviation = (np.concatenate(values) for values in list(zip(*parts, strict=True))[:3])
+            seeds = max(part[3] for part in parts)
+            deviation = deviation if seeds > 1 else None
+            curves.append(Curve(name, colors[name], x, mean, deviation, seeds, breaks=tuple(breaks)))
+    return curves
+
+
+def miou_curves(results: Results) -> list[Curve]:
+    """Validation mIoU (%) after each iteration: of every variant, of further experiments in their last mode, and of
+    full supervision across."""
+    curves = []
+    for column, measured in table3_measurements(results).items():
+        points = {k: value for k, value in enumerate(measured, start=1) if value}
+        curves += _curve(VARIANT_NAMES[column], VARIANT_COLORS[column], points)
+    for name, color in _further_colors(results).items():
+        known = results.known(name)
+        mode = method_of(known.config).modes[-1]
+        measured = {k: results.measure_stage(name, f"evaluate_{k}", mode) for k in known.config.iterations}
+        curves += _curve(name, color, {k: value for k, value in measured.items() if value})
+    whole = results.measure(results.row("supervised"))
+    if whole and curves:
+        across = {1: whole, max(results.iterations, *(int(curve.x[-1]) for curve in curves)): whole}
+        curves += _curve("fully supervised", SUPERVISED_COLOR, across, dashed=True)
+    return curves
+
+
+def label_curves(results: Results, key: str) -> list[Curve]:
+    """A share of statistics.json (%) over the iterations, from the clicks' super-voxels at 0; dashed: furniture alone.
+
+    key: "covered_percent" or "accuracy_percent".
+    """
+    shown = {column: (VARIANT_NAMES[column], VARIANTS[column][0], VARIANT_COLORS[column]) for column in paper.TABLE3}
+    shown["unet_rel_gp"] = (VARIANT_NAMES["unet_rel_gp"], results.main, VARIANT_COLORS["unet_rel_gp"])
+    shown |= {name: (name, name, color) for name, color in _further_colors(results).items() if name != results.main}
+    curves = []
+    for title, experiment, color in shown.values():
+        found = label_statistics_of(results, experiment)
+        if len(found) < 2:
+            continue
+        for prefix, suffix in (("", ""), ("furniture_", ", furniture")):
+            points = {k: statistics[prefix + key] for k, statistics in found.items() if prefix + key in statistics}
+            curves += _curve(title + suffix, color, points, dashed=bool(prefix))
+    return curves
+
+
+def label_statistics_of(results: Results, experiment: str) -> dict[int, dict[str, Spread]]:
+    """Statistics of the labels of an experiment: 0 for the clicks' super-voxels, then iteration by iteration."""
+    known = results.known(experiment)
+    iterations = known.config.self_train_iterations if known else results.iterations
+    names = ["clicks", *(f"pseudo_{k}" for k in range(1, iterations + 1))]
+    found = {k: results.statistics(experiment, name) for k, name in enumerate(names)}
+    return {k: statistics for k, statistics in found.items() if statistics}
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Centred running mean over about a thirtieth of the values; the window shrinks at both ends."""
+    window = max(5, len(values) // 30)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    low = np.maximum(np.arange(len(values)) - window // 2, 0)
+    high = np.minimum(np.arange(len(values)) + window // 2 + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)
+
+
+def _colors(results: Results, experiments: Iterable[str] = ()) -> dict[str, str]:
+    """Experiment -> colour: those of Table 3 have theirs, the others get one in the order in which they are shown."""
+    columns = {experiment: column for column, (experiment, _) in reversed(VARIANTS.items())}
+    names = dict.fromkeys([*experiments_of(results), *experiments])
+    others = [name for name in names if name not in columns]
+    colors = {name: OTHER_COLORS[place % len(OTHER_COLORS)] for place, name in enumerate(others)}
+    return colors | {name: VARIANT_COLORS[column] for name, column in columns.items()}
+
+
+def _further_colors(results: Results) -> dict[str, str]:
+    """Experiment -> colour of the further experiments of the table that a report is about."""
+    colors = _colors(results)
+    return {row.experiment: colors[row.experiment] for row in results.further(results.table)}
+
+
+def _curve(name: str, color: str, points: dict[int, Spread], dashed: bool = False) -> list[Curve]:
+    """The curve through some points, or none."""
+    if not points:
+        return []
+    seeds = max(len(point.by_seed) for point in points.values())
+    deviations = [np.nan if point.std is None else point.std for point in points.values()]
+    means = np.array([point.mean for point in points.values()])
+    x = np.array(list(points), dtype=np.float64)
+    return [Curve(name, color, x, means, np.array(deviations) if seeds > 1 else None, seeds, dashed)]
+
+
+def _deviation(values: np.ndarray) -> np.ndarray:
+    """Sample standard deviation over the first axis; NaN for one seed."""
+    return values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)

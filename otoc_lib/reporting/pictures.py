@@ -1,0 +1,125 @@
+"""Every figure of a report, drawn into a folder with its title and caption."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from otoc_lib.experiments import BASELINE, S3DIS_ROWS, SCANNET_ROWS, Row
+from otoc_lib.reporting import figures
+from otoc_lib.reporting.curves import experiments_of
+from otoc_lib.reporting.gallery import best_median_worst, telling_rooms
+from otoc_lib.reporting.runs import Measurement, Results, last_mode
+from otoc_lib.scene import Scene
+
+FIGURES = {"figure1": "Figure 1", "figure2": "Figure 2", "figure4": "Figure 4", "figure5": "Figure 5"}
+FIGURES |= {"figure6": "Figure 6", "learning_curves": "learning curves", "pseudo_labels": "pseudo labels"}
+AREAS_NAME = "simulated areas, Area 5"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page: file name without suffix, title, caption and its size in pixels."""
+
+    name: str
+    title: str
+    caption: str
+    width: int
+    height: int
+
+
+def draw_figures(
+    results: Results, folder: Path, scenes_by_split: dict[str, list[Scene]], data_name: str
+) -> list[Picture]:
+    """Draw every figure whose stages are finished into ``folder``; returns what was drawn, in the page's order.
+
+    data_name: what was measured on, for Figure 1.
+    """
+    own, train = results.main, scenes_by_split["train"]
+    last, supervised = results.last_evaluation(own), results.row("supervised").experiment
+    places = best_median_worst(results, own, last, scenes_by_split.get("val", []))
+    clicks = results.clicks(own, train)
+    shown = telling_rooms(train)[:2]
+    several = len(results.seeds(own)) > 1
+    one_seed = f" Of seed {results.shown_seed(own)} alone." if several else ""
+    band = " Lines are means of the seeds, bands one standard deviation to each side." if several else ""
+    pictures = []
+
+    def add(figure: Figure | None, name: str, title: str, caption: str) -> None:
+        if figure is not None:
+            figures.save(figure, folder, name)
+            width, height = np.rint(figure.get_size_inches() * figure.dpi).astype(int).tolist()
+            pictures.append(Picture(name, title, caption, width, height))
+
+    add(
+        figures.figure1(_bars(results, data_name)),
+        "figure1",
+        "Figure 1. mIoU by annotation",
+        "Above the paper's bars on ScanNet and S3DIS; below ours on other rooms: heights compare only within a panel. "
+        "Ours: 1T1C, 1T3C and the super-voxel mean are judged on super-voxels, the other bars are U-Nets alone.",
+    )
+    if clicks and places:
+        add(
+            figures.figure2(results, shown[0], clicks[shown[0].name], places.get("median", places["best"]), own),
+            "figure2",
+            "Figure 2. From one click per object to labels",
+            "Above, a training room: the clicks, the super-voxels they fall into, the labels that self-training makes "
+            "of them. Below, the validation room of median mIoU (the best of two), whose labels were never used."
+            + one_seed,
+        )
+    if clicks:
+        add(
+            figures.figure4(results, shown, clicks, own),
+            "figure4",
+            "Figure 4. Pseudo labels by iteration",
+            "Grey is unlabelled. Coverage is the share of points with a label, then the share of those that is right."
+            + one_seed,
+        )
+    if places:
+        methods = {
+            "One Thing One Click": (own, last, last_mode(results.find(own, last))),
+            "fully supervised": (supervised, BASELINE, "point"),
+        }
+        add(
+            figures.figure5(results, places, methods),
+            "figure5",
+            "Figure 5. Validation rooms",
+            "The best, median and worst room by mIoU of One Thing One Click. Wrong points are red." + one_seed,
+        )
+    add(
+        figures.figure6(results, train[0].label_set, own),
+        "figure6",
+        "Figure 6. t-SNE of super-voxel features",
+        "Each mark is a super-voxel of a validation room. The silhouette score says how well its class keeps together "
+        "in the plane, from -1 to 1." + one_seed,
+    )
+    add(
+        figures.learning_curves(results, experiments_of(results)),
+        "learning_curves",
+        "Learning curves",
+        "Vertical lines separate the iterations. The control trains on the clicks alone for as many steps, with the "
+        "same restarts." + band,
+    )
+    add(
+        figures.pseudo_label_curves(results),
+        "pseudo_labels",
+        "Pseudo labels",
+        "How many points carry a label, and how many of these labels are right. Dashed: without wall and floor." + band,
+    )
+    return pictures
+
+
+def _bars(results: Results, data_name: str) -> dict[str, dict[str, Measurement]]:
+    """The panels of Figure 1: what they were measured on -> row -> result, of further experiments the last row each."""
+    if results.table == "table4":
+        return {data_name: _measured(results, S3DIS_ROWS, "table4")}
+    panels = {data_name: _measured(results, SCANNET_ROWS, "table2")}
+    areas = _measured(results, S3DIS_ROWS, "table4")
+    return panels | ({AREAS_NAME: areas} if areas else {})
+
+
+def _measured(results: Results, rows: Iterable[Row], table: str) -> dict[str, Measurement]:
+    last = {row.experiment: row for row in results.further(table)}
+    return {row.row: result for row in (*rows, *last.values()) if (result := results.measure(row))}

@@ -1,0 +1,84 @@
+"""What a network is trained for: a task is all that ``fit`` knows of it."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from otoc_lib.config import Config
+from otoc_lib.device import choose_device
+from otoc_lib.models.build import new_unet
+from otoc_lib.scene import Scene
+from otoc_lib.training.losses import class_weights, point_cross_entropy
+from otoc_lib.training.optimizers import Schedule
+from otoc_lib.training.voxels import Batch
+
+Labels = dict[str, np.ndarray]  # scene name -> int16 (N,), class index or IGNORE
+
+
+class Task:
+    """A model and what is done with it in a step.
+
+    Everything that changes from step to step belongs to ``model``, as parameters or buffers: checkpoints hold its state
+    and nothing else. A teacher is a part of the model whose parameters do not require gradients.
+    """
+
+    version: ClassVar[int] = 1  # part of the key of what is trained; raise it when the code below changes its meaning
+    reads: ClassVar[tuple[str, ...]] = ()  # groups of parameters, beside "network" and "training"
+    stream: ClassVar[int] = 0  # of random numbers: networks of one method that differ in it see other augmentations
+    views: ClassVar[int] = 1  # batches a step: differently augmented, of the same points in the same order
+    model: nn.Module
+
+    @staticmethod
+    def build(config: Config, num_classes: int) -> nn.Module:
+        """The model, untrained, on the CPU; its random weights depend on the seed alone."""
+        raise NotImplementedError
+
+    @staticmethod
+    def schedule(config: Config, iteration: int) -> Schedule:
+        """How long and how fast it is trained in an iteration, counted from 1."""
+        raise NotImplementedError
+
+    def __init__(self, config: Config, scenes: list[Scene], labels: Labels):
+        """A task on the labels in use, with an untrained model."""
+        self.config = config
+        self.model = self.build(config, len(scenes[0].label_set))
+
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+        """The loss of a step, a scalar with a gradient; 0 where nothing in the batch has a label.
+
+        Args:
+            batches: one for each of ``views``, on the device of the model.
+            step: counted from 0.
+            generator: on the CPU, seeded by the step: the same after an interruption.
+        """
+        raise NotImplementedError
+
+    def after_step(self, step: int) -> None:
+        """What follows the optimizer's step, without gradients."""
+
+
+class CrossEntropy(Task):
+    """The 3D U-Net and cross entropy over the labelled points (eq. 1)."""
+
+    reads = ("unet",)
+
+    @staticmethod
+    def build(config: Config, num_classes: int) -> nn.Module:
+        return new_unet(config, num_classes)
+
+    @staticmethod
+    def schedule(config: Config, iteration: int) -> Schedule:
+        if iteration == 1:
+            return Schedule(config.unet_steps, config.learning_rate)
+        return Schedule(config.unet_steps_later, config.learning_rate_later)
+
+    def __init__(self, config: Config, scenes: list[Scene], labels: Labels):
+        super().__init__(config, scenes, labels)
+        self.class_weights = class_weights(config, scenes, labels).to(choose_device(config))  # [C]
+
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+        (batch,) = batches
+        _, logits = self.model(batch.voxels)  # [V, C]
+        return point_cross_entropy(logits, batch.labels, self.class_weights)

@@ -1,0 +1,317 @@
+"""Stages: what they share, what their keys name, what their work may read, and that a plan is what a run leaves."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from tiny_experiment import tiny_experiment
+
+from otoc_lib import config as config_module
+from otoc_lib.config import Config, param
+from otoc_lib.errors import OtocError
+from otoc_lib.experiments import plan
+from otoc_lib.labels import IGNORE
+from otoc_lib.methods import control, one_thing_one_click, pseudo_labels, stages
+from otoc_lib.methods.method import Iteration, Method
+from otoc_lib.methods.stages import Plan, Stages, method_of, run_method
+from otoc_lib.reporting.runs import read_json
+from otoc_lib.training.task import CrossEntropy
+from otoc_lib.tsne import tsne_stage
+
+
+def manifest_of(stage):
+    return json.loads((stage.path / "manifest.json").read_text())
+
+
+def test_running_again_computes_nothing(finished, scenes, monkeypatch):
+    monkeypatch.setattr(stages, "fit", None)
+    monkeypatch.setattr(one_thing_one_click, "predict", None)
+    again = list(run_method(tiny_experiment(), scenes))
+    assert all(stage.reused for i in again for stage in (*i.networks.values(), i.pseudo, i.evaluation))
+
+
+def test_experiments_share_what_they_have_in_common(finished, scenes):
+    unet, gp = (next(iter(run_method(tiny_experiment(v, variant=v), scenes))) for v in ("unet", "unet_gp"))
+    assert unet.unet.reused and unet.unet.path == gp.unet.path == finished[0].unet.path
+    assert not unet.pseudo.reused and not gp.pseudo.reused and unet.relation is gp.relation is None
+
+
+def test_the_control_restarts_as_often_on_the_clicks_alone(finished, scenes):
+    done = list(run_method(tiny_experiment("control", method="control"), scenes))
+    assert done[0].unet.path == finished[0].unet.path and all(i.pseudo is None for i in done)
+    manifests = [manifest_of(i.unet) for i in (done[1], finished[1])]
+    assert manifests[0]["parameters"] == manifests[1]["parameters"]  # equal steps, rates and restarts
+    assert manifests[0]["inputs"]["warm_start"] == manifests[1]["inputs"]["warm_start"]
+    assert manifests[0]["inputs"]["labels"] != manifests[1]["inputs"]["labels"]
+    assert set(read_json(done[1].evaluation.path / "metrics.json")["splits"]["val"]["modes"]) == {"point", "sv"}
+
+
+def test_the_baseline_shares_its_network_and_full_supervision_uses_every_label(finished, scenes):
+    unet, evaluation = control.train_baseline(Stages(tiny_experiment(), scenes, control.METHOD))
+    assert unet.path == finished[0].unet.path
+    assert "full" not in read_json(evaluation.path / "metrics.json")["splits"]["val"]["modes"]
+    full = Stages(tiny_experiment("supervised", source="all", method="control"), scenes)
+    labels = full.labels_of(full.clicks())
+    assert all(np.array_equal(labels[scene.name], scene.labels) for scene in scenes.train)
+
+
+def test_a_users_own_clicks_are_read(finished, scenes, checkout):
+    path = checkout / "runs" / "p" / "otoc" / "clicks" / "clicks.csv"
+    drawn = Stages(tiny_experiment(), scenes)
+    own = Stages(tiny_experiment("own", source="file", clicks_file=str(path)), scenes)
+    read = own.labels_of(own.clicks())
+    assert all(np.array_equal(labels, read[name]) for name, labels in drawn.labels_of(drawn.clicks()).items())
+    with pytest.raises(OtocError, match=r"mine\.csv: no such file"):
+        Stages(tiny_experiment("own", source="file", clicks_file="mine.csv"), scenes).clicks()
+
+
+def test_evaluations_keep_the_confusion_matrix_of_every_room(finished, scenes):
+    metrics = read_json(finished[1].evaluation.path / "metrics.json")["splits"]["val"]
+    confusions = stages.load_arrays(finished[1].evaluation.path / stages.CONFUSIONS)
+    assert set(confusions) == {"val/point", "val/sv", "val/full"}
+    for mode in metrics["modes"]:
+        assert confusions[f"val/{mode}"].shape == (len(metrics["rooms"]), 20, 20)
+        assert confusions[f"val/{mode}"].sum(axis=0).tolist() == metrics["modes"][mode]["confusion"]
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_what_a_run_leaves(finished, scenes, checkout):
+    config = tiny_experiment()
+    *_, last = run_method(config, scenes)
+    control.train_baseline(Stages(config, scenes, control.METHOD))
+    tsne_stage(Stages(replace(config, tsne_supervoxels=4), scenes), last)
+    planned = [s for notebook in ("02_baseline", "03_self_train", "05_tsne") for s in plan(notebook, config)]
+    folder = checkout / "runs" / "p" / "otoc"
+    assert {stage.name for stage in planned} == {path.name for path in folder.iterdir()}
+    for stage in planned:
+        assert json.loads((folder / stage.name / "manifest.json").read_text())["steps"] == stage.steps
+    steps = {stage.name: stage.steps for stage in planned}
+    assert (steps["unet_1"], steps["unet_2"], steps["relation_1"], steps["relation_2"]) == (30, 4, 15, 4)
+
+
+def test_plans_share_exactly_what_runs_share():
+    def keys(**values):
+        planned = Plan(tiny_experiment(**values))
+        list(planned.method.loop(planned))
+        return {stage.name: stage.key for stage in planned.stages}
+
+    own, other = keys(), keys(experiment="c", method="control")
+    assert own["unet_1"] == other["unet_1"] and own["unet_2"] != other["unet_2"]
+    assert own["unet_1"] == keys(variant="unet")["unet_1"] != keys(clicks_per_object=3)["unet_1"]
+    assert own["unet_1"] != keys(data_root="elsewhere")["unet_1"] != keys(train_rooms=2)["unet_1"] != own["unet_1"]
+    assert own["unet_1"] != keys(seed=1)["unet_1"] and own["unet_1"] == keys(eval_rooms=1)["unet_1"]
+    assert own["unet_1"] == keys(unet_steps_later=9)["unet_1"]  # later steps do not redo the first network
+    assert own["unet_2"] != keys(unet_steps_later=9)["unet_2"] and own["unet_2"] != keys(threshold=0.7)["unet_2"]
+
+
+def test_versions_of_code_are_part_of_the_keys(monkeypatch):
+    def keys():
+        planned = Plan(tiny_experiment())
+        list(planned.method.loop(planned))
+        return {stage.name: stage.key for stage in planned.stages}
+
+    before = keys()
+    monkeypatch.setattr(CrossEntropy, "version", 2)
+    changed = keys()
+    assert changed["clicks"] == before["clicks"] and changed["relation_1"] == before["relation_1"]
+    assert changed["unet_1"] != before["unet_1"] and changed["evaluate_1"] != before["evaluate_1"]
+    monkeypatch.undo()
+    monkeypatch.setitem(stages.VERSIONS, "relabel", 2)
+    changed = keys()
+    assert changed["evaluate_1"] == before["evaluate_1"] and changed["pseudo_1"] != before["pseudo_1"]
+    monkeypatch.undo()
+    assert keys() == before
+
+
+class Other(CrossEntropy):
+    """A method's own task, without a parameter of its own."""
+
+
+Other.__qualname__ = Other.__name__ = "CrossEntropy"  # as in a copy of the file
+
+
+def test_a_task_or_prediction_of_the_same_name_in_another_file_is_another_one():
+    config = tiny_experiment()
+    other = Method("Other", control.loop, networks=lambda config: {"unet": Other})
+    copied = replace(control.METHOD, predict=lambda config, scene, networks: {})
+    keys = []
+    for method in (control.METHOD, copied):
+        planned = Plan(config, method)
+        list(planned.method.loop(planned))
+        keys.append({stage.name: stage.key for stage in planned.stages})
+    assert keys[0]["unet_2"] == keys[1]["unet_2"] and keys[0]["evaluate_1"] != keys[1]["evaluate_1"]
+    keys = []
+    for method in (control.METHOD, other):
+        planned = Plan(config, method)
+        list(planned.method.loop(planned))
+        keys.append({stage.name: stage.key for stage in planned.stages})
+    assert keys[0]["clicks"] == keys[1]["clicks"] and keys[0]["unet_1"] != keys[1]["unet_1"]
+
+
+# --- what work may read -----------------------------------------------------------------------------------------------
+
+# Values with which the work of every stage reads every parameter that its key names.
+ALL_READ = {
+    "schedule": "halving",
+    "unet_steps": 1,
+    "unet_steps_later": 1,
+    "relation_steps": 1,
+    "relation_steps_later": 1,
+    "self_train_iterations": 2,
+    "threshold": 0.3,
+    "tsne_supervoxels": 4,
+}
+
+
+def run_everything(config, scenes):
+    *_, last = run_method(config, scenes)
+    tsne_stage(Stages(config, scenes), last)
+
+
+def keyed():
+    """(stage, parameter) for every parameter that the key of a stage names."""
+    found = {}
+
+    class Noting(Plan):
+        def run(self, view, name, *arguments, **options):
+            found[name] = list(view.named)
+            return super().run(view, name, *arguments, **options)
+
+    noting = Noting(tiny_experiment("read", **ALL_READ))
+    *_, last = noting.method.loop(noting)
+    tsne_stage(noting, last)
+    return [(stage, name) for stage, names in found.items() for name in names if "_2" in stage or stage in ONCE]
+
+
+ONCE = ("clicks", "unet_1", "relation_1", "tsne")
+PAIRS = keyed()
+
+
+@pytest.fixture(scope="module")
+def all_read(scenes, tmp_path_factory):
+    """A folder in which everything is finished with ALL_READ."""
+    root = tmp_path_factory.mktemp("read")
+    (root / "notebooks").mkdir()
+    (root / "params").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        run_everything(tiny_experiment("read", **ALL_READ), scenes)
+    return root
+
+
+@pytest.mark.parametrize(("stage", "name"), PAIRS, ids=[f"{stage}-{name}" for stage, name in PAIRS])
+def test_a_stage_cannot_read_a_parameter_that_its_key_does_not_name(all_read, scenes, stage, name, monkeypatch):
+    """Take one name out of one stage's key: the stage is no longer current, and its work refuses to run without it."""
+    monkeypatch.chdir(all_read)
+    original = config_module.View.__init__
+
+    def without(view, config, groups, reader):
+        original(view, config, groups, reader)
+        if reader == f"stage {stage}":
+            assert name in view.named
+            view.named.remove(name)
+            view.allowed.discard(name)
+
+    monkeypatch.setattr(config_module.View, "__init__", without)
+    with pytest.raises(OtocError, match=rf"stage {stage} reads the parameter '{name}', which its key does not name"):
+        run_everything(tiny_experiment("read", **ALL_READ), scenes)
+
+
+def test_what_belongs_to_the_machine_is_in_no_key_and_may_be_read():
+    plain, other = (
+        Plan(tiny_experiment(**values))
+        for values in (
+            {},
+            {"workers": 2, "checkpoint_seconds": 1.0, "propagation": "chunked", "sparse_backend": "torch"},
+        )
+    )
+    for planned in (plain, other):
+        list(planned.method.loop(planned))
+    assert plain.stages == other.stages
+
+
+# --- rules and methods of one's own -----------------------------------------------------------------------------------
+
+
+def balanced(config, rooms):
+    """The surest half of each class over all rooms; needs two passes."""
+    found = np.concatenate([np.stack([p.argmax(axis=1), p.max(axis=1)], axis=1) for p in rooms])
+    least = {c: np.median(found[found[:, 0] == c, 1]) for c in np.unique(found[:, 0])}
+    for probabilities in rooms:
+        labels = probabilities.argmax(axis=1)
+        bound = np.array([max(least[label], config.threshold) for label in labels])
+        yield np.where(probabilities.max(axis=1) >= bound, labels, IGNORE).astype(np.int16)
+
+
+def test_a_new_rule_is_one_function_that_sees_all_rooms(finished, scenes, monkeypatch):
+    monkeypatch.setattr(pseudo_labels, "balanced", balanced, raising=False)
+    config = replace(tiny_experiment("balanced", threshold=0.0), pseudo_labels="balanced")
+    balanced_run = Stages(config, scenes)
+    made = next(iter(balanced_run.method.loop(balanced_run)))
+    labels = np.concatenate(list(balanced_run.labels_of(made.pseudo).values()))
+    threshold = Stages(tiny_experiment("all", threshold=0.0), scenes)
+    everything = np.concatenate(list(threshold.labels_of(next(iter(threshold.method.loop(threshold))).pseudo).values()))
+    assert (everything != IGNORE).all()
+    for label in np.unique(everything):  # by super-voxels, so about half of the points; clicked ones always stay
+        share = (labels[everything == label] != IGNORE).mean()
+        assert 0.2 < share <= 1.0
+    assert 0.4 < (labels != IGNORE).mean() < 0.9
+    assert not list(made.pseudo.path.glob("*.scores"))
+
+
+def test_an_interrupted_relabelling_predicts_no_room_twice(finished, scenes, monkeypatch):
+    config, seen = tiny_experiment("interrupted", threshold=0.4), []
+    method = method_of(config)
+
+    def scores(view, scene, networks):
+        seen.append(scene.name)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return method.scores(view, scene, networks)
+
+    own = Stages(config, scenes, replace(method, scores=scores))
+    with pytest.raises(KeyboardInterrupt):
+        own.relabel(1, finished[0].networks, own.clicks())
+    stage = own.relabel(1, finished[0].networks, own.clicks())
+    assert seen == ["scene0000_00", "scene0001_00", "scene0002_00", "scene0002_00"]
+    names = {path.name for path in stage.path.iterdir()}
+    assert names == {*(f"{scene.name}.safetensors" for scene in scenes.train), "statistics.json", "manifest.json"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(Config):
+    """What a method's file adds."""
+
+    sharpness: float = param(0.5, "sharpened", low=0)
+
+
+class Sharpened(CrossEntropy):
+    """A task with a parameter of its own."""
+
+    reads = ("unet", "sharpened")
+
+    def loss(self, batches, step, generator):
+        return self.config.sharpness * super().loss(batches, step, generator)
+
+
+def test_a_method_may_have_parameters_of_its_own(scenes):
+    method = Method("Sharpened", control.loop, networks=lambda config: {"unet": Sharpened})
+    values = tiny_experiment("sharp", unet_steps=2, unet_steps_later=1)
+    config = Parameters(**{name: getattr(values, name) for name in vars(values)}, sharpness=0.25)
+    own = Stages(config, scenes, method)
+    iterations = list(method.loop(own))
+    assert all(isinstance(done, Iteration) for done in iterations)
+    manifest = manifest_of(iterations[0].unet)
+    assert manifest["parameters"]["sharpness"] == 0.25 and "sharpness" not in manifest_of(own.clicks())["parameters"]
+
+
+def test_fingerprints_are_those_of_the_rooms(scenes):
+    own = Stages(tiny_experiment(), scenes)
+    joined = "".join(scene.fingerprint for scene in scenes.train)
+    assert own.fingerprint("train") == hashlib.blake2b(joined.encode(), digest_size=8).hexdigest()
+    fewer = Stages(tiny_experiment(), replace(scenes, train=scenes.train[:2]))
+    assert fewer.fingerprint("train") != own.fingerprint("train") == own.fingerprint("train")

@@ -1,0 +1,35 @@
+import json
+
+from otoc_lib.methods.method import Iteration
+from otoc_lib.reporting.display import file_list, iteration_table, shown_path
+from otoc_lib.store import Stage
+
+
+def stage(folder, name, predicted):
+    (folder / name).mkdir(parents=True)
+    modes = {mode: {"miou": 0.5 + 0.1 * place} for place, mode in enumerate(predicted)}
+    metrics = {"predicted": predicted, "splits": {"val": {"rooms": ["a", "b"], "modes": modes}}}
+    (folder / name / "metrics.json").write_text(json.dumps(metrics))
+    return Stage(name, folder / name, "key", reused=False)
+
+
+def test_a_table_has_a_column_for_every_mode(tmp_path):
+    done = [
+        Iteration(k + 1, {}, stage(tmp_path, f"evaluate_{k}", list(modes)))
+        for k, modes in enumerate((("point", "sv"), ("point", "ensemble")))
+    ]
+    head, _, first, second = iteration_table(done).data.splitlines()
+    assert head.endswith("| U-Net alone | super-voxel mean | after propagation | ensemble |")
+    assert first == "| iteration 1 | val | 2 | 50.00 | 60.00 | - | - |"
+    assert second == "| iteration 2 | val | 2 | 50.00 | - | - | 60.00 |"
+
+
+def test_paths_are_from_the_projects_root_where_they_are_in_it(tmp_path, monkeypatch):
+    root = tmp_path / "project"
+    for name in ("params", "notebooks"):
+        (root / name).mkdir(parents=True)
+    monkeypatch.chdir(root)
+    inside, outside = (stage(folder, "evaluate_1", []) for folder in (root / "runs", tmp_path / "elsewhere"))
+    assert shown_path(inside.path) == "runs/evaluate_1" and shown_path(outside.path) == str(outside.path)
+    text = file_list(inside, None, outside).data
+    assert "`runs/evaluate_1`" in text and f"`{outside.path}`" in text

@@ -1,0 +1,34 @@
+import numpy as np
+from fake_rooms import results_in
+from matplotlib.collections import PolyCollection
+
+from otoc_lib.labels import IGNORE
+from otoc_lib.reporting.figures import RIGHT, UNLABELLED, WRONG, error_colors, figure1, learning_curves
+
+
+def test_error_colors():
+    truth = np.array([1, 2, IGNORE, 3])
+    colors = error_colors(truth, np.array([1, 0, 1, 3]))
+    assert [tuple(color) for color in colors.tolist()] == [RIGHT, WRONG, UNLABELLED, RIGHT]
+
+
+def test_figures_draw_a_band_where_there_are_several_seeds(results, tmp_path, runs):
+    loss, miou = learning_curves(results, ("otoc", "unet")).axes
+    for axes, several in ((loss, 1), (miou, 2)):  # the whole method, and its super-voxel mean
+        assert sum(isinstance(drawn, PolyCollection) for drawn in axes.collections) == several
+    assert "otoc (2 seeds)" in [text.get_text() for text in loss.get_legend().get_texts()]
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "rooms" / "otoc").symlink_to(runs / "rooms" / "otoc")
+    for axes in learning_curves(results_in(tmp_path), ("otoc",)).axes:
+        assert not any(isinstance(drawn, PolyCollection) for drawn in axes.collections)
+        assert not any("seeds" in text.get_text() for text in axes.get_legend().get_texts())
+
+
+def test_bars_say_how_many_seeds_they_stand_for(results):
+    rows = {name: results.measure(results.row(name)) for name in ("otoc_full", "supervised")}
+    axes = figure1({"rooms": rows | {"mine_sv": rows["supervised"]}}).axes[2]
+    labels = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert labels == ["1T1C\n2 seeds", "fully\nsupervised", "mine\nsv"]
+    texts = [text.get_text() for text in axes.texts]
+    assert f"{rows['otoc_full'].mean:.1f} ± {rows['otoc_full'].std:.1f}" in texts
+    assert f"{rows['supervised'].mean:.1f}" in texts

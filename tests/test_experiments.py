@@ -1,0 +1,147 @@
+"""The one list: what a profile runs, in which order, and which rows its tables have."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from otoc_lib.errors import OtocError
+from otoc_lib.experiments import (
+    LISTED,
+    Experiment,
+    main_experiment,
+    parse_seeds,
+    plan_jobs,
+    read_profile,
+    rows_of,
+    write_plan,
+)
+from otoc_lib.progress import PLAN, unfinished
+
+PARAMS = Path(__file__).parents[1] / "params"
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    return plan_jobs(PARAMS, "rooms")
+
+
+def test_every_profile_plans_jobs_in_an_order_in_which_they_can_run():
+    for profile in ("smoke", "rooms", "scannet", "s3dis"):
+        done = set()
+        for job in plan_jobs(PARAMS, profile):
+            assert set(job.after) <= done and job.name not in done
+            done.add(job.name)
+        assert {run for _, run in done} == {experiment.name for experiment in read_profile(PARAMS, profile)}
+
+
+def test_notebooks_run_what_they_show(jobs):
+    names = {job.name for job in jobs}
+    assert {run for notebook, run in names if notebook == "01_annotate"} == {
+        *("otoc", "points20", "s3dis_otoc", "s3dis_otoc3"),
+    }
+    assert {run for notebook, run in names if notebook == "04_ablate"} == {"unet", "unet_gp"}
+    assert {name for name in names if name[0] in ("05_tsne", "06_report")} == {
+        ("05_tsne", "otoc"),
+        ("06_report", "otoc"),
+    }
+    assert ("03_self_train", "supervised") not in names and ("02_baseline", "supervised") in names
+
+
+def test_what_starts_from_the_same_clicks_shares_its_first_network_and_waits_for_it(jobs):
+    made = {}  # (stage, key) -> job
+    for job in jobs:
+        for stage in job.makes:
+            assert (stage.name, stage.key) not in made  # by one job only
+            made[stage.name, stage.key] = job.name
+        for needed in job.needs:
+            assert made[needed] == job.name or made[needed] in job.after
+    first = [name for (stage, _), name in made.items() if stage == "unet_1"]
+    assert sorted(run for _, run in first) == [
+        *("otoc", "points20", "s3dis_otoc", "s3dis_otoc3", "s3dis_supervised", "supervised"),
+    ]  # rooms and areas do not count as one
+
+
+def test_chains_count_the_steps_of_what_waits(jobs):
+    chains = {job.name: job.chain for job in jobs}
+    assert chains["04_ablate", "unet"] == 2 * 130
+    assert chains["03_self_train", "otoc"] == 2 * 130 + 330 + 2 * 80 + chains["04_ablate", "unet"]
+    assert chains["02_baseline", "otoc"] == 650 + chains["03_self_train", "otoc"]
+    assert chains["02_baseline", "supervised"] == 650 and chains["06_report", "otoc"] == 0
+
+
+def test_seeds_fan_out_every_experiment(jobs):
+    several = plan_jobs(PARAMS, "rooms", [0, 1, 2])
+    assert {job.name for job in jobs} <= {job.name for job in several}
+    for notebook in ("02_baseline", "03_self_train", "04_ablate"):
+        runs = [job.run for job in several if job.notebook == notebook]
+        base = [job.run for job in jobs if job.notebook == notebook]
+        assert sorted(runs) == sorted(name + end for name in base for end in ("", "_seed1", "_seed2"))
+    assert [job.seed for job in several if job.run == "otoc_seed2"] == [2, 2]  # its clicks are drawn in 02_baseline
+    assert len({job.run for job in several if job.notebook == "01_annotate"}) == 4
+    assert parse_seeds("0,1,2") == [0, 1, 2] and parse_seeds(1) == [1] and parse_seeds(None) is None
+    with pytest.raises(OtocError, match="seeds=a,b: write whole numbers"):
+        parse_seeds("a,b")
+
+
+def test_progress_counts_the_first_u_net_of_each_kind_of_clicks_once(jobs, tmp_path):
+    """With the first U-Net of ``otoc`` done, 6,410 steps of the profile are left: it is shared with three experiments,
+    not with those on the areas."""
+    runs = tmp_path / "rooms"
+    write_plan(jobs, runs / PLAN)
+    plan = json.loads((runs / PLAN).read_text())
+    assert sum(stage["steps"] for stage in unfinished(runs, plan)) == 7060
+    assert sum(stage["stage"] == "tsne" for stage in unfinished(runs, plan)) == 1
+    (runs / "otoc" / "unet_1").mkdir(parents=True)
+    (runs / "otoc" / "unet_1" / "manifest.json").write_text('{"stage": "unet_1", "key": "k"}')
+    assert sum(stage["steps"] for stage in unfinished(runs, plan)) == 6410
+
+
+def test_a_copy_with_the_name_left_in_is_refused(tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "copy.yaml").write_text("profile: p\nexperiment: otoc\n")
+    with pytest.raises(OtocError, match="copy.yaml: names the experiment p/otoc, so it would write over"):
+        read_profile(tmp_path, "p")
+
+
+def test_a_profile_without_its_main_experiment_is_named(tmp_path):
+    with pytest.raises(OtocError, match="profile=nowhere: .*otoc.yaml does not exist"):
+        plan_jobs(tmp_path, "nowhere")
+    assert main_experiment(["s3dis_otoc", "x"]) == "s3dis_otoc" and main_experiment(["x"]) is None
+
+
+def write(folder, name, **values):
+    path = folder / "p" / f"{name}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    lines = {"profile": "p", "experiment": name, **values}
+    path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in lines.items()))
+
+
+def test_an_experiment_that_no_list_names_gets_jobs_and_rows(tmp_path):
+    write(tmp_path, "otoc", self_train_iterations=2)
+    write(tmp_path, "often", method="control", self_train_iterations=4, clicks_per_object=2)
+    write(tmp_path, "s3dis_mean_teacher_02", method="control", self_train_iterations=1, dataset="s3dis", source="all")
+    write(tmp_path, "s3dis_pi_model_02", method="control", self_train_iterations=1, dataset="s3dis")
+    experiments = read_profile(tmp_path, "p")
+    further = [row for row in rows_of("table2", experiments) if row not in LISTED["table2"]]
+    assert [(row.row, row.mode, row.annotation) for row in further] == [
+        ("often", "point", "2 clicks/object"),
+        ("often_sv", "sv", "2 clicks/object"),
+    ]
+    assert "often" in further[0].setting and further[0].notebook == "03_self_train"
+    on_areas = [row.row for row in rows_of("table4", experiments) if row not in LISTED["table4"]]
+    assert "pi_model_02" in on_areas and rows_of("table2") == LISTED["table2"]
+    write(tmp_path, "otoc_sv", method="control")
+    with pytest.raises(OtocError, match="taken for the row otoc_sv of table2; rename"):
+        rows_of("table2", read_profile(tmp_path, "p"))
+    (tmp_path / "p" / "otoc_sv.yaml").unlink()
+    by_name = {experiment.name: experiment for experiment in experiments}
+    assert by_name["often"].last_evaluation == "evaluate_4" and by_name["otoc"].last_evaluation == "evaluate_2"
+    names = [job.name for job in plan_jobs(tmp_path, "p")]
+    assert ("03_self_train", "often") in names and ("03_self_train", "s3dis_pi_model_02") in names
+
+
+def test_experiments_know_their_files_and_seeds():
+    experiment = next(e for e in read_profile(PARAMS, "rooms", [2, 5]) if e.name == "s3dis_otoc")
+    assert isinstance(experiment, Experiment) and experiment.seeds == [2, 5] and experiment.config.seed == 2
+    assert [path.name for path in experiment.files] == ["s3dis_otoc.yaml", "_areas.yaml"]
