@@ -298,7 +298,14 @@ def _kind_for(values: Mapping[str, Any], origin: str) -> type[Config]:
     method = _checked(field, values.get("method", field.default), str, origin)
     if "Parameters" not in _defined(Path(__file__).parent / "methods" / f"{method}.py"):
         return Config  # without importing the method, and PyTorch with it
-    return import_module(f"otoc_lib.methods.{method}").Parameters
+    kind = import_module(f"otoc_lib.methods.{method}").Parameters
+    for field in fields(kind):
+        if "groups" not in field.metadata:
+            raise OtocError(
+                f"otoc_lib/methods/{method}.py: write the parameter {field.name!r} as name: type = param(default, "
+                "groups), so that it is checked and in the keys of what reads it"
+            )
+    return kind
 
 
 def load_config(path: Path | str, **overrides: Any) -> Config:

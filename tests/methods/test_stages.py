@@ -2,19 +2,18 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tiny_experiment import tiny_experiment
 
 from otoc_lib import config as config_module
-from otoc_lib.config import Config, param
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import plan
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods import control, one_thing_one_click, pseudo_labels, stages
-from otoc_lib.methods.method import Iteration, Method
+from otoc_lib.methods.method import Method
 from otoc_lib.methods.stages import Plan, Stages, method_of, run_method
 from otoc_lib.reporting.runs import read_json
 from otoc_lib.training.task import CrossEntropy
@@ -280,33 +279,6 @@ def test_an_interrupted_relabelling_predicts_no_room_twice(finished, scenes, mon
     assert seen == ["scene0000_00", "scene0001_00", "scene0002_00", "scene0002_00"]
     names = {path.name for path in stage.path.iterdir()}
     assert names == {*(f"{scene.name}.safetensors" for scene in scenes.train), "statistics.json", "manifest.json"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameters(Config):
-    """What a method's file adds."""
-
-    sharpness: float = param(0.5, "sharpened", low=0)
-
-
-class Sharpened(CrossEntropy):
-    """A task with a parameter of its own."""
-
-    reads = ("unet", "sharpened")
-
-    def loss(self, batches, step, generator):
-        return self.config.sharpness * super().loss(batches, step, generator)
-
-
-def test_a_method_may_have_parameters_of_its_own(scenes):
-    method = Method("Sharpened", control.loop, networks=lambda config: {"unet": Sharpened})
-    values = tiny_experiment("sharp", unet_steps=2, unet_steps_later=1)
-    config = Parameters(**{name: getattr(values, name) for name in vars(values)}, sharpness=0.25)
-    own = Stages(config, scenes, method)
-    iterations = list(method.loop(own))
-    assert all(isinstance(done, Iteration) for done in iterations)
-    manifest = manifest_of(iterations[0].unet)
-    assert manifest["parameters"]["sharpness"] == 0.25 and "sharpness" not in manifest_of(own.clicks())["parameters"]
 
 
 def test_fingerprints_are_those_of_the_rooms(scenes):
