@@ -3,7 +3,7 @@
 ``walk_through`` asks the functions that the loop itself calls, so what is shown is what is trained on.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from torch import Tensor
 
 from otoc_lib.annotation.clicks import STRUCTURE, Clicks, expand_clicks, label_statistics
 from otoc_lib.config import Config
@@ -98,11 +99,14 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
     graph = dict.fromkeys(("unary", "chosen", "hand_made", "similarity", "propagated"))
     if has_graph:
         chosen = _choose_supervoxel(scene, clicks, initial)
+        blocks = one_thing_one_click.pairwise_features(
+            config, scene, prediction
+        )  # colour, position, then the networks'
         graph = {
             "unary": _array(one_thing_one_click.unary(config, scene, prediction)),
             "chosen": chosen,
-            "hand_made": _kernel_row(replace(config, variant="unet_gp"), scene, prediction, chosen),
-            "similarity": _kernel_row(config, scene, prediction, chosen),
+            "hand_made": _kernel_row(blocks[:2], config.bandwidth, chosen),
+            "similarity": _kernel_row(blocks, config.bandwidth, chosen),
             "propagated": _array(scores.probabilities),
         }
     return Walk(
@@ -142,12 +146,12 @@ def _choose_supervoxel(scene: Scene, clicks: Clicks, initial: np.ndarray) -> int
     return int(candidates[pixels[candidates].argmax()])
 
 
-def _kernel_row(config: Config, scene: Scene, prediction: Prediction, chosen: int) -> np.ndarray:
-    """Row ``chosen`` of the pairwise kernel (eq. 5), float32 [M], with 1 for the super-voxel itself.
+def _kernel_row(blocks: list[Tensor], bandwidth: float, chosen: int) -> np.ndarray:
+    """Row ``chosen`` of the pairwise kernel (eq. 5) of blocks [M, D], float32 [M], with 1 for the super-voxel itself.
 
     A product with the kernel in tiles, as in the loop: the whole kernel of a large room would not fit into memory.
     """
-    features = stack_blocks(one_thing_one_click.pairwise_features(config, scene, prediction), config.bandwidth)
+    features = stack_blocks(blocks, bandwidth)
     row = torch.zeros(1, len(features), dtype=features.dtype, device=features.device)
     row[0, chosen] = 1
     return _array(chunked_kernel(features, TILE)(row)[0] + row[0])
