@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import save_file
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
 from torch import Tensor
 from tqdm import tqdm
 
@@ -48,6 +46,8 @@ def tsne_stage(stages: Stages, done: Iteration) -> Stage:
     split = config.eval_splits[0]
 
     def work(folder: Path) -> None:
+        from sklearn.metrics import silhouette_score  # takes long to import, and planning the stage does without
+
         scenes = stages.scenes.evaluation[split]
         networks = load_networks(view, stages.method, scenes[0], done.networks)
         found = []
@@ -85,6 +85,8 @@ def draw_per_class(classes: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def embed(features: np.ndarray, seed: int) -> np.ndarray:
     """t-SNE of features [S, D] into the plane, float32 [S, 2], started from their principal components."""
+    from sklearn.manifold import TSNE
+
     if len(features) < 4:
         raise OtocError(f"t-SNE needs at least 4 super-voxels with a true class, not {len(features)}; use more rooms")
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
