@@ -61,9 +61,9 @@
     box.querySelector(".legend")?.remove();
     const width = Math.max(260, box.clientWidth - 30), height = data.square ? Math.min(width, 430) : 270;
     const left = 44, right = 10, top = 8, bottom = 40;
-    const all = (key) => data.lines.flatMap((line) => line[key]);
+    const all = (key) => data.lines.flatMap((line) => line[key] ?? []), y = [...all("y"), ...all("low"), ...all("high")];
     const [x0, x1] = data.xrange ?? [Math.min(...all("x")), Math.max(...all("x"))];
-    let [y0, y1] = data.yrange ?? [Math.min(...all("y")), Math.max(...all("y"))];
+    let [y0, y1] = data.yrange ?? [Math.min(...y), Math.max(...y)];
     if (!data.yrange) { const pad = 0.06 * (y1 - y0 || 1); y1 += pad; y0 = y0 >= 0 ? Math.max(0, y0 - pad) : y0 - pad; }
     const px = (x) => left + ((x - x0) / (x1 - x0 || 1)) * (width - left - right);
     const py = (y) => height - bottom - ((y - y0) / (y1 - y0 || 1)) * (height - top - bottom);
@@ -77,9 +77,12 @@
     svg("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, image, data.xlabel);
     if (data.diagonal) svg("line", { x1: px(x0), y1: py(x0), x2: px(x1), y2: py(x1), class: "diagonal" }, image);
     const few = data.lines.every((line) => line.x.length <= 20);
+    const points = (line, key) => line.x.map((x, i) => `${px(x).toFixed(1)} ${py(line[key][i]).toFixed(1)}`);
+    for (const line of data.lines.filter((line) => line.low)) { // one standard deviation to each side of the mean
+      svg("path", { d: `M${[...points(line, "high"), ...points(line, "low").reverse()].join("L")}Z`, fill: line.color, "fill-opacity": 0.16, class: "band" }, image);
+    }
     for (const line of data.lines) {
-      const path = line.x.map((x, i) => `${i ? "L" : "M"}${px(x).toFixed(1)} ${py(line.y[i]).toFixed(1)}`).join("");
-      svg("path", { d: path, fill: "none", stroke: line.color, "stroke-width": 2, "stroke-linejoin": "round", ...(line.dash ? { "stroke-dasharray": "6 4" } : {}) }, image);
+      svg("path", { d: `M${points(line, "y").join("L")}`, fill: "none", stroke: line.color, "stroke-width": 2, "stroke-linejoin": "round", ...(line.dash ? { "stroke-dasharray": "6 4" } : {}) }, image);
       if (few) line.x.forEach((x, i) => svg("circle", { cx: px(x), cy: py(line.y[i]), r: line.shares ? 1 + 1.1 * Math.sqrt(line.shares[i]) : 3.2, fill: line.color }, image));
     }
     const mark = svg("circle", { r: 5, fill: "none", "stroke-width": 2, visibility: "hidden" }, image);
@@ -87,7 +90,7 @@
     for (const line of data.lines) {
       const item = html("span", { style: `--color: ${line.color}` }, legend);
       html("i", line.dash ? { class: "dash" } : {}, item);
-      item.append(line.name);
+      item.append(line.seeds ? `${line.name} (${line.seeds} seeds)` : line.name);
     }
     image.addEventListener("pointermove", (event) => {
       const frame = image.getBoundingClientRect(), scale = width / frame.width;
@@ -100,8 +103,9 @@
       if (!best) return hide();
       const { line, i } = best, cx = px(line.x[i]), cy = py(line.y[i]);
       for (const [key, value] of Object.entries({ cx, cy, stroke: line.color, visibility: "visible" })) mark.setAttribute(key, value);
-      const more = line.shares ? `\n${line.shares[i]} % of the points` : "";
-      tip(box, `${line.name}\n${data.xname ?? data.xlabel} ${line.x[i].toLocaleString("en")}: ${line.y[i].toLocaleString("en")}${more}`, cx / scale + frame.left - box.getBoundingClientRect().left, cy / scale + frame.top - box.getBoundingClientRect().top);
+      const spread = line.seeds ? ` ± ${line.deviation[i].toLocaleString("en")}` : "";
+      const more = line.shares ? `\n${line.shares[i]} % of the points` : line.seeds ? `\n${line.seeds} seeds` : "";
+      tip(box, `${line.name}\n${data.xname ?? data.xlabel} ${line.x[i].toLocaleString("en")}: ${line.y[i].toLocaleString("en")}${spread}${more}`, cx / scale + frame.left - box.getBoundingClientRect().left, cy / scale + frame.top - box.getBoundingClientRect().top);
     });
     const hide = () => { mark.setAttribute("visibility", "hidden"); tip(box, null); };
     image.addEventListener("pointerleave", hide);
