@@ -17,12 +17,6 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def checkout(folder, monkeypatch) -> Path:
-    monkeypatch.chdir(folder)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def scenes(rooms: list[Scene]) -> Scenes:
     return Scenes(train=rooms[:3], evaluation={"val": rooms[3:]})
@@ -34,3 +28,10 @@ def finished(folder, scenes):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         return list(run_method(tiny_experiment(), scenes))
+
+
+@pytest.fixture(autouse=True)
+def checkout(folder, finished, monkeypatch) -> Path:
+    """The folder, in which ``otoc`` was run before anything else: the others reuse its stages, not it theirs."""
+    monkeypatch.chdir(folder)
+    return folder
