@@ -428,8 +428,8 @@ def _checked(field: dataclasses.Field, value: Any, hint: Any, origin: str) -> An
         value = [float(item) for item in value]
     if field.metadata["one_of"] and value not in (names := field.metadata["one_of"]()):
         close = difflib.get_close_matches(value, names, n=1)
-        hint = f"did you mean {close[0]!r}? It can be" if close else "it can be"
-        raise OtocError(f"{origin}: parameter {name!r} is {value!r}; {hint} one of {', '.join(names)}")
+        words = f"did you mean {close[0]!r}? It can be" if close else "it can be"
+        raise OtocError(f"{origin}: parameter {name!r} is {value!r}; {words} one of {', '.join(names)}")
     tests = (
         ("above", lambda item, bound: item > bound, "greater than"),
         ("low", lambda item, bound: item >= bound, "at least"),
