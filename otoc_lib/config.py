@@ -90,15 +90,15 @@ class Config:
     dataset: str = param("scannet", one_of=modules("datasets", "read_scene"))
     data_root: str = param("data/scannet")
     cache_root: str = param("data/cache")  # converted scenes; may be deleted at any time
-    own_classes: list[str] = param([])  # class names in order, for dataset: own
+    own_classes: list[str] = param([], "own_classes")  # class names in order, for dataset: own
     eval_splits: list[str] = param(["val"])
     train_rooms: int | None = param(None, above=0)  # use only the first so many rooms; null: all
     eval_rooms: int | None = param(None, above=0)
 
     # Super-voxels of points without a mesh (S3DIS, own scans): cut pursuit on a voxel grid
-    partition_voxel: float = param(0.03, above=0)  # metres
-    partition_strength: float = param(0.05, above=0)
-    partition_minimum: int = param(20, above=0)  # voxels
+    partition_voxel: float = param(0.03, "partition", above=0)  # metres
+    partition_strength: float = param(0.05, "partition", above=0)
+    partition_minimum: int = param(20, "partition", above=0)  # voxels
 
     seed: int = param(0, "clicks network tsne", low=0, high=2**31)
 

@@ -180,8 +180,7 @@ def test_every_parameter_is_in_a_known_group_or_decides_no_result():
     groups = {f.name: f.metadata["groups"] for f in fields(Config)}
     assert [name for name, found in groups.items() if not found] == [
         *("profile", "experiment", "runs_root", "reports_root", "seeds"),
-        *("dataset", "data_root", "cache_root", "own_classes", "eval_splits", "train_rooms", "eval_rooms"),
-        *("partition_voxel", "partition_strength", "partition_minimum"),
+        *("dataset", "data_root", "cache_root", "eval_splits", "train_rooms", "eval_rooms"),
         *("clicks_file", "method", "self_train_iterations"),
     ]
 

@@ -5,11 +5,10 @@ A dataset is the module here that ``dataset`` of ``otoc_lib.config`` names. It h
 - ``list_scenes(root: Path, split: str) -> list[str]``: the names of the scenes of a split, in order;
 - ``scene_files(root: Path, name: str) -> list[Path]``: the files that a scene is read from; a scene is converted again
   when one of them changes;
-- ``read_scene(config: Config, name: str) -> Scene``: the scene from its files;
-- ``CONVERSION: tuple[str, ...]``: names of the parameters that change what ``read_scene`` gives.
+- ``read_scene(root: Path, name: str, config: Config) -> Scene``: the scene from its files;
+- ``READS: tuple[str, ...]``: groups of the parameters that change what ``read_scene`` gives; it can read no other.
 
-All of them raise OtocError naming the file or folder that is missing or damaged. To add a dataset, add its module and
-its name to ``dataset`` of the configuration.
+All of them raise OtocError naming the file or folder that is missing or damaged. To add a dataset, add its module.
 """
 
 from tqdm import tqdm

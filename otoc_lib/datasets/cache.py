@@ -19,7 +19,7 @@ from types import ModuleType
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from otoc_lib.config import Config
+from otoc_lib.config import Config, View
 from otoc_lib.errors import OtocError
 from otoc_lib.scene import Scene, read_notes
 
@@ -142,7 +142,7 @@ def _try_convert(config: Config, name: str) -> Result:
 def _convert(config: Config, name: str) -> None:
     sources = _sources(config, name)  # before reading, so that a change meanwhile is noticed
     try:
-        scene = _reader(config).read_scene(config, name)
+        scene = _reader(config).read_scene(config.data_folder, name, conversion(config))
     except OSError as error:
         raise OtocError(f"scene {name}: cannot be read ({error}); check the data root") from error
     path = _path(config, name)
@@ -157,9 +157,14 @@ def _reader(config: Config) -> ModuleType:
     return import_module(f"otoc_lib.datasets.{config.dataset}")
 
 
+def conversion(config: Config) -> View:
+    """What the reader of the dataset sees of a config: the parameters that change what it makes of the files."""
+    return View(config, _reader(config).READS, f"the reader of {config.dataset}")
+
+
 def _path(config: Config, name: str) -> Path:
-    conversion = [VERSION, str(config.data_folder.resolve()), config.digest_of(_reader(config).CONVERSION)]
-    digest = hashlib.sha256(json.dumps(conversion).encode()).hexdigest()[:12]
+    content = [VERSION, str(config.data_folder.resolve()), conversion(config).digest]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
     return config.cache_folder / f"{config.dataset}-{digest}" / f"{name}.safetensors"
 
 

@@ -16,10 +16,10 @@ from otoc_lib.errors import OtocError
 from otoc_lib.labels import LabelSet
 from otoc_lib.palette import distinct_colors
 from otoc_lib.scene import Scene
-from otoc_lib.supervoxels.geometric import PARAMETERS, Partition
+from otoc_lib.supervoxels.geometric import Partition
 from otoc_lib.supervoxels.make import make_supervoxels
 
-CONVERSION: tuple[str, ...] = (*PARAMETERS, "own_classes")
+READS: tuple[str, ...] = ("partition", "own_classes")
 
 # A mesh in so many pieces that super-voxels hold fewer points than this on average is cut as points instead.
 SMALLEST_SUPERVOXELS = 10
@@ -42,9 +42,9 @@ def scene_files(root: Path, name: str) -> list[Path]:
     return [files[name]]
 
 
-def read_scene(config: Config, name: str) -> Scene:
+def read_scene(root: Path, name: str, config: Config) -> Scene:
     """``load_scene`` as an experiment asks for it."""
-    return load_scene(config.data_folder, name, label_set(config.own_classes), Partition.of(config))
+    return load_scene(root, name, label_set(config.own_classes), Partition.of(config))
 
 
 def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition) -> Scene:

@@ -28,12 +28,12 @@ from otoc_lib.datasets.point_text import format_points, line_of_byte, line_of_ro
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
 from otoc_lib.scene import Scene
-from otoc_lib.supervoxels.geometric import PARAMETERS, Partition, segment_points
+from otoc_lib.supervoxels.geometric import Partition, segment_points
 
 AREAS = tuple(range(1, 7))
 HELD_OUT = 5  # the test area of the benchmark
 SPLITS = ("train", "val", *(f"area_{area}" for area in AREAS))
-CONVERSION: tuple[str, ...] = PARAMETERS
+READS: tuple[str, ...] = ("partition",)
 # Rooms of the release: area -> kind -> how many, numbered from 1; 272 in all.
 OFFICIAL_ROOMS = {
     1: {"WC": 1, "conferenceRoom": 2, "copyRoom": 1, "hallway": 8, "office": 31, "pantry": 1},
@@ -147,9 +147,9 @@ def read_room(root: Path, name: str) -> Room:
     )
 
 
-def read_scene(config: Config, name: str) -> Scene:
+def read_scene(root: Path, name: str, config: Config) -> Scene:
     """``load_scene`` as an experiment asks for it."""
-    return load_scene(config.data_folder, name, Partition.of(config))
+    return load_scene(root, name, Partition.of(config))
 
 
 def load_scene(root: Path, name: str, partition: Partition) -> Scene:

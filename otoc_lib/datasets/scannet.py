@@ -25,7 +25,7 @@ from otoc_lib.supervoxels.mesh import segment_mesh
 
 SPLITS = ("train", "val", "val_novel", "test")
 OFFICIAL_LISTS = Path(__file__).parent / "scannet_splits"
-CONVERSION: tuple[str, ...] = ()  # ScanNet brings its own super-voxels
+READS: tuple[str, ...] = ()  # ScanNet brings its own super-voxels
 
 # NYU40 ids, with 0 for unannotated. The release itself holds two stray ids, in scene0270_00, scene0270_02 (50) and
 # scene0384_00 (149); they are no benchmark class.
@@ -82,9 +82,9 @@ def scene_files(root: Path, name: str) -> list[Path]:
     return files
 
 
-def read_scene(config: Config, name: str) -> Scene:
+def read_scene(root: Path, name: str, config: Config) -> Scene:
     """``load_scene`` as an experiment asks for it."""
-    return load_scene(config.data_folder, name)
+    return load_scene(root, name)
 
 
 def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:

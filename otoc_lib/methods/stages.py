@@ -36,6 +36,7 @@ from otoc_lib.annotation.clicks import (
 )
 from otoc_lib.config import Config, View, project_root
 from otoc_lib.datasets import load_split
+from otoc_lib.datasets.cache import conversion
 from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import iou, mean_iou, room_confusions
@@ -54,8 +55,6 @@ from otoc_lib.training.task import Labels
 # changes: stages that are finished are then made again.
 VERSIONS = {"clicks": 1, "train": 1, "evaluate": 1, "relabel": 1}
 CONFUSIONS = "confusions.counts"  # of an evaluation, safetensors: int64 [rooms, C, C] by <split>/<mode>
-# The parameters that decide which rooms a split holds, for plans. What is done to them is in the rooms' fingerprints.
-DATA = ("dataset", "data_root", "own_classes", "partition_voxel", "partition_strength", "partition_minimum")
 
 
 @dataclass(frozen=True)
@@ -281,7 +280,8 @@ class Plan(Stages):
 
     def fingerprint(self, split: str) -> str:
         limit = self.config.train_rooms if split == "train" else self.config.eval_rooms
-        return json.dumps([split, limit, self.config.digest_of(DATA)])
+        data = self.config.digest_of(["dataset", "data_root"]) | conversion(self.config).digest
+        return json.dumps([split, limit, data])
 
     def file_key(self, path: Path) -> str:
         return str(path)

@@ -19,7 +19,6 @@ from scipy.sparse.csgraph import connected_components
 from otoc_lib.config import Config
 from otoc_lib.errors import OtocError
 
-PARAMETERS = ("partition_voxel", "partition_strength", "partition_minimum")  # of Config, which make a Partition
 SURFACE = 20  # neighbours that describe the surface around a voxel
 NEIGHBOURS = 10  # neighbours a voxel has in the graph
 WEIGHTS = np.repeat(np.float32([0.5, 1, 2]), 3)  # of shape, normal and colour; by benchmarks/supervoxels.py

@@ -297,12 +297,12 @@ def test_every_dataset_is_read_through_the_cache(tmp_path):
 
 def test_a_dataset_is_one_module(tmp_path, monkeypatch):
     toy = ModuleType("otoc_lib.datasets.toy")
-    toy.CONVERSION = ("partition_voxel",)
+    toy.READS = ("partition",)
     toy.list_scenes = lambda root, split: sorted(path.stem for path in root.glob("*.txt"))
     toy.scene_files = lambda root, name: [root / f"{name}.txt"]
 
-    def read_scene(config: Config, name: str) -> Scene:
-        points = np.loadtxt(config.data_folder / f"{name}.txt", dtype=np.float32)
+    def read_scene(root: Path, name: str, config: Config) -> Scene:
+        points = np.loadtxt(root / f"{name}.txt", dtype=np.float32)
         cells = (points[:, 0] // config.partition_voxel).astype(np.int32)
         return Scene(name, points, np.zeros((3, 3), np.uint8), cells, None, None, np.zeros(3), SCANNET20)
 
@@ -316,10 +316,13 @@ def test_a_dataset_is_one_module(tmp_path, monkeypatch):
     attic, cellar = load_split(config, "train")
     assert (attic.name, cellar.name) == ("attic", "cellar") and attic.supervoxels.tolist() == [0, 0, 1]
     before = cached(config)
-    load_split(replace(config, partition_minimum=99), "train")
+    load_split(replace(config, voxel_size=0.5), "train")
     assert cached(config) == before
     load_split(replace(config, partition_voxel=1.0), "train")
     assert len(cached(config)) == 4
+    toy.READS = ()  # what it reads and does not say would be taken from the cache for any value
+    with pytest.raises(OtocError, match="the reader of toy reads the parameter 'partition_voxel', which its key"):
+        load_split(replace(config, data_root=str(tmp_path / "toy" / ".." / "toy"), cache_root="elsewhere"), "train")
 
 
 def test_a_scene_without_any_file_does_not_keep_the_others_from_being_converted(tmp_path):
