@@ -73,12 +73,13 @@ class Checkup:
         return self.num_points > 0
 
 
-def diagnose(root: Path, workers: int = 2) -> Diagnosis:
+def diagnose(root: Path, workers: int = 1) -> Diagnosis:
     """Read every file of a ScanNet or S3DIS tree and collect what is wrong with it.
 
     Args:
         root: the folder a params file would name as ``data_root``.
-        workers: processes that read; 1 reads in this one.
+        workers: processes that read; 1 reads in this one. A script that asks for more needs its
+            ``if __name__ == "__main__":`` guard, since every process runs the script's top level again.
 
     Raises:
         OtocError: there is no such folder, or neither dataset is in it.

@@ -140,6 +140,12 @@ def test_a_plain_script_loads_scenes_that_are_not_converted(config, tmp_path):
     assert done.stdout.split() == ["7", "7"]
 
 
+def test_a_plain_script_may_ask_the_doctor(config, tmp_path):
+    checks = "from otoc_lib.datasets import doctor", "print(doctor.diagnose(config.data_folder).dataset)"
+    done = run_script(tmp_path / "script.py", config, *checks)
+    assert done.returncode == 0 and done.stdout.split() == ["ScanNet"], done.stderr
+
+
 def test_a_plain_script_that_asks_for_processes_is_told_of_the_guard(config, tmp_path):
     done = run_script(tmp_path / "script.py", config, "cache.prepare(config, workers=2)")
     last = done.stderr.strip().splitlines()[-1]
