@@ -10,7 +10,7 @@
 import sys
 
 from otoc_lib.errors import OtocError
-from otoc_lib.experiments import NOTEBOOKS, parse_seeds, plan_jobs, write_plan
+from otoc_lib.experiments import NOTEBOOKS, SIMULATED, parse_seeds, plan_jobs, write_plan
 from otoc_lib.progress import PLAN
 
 PROFILE = config.get("profile", "rooms")
@@ -21,7 +21,7 @@ except OtocError as error:
     sys.exit(f"error: {error}")
 
 CORES = workflow.cores or 1
-AT_ONCE = min(CORES, int(config.get("at_once", 4 if PROFILE in ("rooms", "smoke") else 1)))
+AT_ONCE = min(CORES, int(config.get("at_once", 4 if PROFILE in SIMULATED else 1)))
 
 # What the kernel says goes to the terminal, line by line; everything else is in the executed notebook.
 RUN = (

@@ -18,6 +18,7 @@ from otoc_lib.tsne import tsne_stage
 
 NOTEBOOKS = ("01_annotate", "02_baseline", "03_self_train", "04_ablate", "05_tsne", "06_report")
 BASELINE = "evaluate_baseline"  # the U-Net of iteration 1 before any self-training
+SIMULATED = ("smoke", "rooms")  # profiles that run on the bundled rooms
 MAIN = ("otoc", "s3dis_otoc")  # the experiment that a profile's figures show: the first of these that it has
 
 
@@ -74,9 +75,10 @@ ONE_CLICK = ("otoc", "One Thing One Click", "one click/object", "otoc", "control
 DATA_EFFICIENT = ("data_efficient", "Data Efficient", "20 points", "points20", "points20_control")
 S3DIS_ONE_CLICK = ("otoc", "One Thing One Click", "one click/object", "s3dis_otoc", "s3dis_control")
 S3DIS_THREE_CLICKS = ("otoc3", "One Thing Three Clicks", "three clicks/object", "s3dis_otoc3", "s3dis_control3")
-# What the paper's rows of ScanNet and S3DIS show; the first is what a report is about where both were run.
 SCANNET_ROWS = (_supervised("supervised"), *_clicked(*ONE_CLICK))
 S3DIS_ROWS = (_supervised("s3dis_supervised"), *_clicked(*S3DIS_ONE_CLICK), *_clicked(*S3DIS_THREE_CLICKS))
+# What figures and charts show of each table.
+SHOWN = {"table2": SCANNET_ROWS, "table4": S3DIS_ROWS}
 LISTED = {
     "table2": (
         *SCANNET_ROWS,

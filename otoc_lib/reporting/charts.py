@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from otoc_lib.experiments import S3DIS_ROWS, SCANNET_ROWS, VARIANTS, Row
+from otoc_lib.experiments import SHOWN, VARIANTS, Row
 from otoc_lib.labels import LabelSet
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.calibration import BINS, read_calibration
@@ -39,7 +39,7 @@ def page_of_curves(results: Results, scenes: list[Scene], label_set: LabelSet) -
 
     scenes: the validation rooms.
     """
-    rows = (*{"table2": SCANNET_ROWS, "table4": S3DIS_ROWS}[results.table], *results.further(results.table))
+    rows = (*SHOWN[results.table], *results.further(results.table))
     experiments = experiments_of(results)
     calibration = calibration_rows(results, results.rows(results.table), scenes)
     iteration = {"xlabel": "iteration", "whole": True}

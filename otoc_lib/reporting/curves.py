@@ -6,7 +6,7 @@ from functools import reduce
 
 import numpy as np
 
-from otoc_lib.experiments import ABLATIONS, S3DIS_ROWS, SCANNET_ROWS, VARIANTS
+from otoc_lib.experiments import ABLATIONS, SHOWN, VARIANTS
 from otoc_lib.methods.stages import method_of
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.runs import Results, Spread
@@ -48,10 +48,11 @@ class Curve:
 
 def experiments_of(results: Results) -> tuple[str, ...]:
     """The experiments that the curves of a report show, each once, in the order of the rows."""
-    listed = {"table2": SCANNET_ROWS, "table4": S3DIS_ROWS}[results.table]
     ablations = ABLATIONS if results.table == "table2" else ()
     further = results.further(results.table)
-    return tuple(dict.fromkeys([*(r.experiment for r in listed), *ablations, *(r.experiment for r in further)]))
+    return tuple(
+        dict.fromkeys([*(r.experiment for r in SHOWN[results.table]), *ablations, *(r.experiment for r in further)])
+    )
 
 
 def loss_curves(results: Results, experiments: Iterable[str], network: str) -> list[Curve]:
@@ -63,8 +64,7 @@ def loss_curves(results: Results, experiments: Iterable[str], network: str) -> l
     experiments = tuple(experiments)
     colors, curves = _colors(results, experiments), []
     for name in experiments:
-        known = results.known(name)
-        iterations = known.config.self_train_iterations if known else results.iterations
+        iterations = results.iterations_of(name)
         parts, start, breaks = [], 0.0, []
         for k in range(1, iterations + 1):
             histories = [results.history(name, f"{network}_{k}", seed) for seed in results.seeds(name)]
@@ -125,9 +125,7 @@ def label_curves(results: Results, key: str) -> list[Curve]:
 
 def label_statistics_of(results: Results, experiment: str) -> dict[int, dict[str, Spread]]:
     """Statistics of the labels of an experiment: 0 for the clicks' super-voxels, then iteration by iteration."""
-    known = results.known(experiment)
-    iterations = known.config.self_train_iterations if known else results.iterations
-    names = ["clicks", *(f"pseudo_{k}" for k in range(1, iterations + 1))]
+    names = ["clicks", *(f"pseudo_{k}" for k in range(1, results.iterations_of(experiment) + 1))]
     found = {k: results.statistics(experiment, name) for k, name in enumerate(names)}
     return {k: statistics for k, statistics in found.items() if statistics}
 

@@ -1,13 +1,12 @@
 """Every figure of a report, drawn into a folder with its title and caption."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from otoc_lib.experiments import BASELINE, S3DIS_ROWS, SCANNET_ROWS, Row
+from otoc_lib.experiments import BASELINE, SHOWN
 from otoc_lib.reporting import figures
 from otoc_lib.reporting.curves import experiments_of
 from otoc_lib.reporting.gallery import best_median_worst, telling_rooms
@@ -114,12 +113,12 @@ def draw_figures(
 def _bars(results: Results, data_name: str) -> dict[str, dict[str, Measurement]]:
     """The panels of Figure 1: what they were measured on -> row -> result, of further experiments the last row each."""
     if results.table == "table4":
-        return {data_name: _measured(results, S3DIS_ROWS, "table4")}
-    panels = {data_name: _measured(results, SCANNET_ROWS, "table2")}
-    areas = _measured(results, S3DIS_ROWS, "table4")
+        return {data_name: _measured(results, "table4")}
+    panels = {data_name: _measured(results, "table2")}
+    areas = _measured(results, "table4")
     return panels | ({AREAS_NAME: areas} if areas else {})
 
 
-def _measured(results: Results, rows: Iterable[Row], table: str) -> dict[str, Measurement]:
+def _measured(results: Results, table: str) -> dict[str, Measurement]:
     last = {row.experiment: row for row in results.further(table)}
-    return {row.row: result for row in (*rows, *last.values()) if (result := results.measure(row))}
+    return {row.row: result for row in (*SHOWN[table], *last.values()) if (result := results.measure(row))}

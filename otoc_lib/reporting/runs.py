@@ -104,6 +104,11 @@ class Results:
         """What the params file of an experiment says, None without one."""
         return next((known for known in self.experiments if known.name == experiment), None)
 
+    def iterations_of(self, experiment: str) -> int:
+        """The last iteration of an experiment."""
+        known = self.known(experiment)
+        return known.config.self_train_iterations if known else self.iterations
+
     def stage_of(self, row: Row) -> str:
         """Name of the evaluation stage that a row shows."""
         return self.last_evaluation(row.experiment) if row.last else BASELINE

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from otoc_lib.errors import OtocError
+from otoc_lib.experiments import SIMULATED
 from otoc_lib.files import write_aside
 from otoc_lib.reporting import charts
 from otoc_lib.reporting.compare import PAGES, RunComparison, compare_runs, template
@@ -19,7 +20,6 @@ from otoc_lib.reporting.tables import make_tables, write_table
 from otoc_lib.reporting.viewer import bundle_rooms
 from otoc_lib.scene import Scene
 
-SIMULATED = ("smoke", "rooms")  # profiles that run on the bundled rooms
 DATA_NAMES = {"scannet": "ScanNet-v2, validation", "s3dis": "S3DIS, Area 5", "own": "own scans, validation"}
 # Where a figure can be explored.
 EXPLORE = {"figure2": "viewer", "figure4": "viewer", "figure5": "viewer", "figure6": "tsne"}
