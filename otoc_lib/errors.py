@@ -1,4 +1,4 @@
-"""The one exception that bad input raises."""
+"""The exceptions that bad input and a full disk raise."""
 
 
 class OtocError(ValueError):
@@ -6,3 +6,10 @@ class OtocError(ValueError):
 
     The command line prints the message alone, without a traceback, and exits with status 2.
     """
+
+
+class CannotWriteError(OtocError, OSError):
+    """A disk that is full or the like: the message names the file. Nothing is wrong with the input."""
+
+    def __str__(self) -> str:
+        return str(self.args[-1])

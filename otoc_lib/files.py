@@ -1,26 +1,110 @@
-"""Files that are never half written: written aside, then renamed."""
+"""Files that are never half written: written aside, flushed to the disk, then renamed."""
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from otoc_lib.errors import CannotWriteError
+
+LITTER_SECONDS = 3600.0  # what a killed process left of a file is deleted then; no write of ours takes as long
+
+FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than it may be",
+    errno.EROFS: "the disk is read-only",
+    errno.EIO: "the disk has an input/output error",
+}
 
 
 @contextlib.contextmanager
 def write_aside(path: Path | str) -> Iterator[Path]:
-    """Give a temporary sibling of ``path`` to write to; rename it to ``path`` on success, delete it on error."""
+    """Give a temporary sibling of ``path`` to write to; rename it to ``path`` on success, delete it on error.
+
+    What is renamed is on the disk by then, so that a crash leaves the old file or the new one. Siblings that killed
+    processes left are deleted.
+
+    Raises:
+        CannotWriteError: the disk is full or the like; ``path`` is as it was.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_litter(path.parent, f".{path.name}.*.part", LITTER_SECONDS)
+        try:
+            yield aside
+            _flush(aside)
+            os.replace(aside, path)
+            with contextlib.suppress(OSError):  # some file systems cannot flush a folder
+                _flush(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise CannotWriteError(
+            error.errno, f"{path}: cannot be written, {FULL[error.errno]}; make room and run the same again"
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with write_aside(path) as aside:
+        aside.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    with write_aside(path) as aside:
-        aside.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[str, str] | None = None) -> None:
+    """Write arrays as safetensors, with notes as metadata."""
+    # To memory first: the library writes a file past Python, which then knows nothing of a full disk.
+    write_bytes(path, safetensors.numpy.save({name: np.asarray(a, order="C") for name, a in arrays.items()}, notes))
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """The notes of a file that ``write_arrays`` wrote; empty if it is missing or damaged."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (safetensors.SafetensorError, OSError):
+        return {}
+
+
+def holds(path: Path, key: str) -> bool:
+    """Whether a file of arrays is whole and notes that it was made for the stage ``key``."""
+    return read_notes(path).get("key") == key
+
+
+def remove_litter(folder: Path, pattern: str = ".*.part", older: float = 0.0) -> None:
+    """Delete what ``write_aside`` had begun in a folder when it was killed, if it is ``older`` than so many seconds."""
+    for path in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):  # its writer was alive, or another process deletes it, too
+            if path.is_file() and time.time() - path.stat().st_mtime >= older:
+                path.unlink()
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of what a file holds, as ``sha256sum`` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

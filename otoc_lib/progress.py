@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from otoc_lib.store import MANIFEST, find_stage
+from otoc_lib.store import find_stage, finished_manifests
 
 PLAN = "plan.json"  # in the runs folder of a profile; experiments.write_plan makes it
 
@@ -53,13 +53,11 @@ def seconds_left(runs: Path, plan: list[dict[str, Any]]) -> float | None:
 def _rates(runs: Path) -> dict[str, float]:
     """Kind of stage -> seconds a training step, or a stage where nothing is trained."""
     seconds, units = defaultdict(float), defaultdict(int)
-    for path in sorted(runs.glob(f"*/*/{MANIFEST}")):
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if "reused_from" not in manifest:
-            trained = manifest.get("steps", 0)
-            kind = _kind(manifest["stage"], trained)
-            seconds[kind] += manifest["seconds"]
-            units[kind] += trained or 1
+    for _, manifest in finished_manifests(runs):
+        trained = manifest.get("steps", 0)
+        kind = _kind(manifest["stage"], trained)
+        seconds[kind] += manifest["seconds"]
+        units[kind] += trained or 1
     return {kind: seconds[kind] / units[kind] for kind in seconds}
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from otoc_lib.errors import OtocError
-from otoc_lib.files import write_aside
+from otoc_lib.files import write_arrays
 from otoc_lib.labels import IGNORE, LabelSet
 
 
@@ -109,12 +108,7 @@ class Scene:
             "label_set": json.dumps(asdict(self.label_set)),
             "fingerprint": self.fingerprint,
         }
-        with write_aside(path) as aside:
-            save_file(
-                {field: np.ascontiguousarray(array) for field, array in arrays.items() if array is not None},
-                aside,
-                metadata=metadata,
-            )
+        write_arrays(path, {field: array for field, array in arrays.items() if array is not None}, metadata)
 
     @staticmethod
     def load(path: Path) -> "Scene":
@@ -152,15 +146,6 @@ class Scene:
 
     def _error(self, message: str) -> OtocError:
         return OtocError(f"scene {self.name}: {message}")
-
-
-def read_notes(path: Path) -> dict[str, str]:
-    """The metadata of a saved scene; empty if the file is missing or damaged."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError):
-        return {}
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

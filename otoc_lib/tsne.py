@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from otoc_lib.config import View
 from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
-from otoc_lib.files import write_aside, write_json
+from otoc_lib.files import write_arrays, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods.method import Iteration
 from otoc_lib.methods.stages import Stages, load_networks
@@ -45,7 +44,7 @@ def tsne_stage(stages: Stages, done: Iteration) -> Stage:
     view = View(config, ["network", "inference", "variant", "relation", "tsne"], "stage tsne")
     split = config.eval_splits[0]
 
-    def work(folder: Path) -> None:
+    def work(folder: Path, key: str) -> None:
         from sklearn.metrics import silhouette_score  # takes long to import, and planning the stage does without
 
         scenes = stages.scenes.evaluation[split]
@@ -62,8 +61,7 @@ def tsne_stage(stages: Stages, done: Iteration) -> Stage:
         points = {name: array[chosen] for name, array in joined.items()}
         for name in tqdm(FEATURES, desc="t-SNE", unit="feature set"):
             points[name] = embed(points[name], view.seed)
-        with write_aside(folder / "tsne.safetensors") as aside:
-            save_file(points, aside)
+        write_arrays(folder / "tsne.safetensors", points)
         counts = np.bincount(points["class"], minlength=len(scenes[0].label_set))
         scores = {name: float(silhouette_score(points[name], points["class"])) for name in FEATURES}
         summary = {"silhouette": scores, "supervoxels": counts.tolist(), "rooms": [scene.name for scene in scenes]}

@@ -93,7 +93,7 @@ def test_progress_counts_the_first_u_net_of_each_kind_of_clicks_once(jobs, tmp_p
     assert sum(stage["steps"] for stage in unfinished(runs, plan)) == 7060
     assert sum(stage["stage"] == "tsne" for stage in unfinished(runs, plan)) == 1
     (runs / "otoc" / "unet_1").mkdir(parents=True)
-    (runs / "otoc" / "unet_1" / "manifest.json").write_text('{"stage": "unet_1", "key": "k"}')
+    (runs / "otoc" / "unet_1" / "manifest.json").write_text('{"stage": "unet_1", "key": "k", "files": {}}')
     assert sum(stage["steps"] for stage in unfinished(runs, plan)) == 6410
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # From the bottom to the top; parts on one line may not import each other.
 LAYERS = (
-    ("errors", "labels", "spacing", "files", "jit", "vector_code"),
-    ("config", "scene", "palette"),
+    ("errors", "labels", "spacing", "jit", "vector_code"),
+    ("files",),
+    ("config", "scene", "palette", "lock"),
     ("device", "store", "evaluation", "supervoxels"),
     ("sparse", "datasets", "propagation"),
     ("annotation", "models"),

@@ -27,7 +27,7 @@ def plan(*jobs):
 def finish(runs, run, stage, seconds, **manifest):
     folder = runs / run / stage
     folder.mkdir(parents=True)
-    text = json.dumps({"stage": stage, "key": "k", "seconds": seconds, "steps": 0, **manifest})
+    text = json.dumps({"stage": stage, "key": "k", "seconds": seconds, "steps": 0, "files": {}, **manifest})
     (folder / "manifest.json").write_text(text)
 
 

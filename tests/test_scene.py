@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from otoc_lib.errors import OtocError
+from otoc_lib.files import read_notes
 from otoc_lib.labels import IGNORE, S3DIS13, SCANNET20, LabelSet
-from otoc_lib.scene import ARRAYS, Scene, densify, read_notes
+from otoc_lib.scene import ARRAYS, Scene, densify
 
 OWN = LabelSet("own", ("Wand", "Stuhl", "\u6905\u5b50"), (0, 1, 2), ((0, 0, 0), (255, 0, 0), (1, 2, 3)))
 

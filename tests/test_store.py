@@ -22,7 +22,7 @@ def run(c, name, groups, inputs, work, code=None, **options):
 
 
 def counted(calls, text="made"):
-    def work(folder):
+    def work(folder, key):
         calls.append(folder.name)
         (folder / "result.txt").write_text(text)
 
@@ -50,7 +50,7 @@ def test_another_experiment_reuses_the_stage_until_its_owner_changes_it(config):
     found = run(config("b"), "unet_1", ["network"], {}, counted(calls))
     assert found.reused and found.path == made.path and calls == ["unet_1.part"]
     runs = config().runs_folder
-    assert find_stage(runs, "p", "b", "unet_1") == made.path
+    assert find_stage(runs, "p", "b", "unet_1").path == made.path
 
     run(config("a", voxel_size=0.1), "unet_1", ["network"], {}, counted(calls))
     assert find_stage(runs, "p", "b", "unet_1") is None  # what b refers to is gone: it is "not run", not wrong
@@ -61,7 +61,7 @@ def test_another_experiment_reuses_the_stage_until_its_owner_changes_it(config):
 def test_an_interrupted_stage_is_not_finished_and_may_resume(config):
     seen = []
 
-    def work(folder):
+    def work(folder, key):
         seen.append((folder / "half.txt").is_file())
         (folder / "half.txt").write_text("half")
         if len(seen) == 1:
@@ -76,7 +76,7 @@ def test_an_interrupted_stage_is_not_finished_and_may_resume(config):
 
 
 def test_what_an_interrupted_stage_left_is_wiped_when_its_parameters_changed(config):
-    def fail(folder):
+    def fail(folder, key):
         (folder / "old.txt").write_text("old")
         raise KeyboardInterrupt
 

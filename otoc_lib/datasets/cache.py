@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from otoc_lib.config import Config, View
 from otoc_lib.errors import OtocError
-from otoc_lib.scene import Scene, read_notes
+from otoc_lib.files import read_notes
+from otoc_lib.scene import Scene
 
 # Raise it when a reader or a super-voxel partition gives other arrays than before.
 VERSION = 1

@@ -11,17 +11,18 @@ A stage's work sees the parameters that its key names, and no others (``config.V
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.numpy
+import safetensors.torch
 import torch
-from safetensors.numpy import load_file as load_arrays
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file
+from torch import Tensor
 from tqdm import tqdm
 
 from otoc_lib.annotation.clicks import (
@@ -40,7 +41,7 @@ from otoc_lib.datasets.cache import conversion
 from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import iou, mean_iou, room_confusions
-from otoc_lib.files import write_aside, write_json
+from otoc_lib.files import holds, read_notes, write_arrays, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods import pseudo_labels
 from otoc_lib.methods.method import Iteration, Method, Networks, Scores
@@ -102,7 +103,7 @@ class Stages:
         if self.config.clicks_file:
             inputs["clicks_file"] = self.file_key(_clicks_file(self.config))
 
-        def work(folder: Path) -> None:
+        def work(folder: Path, key: str) -> None:
             rooms = self.scenes.train
             if view.source == "all":
                 statistics = {"scenes": len(rooms), **label_statistics(rooms, _true_labels(rooms))}
@@ -132,7 +133,7 @@ class Stages:
         if warm_start:
             inputs["warm_start"] = warm_start.key
 
-        def work(folder: Path) -> None:
+        def work(folder: Path, key: str) -> None:
             rooms, in_use = self.scenes.train, self.labels_of(labels)
             fit(
                 view,
@@ -141,6 +142,7 @@ class Stages:
                 in_use,
                 schedule=schedule,
                 folder=folder,
+                key=key,
                 seed=[view.seed, iteration, task.stream],
                 warm_start=weights_of(warm_start) if warm_start else None,
             )
@@ -153,19 +155,22 @@ class Stages:
         view = self.prediction_view(name)
         inputs = {split: self.fingerprint(split) for split in self.config.eval_splits} | _keys(networks)
 
-        def work(folder: Path) -> None:
-            loaded = load_networks(view, self.method, self.scenes.train[0], networks)
+        def work(folder: Path, key: str) -> None:
+            rooms = [scene for scenes in self.scenes.evaluation.values() for scene in scenes]
+            missing = [scene for scene in rooms if not holds(folder / f"{scene.name}.safetensors", key)]
+            loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
+            for scene in _progress(missing, name.replace("_", " "), of=rooms):
+                by_mode, confidence = _predict_labels(view, self.method, scene, loaded)
+                notes = {"key": key, "modes": json.dumps(list(by_mode))}  # the file does not keep their order
+                write_arrays(folder / f"{scene.name}.safetensors", {"confidence": confidence, **by_mode}, notes)
             splits, confusions, modes = {}, {}, []
             for split, scenes in self.scenes.evaluation.items():
-                predictions = {}
-                for scene in _progress(scenes, f"{name.replace('_', ' ')}, {split}"):
-                    predictions[scene.name], confidence = _predict_labels(view, self.method, scene, loaded)
-                    _save(folder / f"{scene.name}.safetensors", confidence=confidence, **predictions[scene.name])
+                predictions = {scene.name: _predictions(folder / f"{scene.name}.safetensors") for scene in scenes}
                 modes = list(predictions[scenes[-1].name])
                 splits[split], counts = metrics(scenes, predictions)
                 confusions |= {f"{split}/{mode}": counts[mode] for mode in counts}
             if confusions:
-                _save(folder / CONFUSIONS, **confusions)
+                write_arrays(folder / CONFUSIONS, confusions)
             classes = list(self.scenes.train[0].label_set.names)
             summary = {"classes": classes, "views": view.views, "predicted": modes, "splits": splits}
             write_json(folder / "metrics.json", summary)
@@ -183,25 +188,27 @@ class Stages:
         name = f"pseudo_{iteration}"
         view = self.prediction_view(name, "pseudo")
 
-        def work(folder: Path) -> None:
+        def work(folder: Path, key: str) -> None:
             rooms, initial = self.scenes.train, self.labels_of(clicks)
             waiting = [folder / f"{scene.name}.scores" for scene in rooms]
-            missing = [pair for pair in zip(rooms, waiting, strict=True) if not pair[1].is_file()]
-            loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
-            for scene, path in _progress(missing, f"pseudo labels {iteration}"):
-                _save_scores(path, self.method.scores(view, scene, loaded))
-            labels, confidences = {}, []
-            decided = getattr(pseudo_labels, view.pseudo_labels)(view, _Probabilities(waiting))
-            for scene, path, of_nodes in zip(rooms, waiting, decided, strict=True):
-                at_points, confidence = _at_points(path, of_nodes)
-                clicked = initial[scene.name]
-                labels[scene.name] = np.where(clicked != IGNORE, clicked, at_points).astype(np.int16)
-                confidences.append(confidence.astype(np.float64).mean())
-                _save(folder / f"{scene.name}.safetensors", labels=labels[scene.name], confidence=confidence)
-            statistics = {**label_statistics(rooms, labels), "mean_confidence": float(np.mean(confidences))}
-            write_json(folder / "statistics.json", statistics)
+            if not (folder / "statistics.json").is_file():  # written when all labels are
+                missing = [pair for pair in zip(rooms, waiting, strict=True) if not holds(pair[1], key)]
+                loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
+                for scene, path in _progress(missing, f"pseudo labels {iteration}", of=rooms):
+                    _save_scores(path, key, self.method.scores(view, scene, loaded))
+                labels, confidences = {}, []
+                decided = getattr(pseudo_labels, view.pseudo_labels)(view, _Probabilities(waiting))
+                for scene, path, of_nodes in zip(rooms, waiting, decided, strict=True):
+                    at_points, confidence = _at_points(path, of_nodes)
+                    clicked = initial[scene.name]
+                    labels[scene.name] = np.where(clicked != IGNORE, clicked, at_points).astype(np.int16)
+                    confidences.append(confidence.astype(np.float64).mean())
+                    arrays = {"labels": labels[scene.name], "confidence": confidence}
+                    write_arrays(folder / f"{scene.name}.safetensors", arrays)
+                statistics = {**label_statistics(rooms, labels), "mean_confidence": float(np.mean(confidences))}
+                write_json(folder / "statistics.json", statistics)
             for path in waiting:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
         inputs = {"annotation": clicks.key, "train": self.fingerprint("train"), **_keys(networks)}
         return self.run(
@@ -212,10 +219,12 @@ class Stages:
         """The labels of the training rooms that a stage ``clicks`` or ``pseudo_<k>`` stands for."""
         rooms = self.scenes.train
         if stage.name != "clicks":
-            return {scene.name: load_arrays(stage.path / f"{scene.name}.safetensors")["labels"] for scene in rooms}
+            return {scene.name: _arrays(stage.read(f"{scene.name}.safetensors"))["labels"] for scene in rooms}
         if self.config.source == "all":
             return _true_labels(rooms)
+        stage.check(["clicks.csv"])
         clicks = read_clicks(stage.path / "clicks.csv", rooms)
+        stage.check(["clicks.csv"])  # another process may have made it anew between
         return {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in rooms}
 
     # --- for stages of other kinds, see tsne.py
@@ -229,7 +238,7 @@ class Stages:
     def fingerprint(self, split: str) -> str:
         """Hash of the names and arrays of the rooms of a split: other data, other stages."""
         scenes = self.scenes.train if split == "train" else self.scenes.evaluation[split]
-        return hashlib.blake2b("".join(scene.fingerprint for scene in scenes).encode(), digest_size=8).hexdigest()
+        return fingerprint_of(scene.fingerprint for scene in scenes)
 
     def file_key(self, path: Path) -> str:
         """Hash of what a file holds."""
@@ -256,11 +265,16 @@ class PlannedStage:
 class Plan(Stages):
     """Stages that make nothing and note what would be made: running a method's loop on it plans an experiment.
 
-    It needs no data: instead of the rooms' fingerprints its keys hold what decides which rooms they are.
+    Args:
+        config: the experiment.
+        method: as in ``Stages``.
+        fingerprints: of the rooms, by split; the keys are then those of the stages. Without them it needs no data, and
+            its keys hold instead what decides which rooms they are.
     """
 
-    def __init__(self, config: Config, method: Method | None = None):
+    def __init__(self, config: Config, method: Method | None = None, fingerprints: Mapping[str, str] | None = None):
         super().__init__(config, Scenes([], {}), method)
+        self.fingerprints = fingerprints
         self.stages: list[PlannedStage] = []
 
     def run(
@@ -269,7 +283,7 @@ class Plan(Stages):
         name: str,
         code: dict[str, int],
         inputs: dict[str, str],
-        work: Callable[[Path], None],
+        work: Callable[[Path, str], None],
         *,
         device: str = "cpu",
         steps: int = 0,
@@ -279,12 +293,19 @@ class Plan(Stages):
         return Stage(name, self.config.run_folder / name, key, reused=False)
 
     def fingerprint(self, split: str) -> str:
+        if self.fingerprints is not None:
+            return self.fingerprints[split]
         limit = self.config.train_rooms if split == "train" else self.config.eval_rooms
         data = self.config.digest_of(["dataset", "data_root"]) | conversion(self.config).digest
         return json.dumps([split, limit, data])
 
     def file_key(self, path: Path) -> str:
-        return str(path)
+        return str(path) if self.fingerprints is None else super().file_key(path)
+
+
+def fingerprint_of(scenes: Iterable[str]) -> str:
+    """Fingerprint of a split, of those of its scenes."""
+    return hashlib.blake2b("".join(scenes).encode(), digest_size=8).hexdigest()
 
 
 def _name_of(code: Callable) -> str:
@@ -295,8 +316,9 @@ def _name_of(code: Callable) -> str:
 # --- networks and labels ----------------------------------------------------------------------------------------------
 
 
-def weights_of(stage: Stage) -> Path:
-    return stage.path / "weights.safetensors"
+def weights_of(stage: Stage) -> dict[str, Tensor]:
+    """The state dict that a training left."""
+    return safetensors.torch.load(stage.read("weights.safetensors"))
 
 
 def load_networks(config: Config, method: Method, scene: Scene, networks: dict[str, Stage]) -> Networks:
@@ -304,7 +326,7 @@ def load_networks(config: Config, method: Method, scene: Scene, networks: dict[s
     device, tasks, loaded = choose_device(config), method.networks(config), {}
     for name, stage in networks.items():
         model = tasks[name].build(config, len(scene.label_set))
-        model.load_state_dict(load_file(weights_of(stage)))
+        model.load_state_dict(weights_of(stage))
         loaded[name] = model.to(device).eval()
     return loaded
 
@@ -317,10 +339,10 @@ def predict_rooms(config: Config, scenes: list[Scene]) -> dict[str, np.ndarray]:
     method = method_of(config)
     names = [f"unet_{k}" for k in reversed(config.iterations)]
     found = [find_stage(config.runs_folder, config.profile, config.run_name, name) for name in names]
-    folder = next((path for path in found if path is not None), None)
-    if folder is None:
+    stage = next((stage for stage in found if stage is not None), None)
+    if stage is None:
         raise OtocError(f"{config.profile}/{config.experiment}: no U-Net is trained yet; run notebook 02 first")
-    networks = load_networks(config, method, scenes[0], {"unet": Stage(folder.name, folder, "", reused=True)})
+    networks = load_networks(config, method, scenes[0], {"unet": stage})
     made = {}
     for scene in scenes:
         probabilities = predict(config, scene, networks["unet"], None).probabilities
@@ -401,25 +423,34 @@ class _Probabilities(Sequence):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return load_arrays(self.paths[index])["probabilities"]
+        return _arrays(self.paths[index].read_bytes())["probabilities"]
 
 
-def _save_scores(path: Path, scores: Scores) -> None:
+def _save_scores(path: Path, key: str, scores: Scores) -> None:
     nodes = {} if scores.nodes is None else {"nodes": scores.nodes.cpu().numpy().astype(np.int32)}
-    _save(path, probabilities=scores.probabilities.cpu().numpy(), **nodes)
+    write_arrays(path, {"probabilities": scores.probabilities.cpu().numpy(), **nodes}, {"key": key})
 
 
 def _at_points(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels of the nodes [K] and the confidence in them, float16, at the points [N]."""
-    arrays = load_arrays(path)
+    arrays = _arrays(path.read_bytes())
     nodes = arrays.get("nodes", slice(None))
     return labels[nodes], arrays["probabilities"].max(axis=1)[nodes].astype(np.float16)
 
 
-def _progress(rooms: list, title: str) -> Iterable:
-    return tqdm(rooms, desc=title, unit="room", file=sys.stderr, mininterval=5.0, dynamic_ncols=True)
+def _predictions(path: Path) -> dict[str, np.ndarray]:
+    """Mode -> predicted classes int16 [N] of a room, in the order that the method gave them."""
+    arrays = _arrays(path.read_bytes())
+    return {mode: arrays[mode] for mode in json.loads(read_notes(path)["modes"])}
 
 
-def _save(path: Path, **arrays: np.ndarray) -> None:
-    with write_aside(path) as aside:
-        save_arrays(arrays, aside)
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    return safetensors.numpy.load(data)
+
+
+def _progress(rooms: list, title: str, of: list) -> Iterable:
+    """Those of the rooms ``of`` that are still to do, with a bar on stderr."""
+    return tqdm(
+        rooms, title, len(of), initial=len(of) - len(rooms), unit="room", file=sys.stderr, mininterval=5.0,
+        dynamic_ncols=True,
+    )  # fmt: skip

@@ -193,9 +193,9 @@ def _stages(run: Path) -> dict[str, Path]:
         raise OtocError(f"{run}: no such folder; give the folder of a run, such as runs/rooms/otoc")
     found = {}
     for manifest in sorted(run.glob(f"*/{MANIFEST}")):
-        folder = find_stage(run.parents[1], run.parent.name, run.name, manifest.parent.name)
-        if folder is not None:
-            found[manifest.parent.name] = folder
+        stage = find_stage(run.parents[1], run.parent.name, run.name, manifest.parent.name)
+        if stage is not None:
+            found[manifest.parent.name] = stage.path
     if found:
         return found
     inside = sorted({path.parents[1].name for path in run.glob(f"*/*/{MANIFEST}")})

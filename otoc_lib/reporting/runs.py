@@ -20,7 +20,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.experiments import BASELINE, LISTED, MAIN, Experiment, Row, main_experiment, read_profile, rows_of
 from otoc_lib.methods.stages import CONFUSIONS
 from otoc_lib.scene import Scene
-from otoc_lib.store import MANIFEST, find_stage
+from otoc_lib.store import MANIFEST, find_stage, finished_manifests
 
 MODES = {"point": "U-Net alone", "sv": "super-voxel mean", "full": "after propagation"}  # a method may have others
 
@@ -139,16 +139,12 @@ class Results:
         """
         seed = self.shown_seed(experiment) if seed is None else seed
         run = self.seeds(experiment).get(seed)
-        folder = find_stage(self.runs, self.profile, run, stage) if run else None
-        return folder if folder and read_json(folder / MANIFEST)["seed"] == seed else None
+        found = find_stage(self.runs, self.profile, run, stage) if run else None
+        return found.path if found and read_json(found.path / MANIFEST)["seed"] == seed else None
 
     def finished(self) -> list[dict[str, Any]]:
         """Manifest of every stage that was made (not reused), by run and time, with the run's name as ``run``."""
-        found = []
-        for path in sorted(self.folder.glob(f"*/*/{MANIFEST}")):
-            manifest = read_json(path)
-            if "reused_from" not in manifest:
-                found.append({**manifest, "run": path.parent.parent.name})
+        found = [{**manifest, "run": run} for run, manifest in finished_manifests(self.folder)]
         return sorted(found, key=lambda manifest: (manifest["run"], manifest["finished"]))
 
     # --- what evaluations measured
@@ -314,7 +310,8 @@ def export_predictions(config: Config, split: str, mode: str, path: Path) -> Non
     than the split holds now.
     """
     stage_name = Experiment(config.experiment, config, ()).last_evaluation
-    stage = find_stage(config.runs_folder, config.profile, config.run_name, stage_name)
+    found = find_stage(config.runs_folder, config.profile, config.run_name, stage_name)
+    stage = found.path if found else None
     evaluated = read_json(stage / "metrics.json")["splits"] if stage else {}
     if split not in evaluated:
         raise OtocError(

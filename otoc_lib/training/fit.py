@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from otoc_lib.config import Config
 from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
-from otoc_lib.files import write_aside
+from otoc_lib.files import holds, write_aside, write_bytes
 from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
 from otoc_lib.training.batches import Batches, batch_loader
+from otoc_lib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, signals_asked
 from otoc_lib.training.optimizers import Schedule, learning_rate, new_optimizers
 from otoc_lib.training.task import Labels, Task
 
@@ -37,16 +38,19 @@ def fit(
     *,
     schedule: Schedule,
     folder: Path,
+    key: str,
     seed: list[int],
-    warm_start: Path | None = None,
+    warm_start: dict[str, Tensor] | None = None,
 ) -> None:
     """Train the model of a task and leave weights.safetensors and history.csv (step, loss, lr, seconds) in ``folder``.
 
-    A checkpoint in the folder, left by an interrupted call with the same arguments, is resumed from.
+    A checkpoint in the folder, left by an interrupted call with the same key, is resumed from. One is saved every
+    ``checkpoint_seconds`` and at the signals of ``training/checkpoint.py``.
 
     Args:
         labels: int (N,) per scene name, with IGNORE.
         schedule: how long and how fast.
+        key: stands for the arguments of this call.
         seed: of the batches and of the task's generator.
         warm_start: weights to start from; None starts from the model's own.
 
@@ -56,9 +60,13 @@ def fit(
     """
     if not any((labels[scene.name] != IGNORE).any() for scene in scenes):
         raise OtocError("training: not one labelled point in any room; check the clicks and the class list")
+    checkpoint, weights_path = folder / "checkpoint", folder / "weights.safetensors"
+    if holds(weights_path, key):  # written last: an earlier call was stopped between them and the end of the stage
+        remove_checkpoints(checkpoint)
+        return
     device, model = choose_device(config), task.model
     if warm_start is not None:
-        model.load_state_dict(load_file(warm_start))
+        model.load_state_dict(warm_start)
     model.to(device).train()
     optimizers = new_optimizers(config, model, schedule.learning_rate)
     generator = torch.Generator()
@@ -66,9 +74,9 @@ def fit(
     mixed = precision != torch.float32
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
 
-    checkpoint, history, first_step = folder / "checkpoint.pt", [], 0
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
+    history, first_step = [], 0
+    state = load_checkpoint(checkpoint, key, device)
+    if state is not None:
         model.load_state_dict(state["model"])
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
@@ -84,55 +92,45 @@ def fit(
         loader, total=schedule.steps, initial=first_step, desc=type(model).__name__, unit="step", file=sys.stderr,
         mininterval=5.0, dynamic_ncols=True,
     )  # fmt: skip
-    for step, views in enumerate(bar, start=first_step):
-        rate = learning_rate(config, schedule, step)
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = rate
-        generator.manual_seed(int(np.random.SeedSequence([*seed, step]).generate_state(1)[0]))
-        with torch.autocast(device.type, dtype=precision, enabled=mixed):
-            loss = task.loss([batch.to(device) for batch in views], step, generator)
-        model.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        for optimizer in optimizers:
-            scaler.step(optimizer)
-        scaler.update()
-        task.after_step(step)
-        recent.append((step, loss.detach(), rate, spent + time.perf_counter() - started))
-        due = time.perf_counter() - saved > config.checkpoint_seconds
-        if due or len(recent) == LOG_STEPS:
-            history += _finite(recent)
-            recent = []
-            bar.set_postfix(loss=f"{history[-1][1]:.3f}", refresh=False)
-        if due:
-            _save_checkpoint(checkpoint, task, optimizers, scaler, history, step + 1)
-            saved = time.perf_counter()
+    with signals_asked() as asked:
+        for step, views in enumerate(bar, start=first_step):
+            rate = learning_rate(config, schedule, step)
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = rate
+            generator.manual_seed(int(np.random.SeedSequence([*seed, step]).generate_state(1)[0]))
+            with torch.autocast(device.type, dtype=precision, enabled=mixed):
+                loss = task.loss([batch.to(device) for batch in views], step, generator)
+            model.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+            scaler.update()
+            task.after_step(step)
+            recent.append((step, loss.detach(), rate, spent + time.perf_counter() - started))
+            due = asked.to_save or time.perf_counter() - saved > config.checkpoint_seconds
+            if due or len(recent) == LOG_STEPS:
+                history += _finite(recent)
+                recent = []
+                bar.set_postfix(loss=f"{history[-1][1]:.3f}", refresh=False)
+            if due:
+                state = {
+                    "model": _finite_state(task),
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                    "scaler": scaler.state_dict(),
+                    "history": history,
+                    "step": step + 1,
+                }
+                save_checkpoint(checkpoint, key, state)
+                saved, asked.to_save = time.perf_counter(), False
+                asked.stop()
 
     history += _finite(recent)
-    weights = _finite_state(task)
+    weights = {name: value.contiguous().cpu() for name, value in _finite_state(task).items()}
     with write_aside(folder / "history.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["step", "loss", "lr", "seconds"], *history])
-    with write_aside(folder / "weights.safetensors") as aside:
-        save_file({name: value.contiguous().cpu() for name, value in weights.items()}, aside)
-    checkpoint.unlink(missing_ok=True)
-
-
-def _save_checkpoint(
-    path: Path,
-    task: Task,
-    optimizers: list[torch.optim.Optimizer],
-    scaler: torch.amp.GradScaler,
-    history: list[Record],
-    step: int,
-) -> None:
-    state = {
-        "model": _finite_state(task),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "scaler": scaler.state_dict(),
-        "history": history,
-        "step": step,
-    }
-    with write_aside(path) as aside:
-        torch.save(state, aside)
+    write_bytes(weights_path, safetensors.torch.save(weights, {"key": key}))
+    remove_checkpoints(checkpoint)
+    asked.stop()
 
 
 def _finite(records: list[tuple[int, Tensor, float, float]]) -> list[Record]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from tiny_experiment import tiny_experiment
 
 from otoc_lib import config as config_module
@@ -68,7 +69,7 @@ def test_a_users_own_clicks_are_read(finished, scenes, checkout):
 
 def test_evaluations_keep_the_confusion_matrix_of_every_room(finished, scenes):
     metrics = read_json(finished[1].evaluation.path / "metrics.json")["splits"]["val"]
-    confusions = stages.load_arrays(finished[1].evaluation.path / stages.CONFUSIONS)
+    confusions = load_file(finished[1].evaluation.path / stages.CONFUSIONS)
     assert set(confusions) == {"val/point", "val/sv", "val/full"}
     for mode in metrics["modes"]:
         assert confusions[f"val/{mode}"].shape == (len(metrics["rooms"]), 20, 20)

@@ -110,6 +110,7 @@ def _write_manifest(folder: Path, experiment: str, seed: int, seconds: float) ->
         "inputs": {},
         "versions": {"otoc_lib": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
         "seed": seed,
+        "files": {},
         "steps": 200 if folder.name.startswith(("unet_", "relation_")) else 0,
         "seconds": seconds,
         "device": "cpu",

@@ -115,7 +115,7 @@ def test_statistics_are_those_of_every_seed_that_knows_them(runs, results, tmp_p
 def test_damaged_metrics_are_named(tmp_path):
     folder = tmp_path / "rooms" / "otoc" / "evaluate_1"
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text('{"key": "k", "seed": 0}')
+    (folder / "manifest.json").write_text('{"stage": "s", "key": "k", "seed": 0, "files": {}}')
     (folder / "metrics.json").write_text('{"splits"')
     with pytest.raises(OtocError, match=r"metrics\.json.*run that stage again"):
         results_in(tmp_path).measure_stage("otoc", "evaluate_1", "point")

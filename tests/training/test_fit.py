@@ -12,6 +12,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods.one_thing_one_click import Contrast
 from otoc_lib.training import batches
+from otoc_lib.training.checkpoint import load_checkpoint
 from otoc_lib.training.fit import LOG_STEPS, fit
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.task import CrossEntropy
@@ -25,7 +26,7 @@ def losses(folder):
 def train(task, config, rooms, labels, schedule, folder, iteration=1, warm_start=None):
     seed = [config.seed, iteration, task.stream]
     made = task(config, rooms, labels)
-    fit(config, made, rooms, labels, schedule=schedule, folder=folder, seed=seed, warm_start=warm_start)
+    fit(config, made, rooms, labels, schedule=schedule, folder=folder, key="k", seed=seed, warm_start=warm_start)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
@@ -59,19 +60,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(rooms, tmp_path, monkeypatch,
         train(
             task, tiny_config(checkpoint_seconds=0.0, optimizer=optimizer), rooms, labels, schedule, tmp_path / "parts"
         )
-    assert (tmp_path / "parts" / "checkpoint.pt").is_file()
+    assert (tmp_path / "parts" / "checkpoint").is_file()
     train(task, tiny_config(optimizer=optimizer), rooms, labels, schedule, tmp_path / "parts")
     assert len(calls) == 5 + 2  # four steps were done before the interruption, two after it
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     whole, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
+    assert not (tmp_path / "parts" / "checkpoint").exists()
 
 
 def test_a_warm_start_starts_from_the_given_weights(rooms, tmp_path):
     labels = true_labels(rooms)
     train(CrossEntropy, tiny_config(), rooms, labels, Schedule(30, 0.01), tmp_path / "first")
-    start = tmp_path / "first" / "weights.safetensors"
+    start = load_file(tmp_path / "first" / "weights.safetensors")
     train(CrossEntropy, tiny_config(), rooms, labels, Schedule(3, 0.0001), tmp_path / "warm", 2, start)
     train(CrossEntropy, tiny_config(), rooms, labels, Schedule(3, 0.0001), tmp_path / "cold", 2)
     assert losses(tmp_path / "warm")[0] < losses(tmp_path / "cold")[0] - 0.3
@@ -113,7 +114,7 @@ def test_divergence_is_noticed_at_the_next_look_and_writes_nothing(rooms, tmp_pa
     config = tiny_config(checkpoint_seconds=0.0)  # a look after every step: the checkpoint of step 2 is the last one
     with pytest.raises(OtocError, match="the loss of step 3 is nan"):
         train(Diverging, config, rooms, true_labels(rooms), Schedule(10, 0.01), tmp_path / "often")
-    state = torch.load(tmp_path / "often" / "checkpoint.pt", weights_only=True)
+    state = load_checkpoint(tmp_path / "often" / "checkpoint", "k", torch.device("cpu"))
     assert state["step"] == 3 and all(torch.isfinite(value).all() for value in state["model"].values())
     assert not (tmp_path / "often" / "weights.safetensors").exists()
 
