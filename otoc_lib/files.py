@@ -67,18 +67,25 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[str, str] | None = None) -> None:
-    """Write arrays as safetensors, with notes as metadata."""
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[str, Any] | None = None) -> None:
+    """Write arrays as safetensors, with notes that JSON can hold."""
     # To memory first: the library writes a file past Python, which then knows nothing of a full disk.
-    write_bytes(path, safetensors.numpy.save({name: np.asarray(a, order="C") for name, a in arrays.items()}, notes))
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    write_bytes(path, safetensors.numpy.save(contiguous, metadata_of(notes) if notes else None))
 
 
-def read_notes(path: Path) -> dict[str, str]:
-    """The notes of a file that ``write_arrays`` wrote; empty if it is missing or damaged."""
+def metadata_of(notes: dict[str, Any]) -> dict[str, str]:
+    """Notes as the metadata of safetensors: one text, since the library writes several in any order."""
+    return {"notes": json.dumps(notes, sort_keys=True)}
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """The notes of a file that ``write_arrays`` wrote; empty if it is missing, damaged or has none."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except (safetensors.SafetensorError, OSError):
+            notes = json.loads((file.metadata() or {}).get("notes", "{}"))
+            return notes if isinstance(notes, dict) else {}
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError):
         return {}
 
 

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -95,41 +96,39 @@ class Scene:
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def save(self, path: Path, notes: dict[str, str] | None = None) -> None:
-        """Write the scene as safetensors, with its name, label set and fingerprint as metadata.
+    def save(self, path: Path, notes: dict[str, Any] | None = None) -> None:
+        """Write the scene as safetensors, with its name, label set and fingerprint as notes.
 
         Args:
-            notes: kept beside them in the metadata, for ``read_notes``.
+            notes: kept beside them, for ``files.read_notes``.
         """
         arrays = {field: getattr(self, field) for field in ARRAYS}
-        metadata = {
-            **(notes or {}),
-            "name": self.name,
-            "label_set": json.dumps(asdict(self.label_set)),
-            "fingerprint": self.fingerprint,
-        }
-        write_arrays(path, {field: array for field, array in arrays.items() if array is not None}, metadata)
+        own = {"name": self.name, "label_set": asdict(self.label_set), "fingerprint": self.fingerprint}
+        write_arrays(
+            path, {field: array for field, array in arrays.items() if array is not None}, {**(notes or {}), **own}
+        )
 
     @staticmethod
     def load(path: Path) -> "Scene":
         """Read a scene written by ``save``; its arrays are mapped from the file, not copied.
 
-        Raises OtocError naming the file if it is missing or damaged.
+        Raises OtocError naming the file if it is missing, or its arrays are not those that were saved.
         """
         try:
             # The torch side of safetensors maps the file and, unlike mmap, keeps no file descriptor for every scene.
             with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
+                notes = json.loads((file.metadata() or {})["notes"])
                 arrays = {field: _read_only(file.get_tensor(field).numpy()) for field in file.keys()}
-            known = json.loads(metadata["label_set"])
+            known = notes["label_set"]
             label_set = LabelSet(
                 name=known["name"],
                 names=tuple(known["names"]),
                 file_ids=tuple(known["file_ids"]),
                 colors=tuple(tuple(color) for color in known["colors"]),
             )
-            scene = Scene(name=metadata["name"], label_set=label_set, **{"labels": None, "instances": None, **arrays})
-            scene.__dict__["fingerprint"] = metadata["fingerprint"]  # hashing again would take longer than loading
+            scene = Scene(name=notes["name"], label_set=label_set, **{"labels": None, "instances": None, **arrays})
+            if scene.fingerprint != notes["fingerprint"]:
+                raise ValueError("its arrays are not those that were saved")
             return scene
         except FileNotFoundError as error:
             raise OtocError(f"{path}: no such file") from error

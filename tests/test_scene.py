@@ -159,7 +159,7 @@ def test_damaged_files_are_refused_by_name(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(OtocError, match="room.safetensors"):
             Scene.load(path)
-    for old, new in ((b'"label_set"', b'"label_bag"'), (b'"coords"', b'"coordz"'), (b"file_ids", b"file_odd")):
+    for old, new in ((b"label_set", b"label_bag"), (b'"coords"', b'"coordz"'), (b"file_ids", b"file_odd")):
         path.write_bytes(whole)
         replace_in(path, old, new)
         with pytest.raises(OtocError, match="room.safetensors"):

@@ -1,12 +1,17 @@
+import errno
 import json
+import os
 import pickle
+import shutil
+import time
+from pathlib import Path
 
 import pytest
 
 from otoc_lib.config import View, config_from
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside, write_json
-from otoc_lib.store import find_stage, run_stage
+from otoc_lib.store import find_stage, finished_manifests, read_manifest, run_stage
 
 
 @pytest.fixture
@@ -135,3 +140,163 @@ def test_writing_aside_never_leaves_half_a_file(tmp_path):
     with pytest.raises(ValueError):
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_full_disk_is_one_error_that_says_so_and_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+    for number, words in ((errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk quota is used up")):
+
+        def fail(descriptor, number=number):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(OtocError, match=rf"file\.json: cannot be written, {words}; make room") as error:
+            write_json(path, {"a": 2})
+        assert isinstance(error.value, OSError)
+        assert json.loads(path.read_text()) == {"a": 1} and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_writers_left_is_deleted_by_the_next_one(tmp_path):
+    old, fresh, other = (tmp_path / name for name in (".a.json.1.part", ".a.json.2.part", ".b.json.1.part"))
+    for path in (old, fresh, other):
+        path.write_text("half")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    write_json(tmp_path / "a.json", {})
+    assert (
+        not old.exists() and fresh.exists() and other.exists()
+    )  # a fresh one may belong to a process that still writes
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def damages(folder):
+    """Ways in which what lies in a stage may be damaged, each as a function."""
+    result, manifest = folder / "result.txt", folder / "manifest.json"
+    return {
+        "a deleted file": result.unlink,
+        "an emptied file": lambda: result.write_bytes(b""),
+        "a flipped bit": lambda: result.write_bytes(bytes([result.read_bytes()[0] ^ 1]) + result.read_bytes()[1:]),
+        "an empty manifest": lambda: manifest.write_bytes(b""),
+        "half a manifest": lambda: manifest.write_bytes(manifest.read_bytes()[:100]),
+        "a manifest that is no UTF-8": lambda: manifest.write_bytes(b"\xff\xfe" + manifest.read_bytes()),
+        "a manifest of something else": lambda: manifest.write_text('["key", "files"]'),
+        "a manifest with numbers": lambda: manifest.write_text('{"stage": "s", "key": 3, "files": {}}'),
+        "a manifest nested a million deep": lambda: manifest.write_text("[" * 1_000_000),
+    }
+
+
+@pytest.mark.parametrize("how", damages(Path()))
+def test_a_damaged_stage_is_set_aside_by_name_and_made_anew(config, how):
+    made = run(config(), "s", ["network"], {}, counted([], "first"))
+    damages(made.path)[how]()
+    if how.startswith(("a ", "an ")) and "manifest" not in how:
+        with pytest.raises(OtocError, match=r"result\.txt: (is not what the stage wrote|cannot be read).*set aside as"):
+            find_stage(config().runs_folder, "p", "a", "s").read("result.txt")
+    else:
+        with pytest.raises(OtocError, match=r"s/manifest\.json: damaged .*; run the experiment again"):
+            find_stage(config().runs_folder, "p", "a", "s")
+    with pytest.warns(UserWarning, match=r"a/s/(result\.txt|manifest\.json): .* set aside as s\.damaged and made anew"):
+        again = run(config(), "s", ["network"], {}, counted([], "second"))
+    assert not again.reused and again.read("result.txt") == b"second" and (made.path.parent / "s.damaged").is_dir()
+    assert run(config(), "s", ["network"], {}, None).reused
+    runs = config().runs_folder / "p"
+    assert [(name, manifest["stage"]) for name, manifest in finished_manifests(runs)] == [("a", "s")]
+
+
+def test_a_damaged_stage_of_another_run_is_left_to_that_run_and_made_anew(config):
+    made = run(config("a"), "s", ["network"], {}, counted([]))
+    assert run(config("b"), "s", ["network"], {}, None).path == made.path
+    (made.path / "result.txt").write_text("other")
+    with pytest.warns(UserWarning, match=r"a/s/result\.txt: is not what the stage wrote; it is made anew in .*b/s"):
+        again = run(config("b"), "s", ["network"], {}, counted([]))
+    assert again.path == config("b").run_folder / "s" and made.path.is_dir()
+    with pytest.warns(UserWarning, match=r"set aside as s\.damaged"):
+        found = run(config("a"), "s", ["network"], {}, None)
+    assert found.path == again.path  # the whole one of the other run
+
+
+def test_a_stage_that_was_made_anew_meanwhile_is_not_read(config):
+    first = run(config(), "s", ["network"], {}, counted([], "first"))
+    run(config(voxel_size=0.1), "s", ["network"], {}, counted([], "second"))
+    with pytest.raises(OtocError, match="was made anew with other parameters by another process"):
+        first.read("result.txt")
+    with pytest.raises(OtocError, match="was made anew with other parameters by another process"):
+        first.check(["result.txt"])
+
+
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for a kill: whatever is cleaned up on its way out is done again by the tests with real kills."""
+
+
+def test_work_that_is_done_is_never_done_again_wherever_the_process_stops(config, monkeypatch):
+    """Stop at every change of the disk after the work, until one run gets through."""
+    calls, stops, events = [], 0, 0
+
+    def counting(original):
+        def stopping(*arguments, **options):
+            nonlocal events
+            if calls and ".locks" not in str(arguments[0]):
+                events += 1
+                if events > stops:
+                    raise Killed
+            return original(*arguments, **options)
+
+        return stopping
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((os, "replace"), (Path, "rename"), (Path, "unlink"), (shutil, "rmtree")):
+            patch.setattr(owner, name, counting(getattr(owner, name)))
+        while True:
+            events = 0
+            try:
+                stage = run(config(), "s", ["network"], {}, counted(calls))
+                break
+            except Killed:
+                stops += 1
+    assert stops >= 4 and len(set(calls)) == 1
+    # The work itself is called again where it was not yet noted that it had ended, and finds its files there.
+    assert run(config(), "s", ["network"], {}, None).reused
+    assert sorted(path.name for path in stage.path.iterdir()) == ["manifest.json", "result.txt"]
+    assert [path.name for path in stage.path.parent.iterdir()] == ["s"]
+    assert len(calls) < stops  # the last windows are after it
+
+
+def test_a_finished_part_is_only_renamed(config):
+    stage = run(config(), "s", ["network"], {}, counted([]))
+    part = stage.path.with_name("s.part")
+    stage.path.rename(part)
+    again = run(config(), "s", ["network"], {}, None)  # there is no work to be done
+    assert again.read("result.txt") == b"made" and not part.exists()
+    again.path.rename(part)
+    (part / "result.txt").write_text("damaged")
+    calls = []
+    run(config(), "s", ["network"], {}, counted(calls))
+    assert calls == ["s.part"]
+
+
+def test_seconds_add_up_over_interruptions(config):
+    def slow(folder, key):
+        time.sleep(0.2)
+        if not (folder / "once").exists():
+            (folder / "once").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config(), "s", ["network"], {}, slow)
+    stage = run(config(), "s", ["network"], {}, slow)
+    assert read_manifest(stage.path)["seconds"] >= 0.4
+
+
+def test_work_of_a_process_that_lost_its_folder_is_not_kept(config):
+    def stolen(folder, key):
+        (folder / "begun.json").write_text('{"key": "another", "seconds": 0}')
+
+    with pytest.raises(OtocError, match="another process began other work there"):
+        run(config(), "s", ["network"], {}, stolen)
+    assert find_stage(config().runs_folder, "p", "a", "s") is None

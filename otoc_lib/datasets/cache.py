@@ -48,7 +48,12 @@ def open_scene(config: Config, name: str) -> Scene:
 
 def load_converted(config: Config, name: str) -> Scene:
     """``open_scene`` for a scene that is known to be converted, after ``convert_missing``."""
-    return Scene.load(_path(config, name))
+    try:
+        return Scene.load(_path(config, name))
+    except OtocError as error:
+        warnings.warn(f"{str(error).split(';')[0]}; it is converted anew", stacklevel=2)
+        _convert(config, name)
+        return Scene.load(_path(config, name))
 
 
 def prepare(*configs: Config, splits: list[str] | None = None, workers: int = 1) -> int:

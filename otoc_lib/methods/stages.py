@@ -161,7 +161,7 @@ class Stages:
             loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
             for scene in _progress(missing, name.replace("_", " "), of=rooms):
                 by_mode, confidence = _predict_labels(view, self.method, scene, loaded)
-                notes = {"key": key, "modes": json.dumps(list(by_mode))}  # the file does not keep their order
+                notes = {"key": key, "modes": list(by_mode)}  # the file does not keep their order
                 write_arrays(folder / f"{scene.name}.safetensors", {"confidence": confidence, **by_mode}, notes)
             splits, confusions, modes = {}, {}, []
             for split, scenes in self.scenes.evaluation.items():
@@ -441,7 +441,7 @@ def _at_points(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _predictions(path: Path) -> dict[str, np.ndarray]:
     """Mode -> predicted classes int16 [N] of a room, in the order that the method gave them."""
     arrays = _arrays(path.read_bytes())
-    return {mode: arrays[mode] for mode in json.loads(read_notes(path)["modes"])}
+    return {mode: arrays[mode] for mode in read_notes(path)["modes"]}
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:

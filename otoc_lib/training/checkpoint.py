@@ -55,8 +55,10 @@ def load_checkpoint(path: Path, key: str, device: torch.device) -> dict[str, Any
         except (OSError, ValueError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             damaged = candidate.with_name(f"{candidate.name}.damaged")
             os.replace(candidate, damaged)
+            # What torch says of such a file ends in advice to execute it.
+            cause = "it is none" if isinstance(error, pickle.UnpicklingError) else str(error).split("\n")[0]
             warnings.warn(
-                f"{candidate}: cannot be resumed from ({error}); it is set aside as {damaged.name}, and the training "
+                f"{candidate}: cannot be resumed from ({cause}); it is set aside as {damaged.name}, and the training "
                 "goes on from the checkpoint before it, or begins again",
                 stacklevel=2,
             )

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from otoc_lib.config import Config
 from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
-from otoc_lib.files import holds, write_aside, write_bytes
+from otoc_lib.files import holds, metadata_of, write_aside, write_bytes
 from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
 from otoc_lib.training.batches import Batches, batch_loader
@@ -128,7 +128,7 @@ def fit(
     weights = {name: value.contiguous().cpu() for name, value in _finite_state(task).items()}
     with write_aside(folder / "history.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["step", "loss", "lr", "seconds"], *history])
-    write_bytes(weights_path, safetensors.torch.save(weights, {"key": key}))
+    write_bytes(weights_path, safetensors.torch.save(weights, metadata_of({"key": key})))
     remove_checkpoints(checkpoint)
     asked.stop()
 

@@ -193,6 +193,20 @@ def test_a_damaged_cache_is_made_again(config, keep):
     assert_same(cache.open_scene(config, NAME), expected)
 
 
+def test_a_cached_scene_that_changed_without_a_trace_is_made_again(config):
+    expected = cache.open_scene(config, NAME)
+    (path,) = cached(config)
+    whole, stat = path.read_bytes(), path.stat()
+    for place in (len(whole) - 1, len(whole) - 30):
+        path.unlink()  # the arrays of the scenes above keep their file
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert path.stat().st_size == stat.st_size
+        with pytest.warns(UserWarning, match=rf"{NAME}\.safetensors: .*damaged .*; it is converted anew"):
+            assert_same(cache.open_scene(config, NAME), expected)
+        assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_scenes_that_fail_are_reported_together_after_the_others_are_done(config, workers):
     root = config.data_folder
