@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
+import platform
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +18,7 @@ import safetensors.numpy
 
 from otoc_lib.errors import CannotWriteError
 
-LITTER_SECONDS = 3600.0  # what a killed process left of a file is deleted then; no write of ours takes as long
+LITTER_SECONDS = 3600.0  # after which a file that is being written elsewhere is taken for dead; no write takes as long
 
 FULL = {
     errno.ENOSPC: "the disk is full",
@@ -38,10 +40,12 @@ def write_aside(path: Path | str) -> Iterator[Path]:
         CannotWriteError: the disk is full or the like; ``path`` is as it was.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{_here()}-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_litter(path.parent, f".{path.name}.*.part", LITTER_SECONDS)
+        for other in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            if _is_dead(other):
+                other.unlink(missing_ok=True)
         try:
             yield aside
             _flush(aside)
@@ -94,12 +98,29 @@ def holds(path: Path, key: str) -> bool:
     return read_notes(path).get("key") == key
 
 
-def remove_litter(folder: Path, pattern: str = ".*.part", older: float = 0.0) -> None:
-    """Delete what ``write_aside`` had begun in a folder when it was killed, if it is ``older`` than so many seconds."""
-    for path in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):  # its writer was alive, or another process deletes it, too
-            if path.is_file() and time.time() - path.stat().st_mtime >= older:
-                path.unlink()
+def remove_litter(folder: Path) -> None:
+    """Delete what killed processes had begun in a folder by ``write_aside``; for the one process that writes there."""
+    for path in folder.glob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
+def _here() -> str:
+    """Stands for the machine, or the container, whose process numbers this process sees."""
+    spaces = Path("/proc/self/ns/pid")
+    name = platform.node() + (os.readlink(spaces) if spaces.is_symlink() else "")
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def _is_dead(aside: Path) -> bool:
+    """Whether the process that writes to a temporary file has died: it ran here and is gone, or is silent for long."""
+    try:
+        here, number = aside.name.split(".")[-2].split("-")
+        if here == _here():
+            with contextlib.suppress(PermissionError):  # another user's, and alive
+                os.kill(int(number), 0)
+        return time.time() - aside.stat().st_mtime > LITTER_SECONDS
+    except (ValueError, ProcessLookupError, FileNotFoundError):
+        return True
 
 
 def checksum(path: Path) -> str:

@@ -3,11 +3,14 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from otoc_lib import files
 from otoc_lib.config import View, config_from
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside, write_json
@@ -158,15 +161,22 @@ def test_a_full_disk_is_one_error_that_says_so_and_leaves_the_old_file(tmp_path,
 
 
 def test_what_killed_writers_left_is_deleted_by_the_next_one(tmp_path):
-    old, fresh, other = (tmp_path / name for name in (".a.json.1.part", ".a.json.2.part", ".b.json.1.part"))
-    for path in (old, fresh, other):
-        path.write_text("half")
-    for path in (old, other):
-        os.utime(path, (0, 0))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    here = files._here()
+    left = {
+        f".a.json.{here}-{dead.pid}.part": False,  # what stays
+        f".a.json.{here}-{os.getppid()}.part": True,
+        ".a.json.elsewhere-1.part": True,
+        ".a.json.silent-1.part": False,
+        ".a.json.odd.part": False,
+        f".b.json.{here}-{dead.pid}.part": True,
+    }
+    for name in left:
+        (tmp_path / name).write_text("half")
+    os.utime(tmp_path / ".a.json.silent-1.part", (0, 0))
     write_json(tmp_path / "a.json", {})
-    assert (
-        not old.exists() and fresh.exists() and other.exists()
-    )  # a fresh one may belong to a process that still writes
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", *(name for name, stays in left.items() if stays)}
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

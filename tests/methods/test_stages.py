@@ -1,7 +1,9 @@
 """Stages: what they share, what their keys name, what their work may read, and that a plan is what a run leaves."""
 
+import errno
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ from safetensors.numpy import load_file
 from tiny_experiment import tiny_experiment
 
 from otoc_lib import config as config_module
+from otoc_lib import files
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import plan
 from otoc_lib.labels import IGNORE
@@ -288,3 +291,40 @@ def test_fingerprints_are_those_of_the_rooms(scenes):
     assert own.fingerprint("train") == hashlib.blake2b(joined.encode(), digest_size=8).hexdigest()
     fewer = Stages(tiny_experiment(), replace(scenes, train=scenes.train[:2]))
     assert fewer.fingerprint("train") != own.fingerprint("train") == own.fingerprint("train")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_again_and_again_is_told_and_nothing_is_lost(
+    finished, scenes, tmp_path, monkeypatch, number
+):
+    """After every few writes, whatever is written: torch's and safetensors' files included."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params").mkdir()
+    monkeypatch.chdir(tmp_path)
+    written, full = 0, []
+    flush = files._flush
+
+    def fill(path):
+        nonlocal written
+        if path.is_file() and ".locks" not in path.parts:
+            written += 1
+            if written == 6:
+                raise OSError(errno.ENOSPC, "no room")
+        flush(path)
+
+    monkeypatch.setattr(files, "_flush", fill)
+    config = tiny_experiment(checkpoint_seconds=0.0)
+    while True:
+        written = 0
+        try:
+            done = list(run_method(config, scenes))
+            break
+        except OtocError as error:
+            assert re.search(r": cannot be written, the disk is full; make room", str(error))
+            full.append(str(error))
+    assert len(full) > 8 and not list((tmp_path / "runs").rglob("*.part"))
+    for iteration, whole in zip(done, finished, strict=True):
+        for stage, other in ((iteration.unet, whole.unet), (iteration.relation, whole.relation)):
+            assert stage.key == other.key and stage.read("weights.safetensors") == other.read("weights.safetensors")
+        assert iteration.pseudo.files == whole.pseudo.files
+        assert iteration.evaluation.files == whole.evaluation.files
