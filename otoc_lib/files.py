@@ -30,6 +30,19 @@ FULL = {
 
 
 @contextlib.contextmanager
+def telling_full_disks(path: Path | str) -> Iterator[None]:
+    """Turn the errors of a disk that takes no more into a CannotWriteError that names what is being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or isinstance(error, CannotWriteError):
+            raise
+        raise CannotWriteError(
+            error.errno, f"{path}: cannot be written, {FULL[error.errno]}; make room and run the same again"
+        ) from error
+
+
+@contextlib.contextmanager
 def write_aside(path: Path | str) -> Iterator[Path]:
     """Give a temporary sibling of ``path`` to write to; rename it to ``path`` on success, delete it on error.
 
@@ -41,7 +54,7 @@ def write_aside(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     aside = path.with_name(f".{path.name}.{_here()}-{os.getpid()}.part")
-    try:
+    with telling_full_disks(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for other in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             if _is_dead(other):
@@ -54,12 +67,6 @@ def write_aside(path: Path | str) -> Iterator[Path]:
                 _flush(path.parent)
         finally:
             aside.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise CannotWriteError(
-            error.errno, f"{path}: cannot be written, {FULL[error.errno]}; make room and run the same again"
-        ) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

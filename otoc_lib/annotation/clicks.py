@@ -4,6 +4,7 @@ ScanNet's own lists of a few annotated points a scene (points20, points50, ...) 
 """
 
 import csv
+import io
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from otoc_lib.errors import OtocError
-from otoc_lib.files import write_aside
+from otoc_lib.files import write_aside, write_bytes
 from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
 
@@ -203,8 +204,9 @@ def write_points(path: Path, scenes: list[Scene], count: int, seed: int) -> None
     for scene in scenes:
         order = np.random.default_rng([seed, *scene.name.encode()]).permutation(scene.num_points)
         points[scene.name] = torch.from_numpy(np.sort(order[:count]))
-    with write_aside(path) as aside:
-        torch.save(points, aside)
+    buffer = io.BytesIO()
+    torch.save(points, buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
