@@ -1,4 +1,10 @@
-"""Confusion matrix, IoU per class and mIoU, by room and over all rooms."""
+"""Confusion matrix, IoU per class and mIoU, by room and over all rooms, counted as the official scripts count.
+
+ScanNet's evaluate_semantic_label.py, the authors' evaluate.py for both datasets and PointNet's eval_iou_accuracy.py for
+S3DIS agree: points without a true class do not count, whatever is predicted there, and a class that is predicted and
+that no point truly has gets 0. For a class that is neither those scripts stop with an error, since no official split
+lacks one. Here it is left out of the mean, so that a single room or a part of a split has an mIoU too.
+"""
 
 import numpy as np
 
@@ -42,18 +48,18 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:
-    """Intersection over union of every class, float64 [C], NaN for a class that no point truly has.
+    """Intersection over union of every class, float64 [C]; NaN for a class that no point has or is predicted to have.
 
     Args:
         confusion: [C, C], rows are true classes.
     """
     hits, true, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    union = np.maximum(true + predicted - hits, 1)  # at least 1 wherever the class is present
-    return np.where(true > 0, hits / union, np.nan)
+    union = true + predicted - hits
+    return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
 
 
 def mean_iou(confusion: np.ndarray) -> float:
-    """Mean IoU over the classes that some point truly has, 0..1."""
+    """Mean IoU over the classes that some point truly has or is predicted to have, 0..1."""
     if not confusion.any():
         raise OtocError("no point has a true class, so there is no mIoU; evaluate rooms that have labels")
     return float(np.nanmean(iou(confusion)))

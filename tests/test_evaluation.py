@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -43,10 +43,10 @@ def test_agrees_with_scikit_learn_whatever_the_chunks(points, dtype, chunk):
         return
     true, predicted = truth[kept], prediction[kept]
     np.testing.assert_array_equal(confusion, metrics.confusion_matrix(true, predicted, labels=range(CLASSES)))
-    present = np.unique(true)
-    expected = metrics.jaccard_score(true, predicted, labels=present, average=None)
-    np.testing.assert_allclose(iou(confusion)[present], expected, rtol=1e-14)
-    assert np.isnan(np.delete(iou(confusion), present)).all()
+    named = np.unique([true, predicted])
+    expected = metrics.jaccard_score(true, predicted, labels=named, average=None)
+    np.testing.assert_allclose(iou(confusion)[named], expected, rtol=1e-14)
+    assert np.isnan(np.delete(iou(confusion), named)).all()
     np.testing.assert_allclose(mean_iou(confusion), expected.mean(), rtol=1e-14)
 
 
@@ -55,8 +55,62 @@ def test_iou_by_hand():
     prediction = np.array([0, 0, 1, 1, 2, 0, 0])  # class 2 is predicted once and never true
     confusion = confusion_matrix(truth, prediction, 4)
     assert confusion.tolist() == [[3, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    np.testing.assert_allclose(iou(confusion), [3 / 4, 1 / 3, np.nan, np.nan])
-    assert mean_iou(confusion) == pytest.approx((3 / 4 + 1 / 3) / 2)
+    np.testing.assert_allclose(iou(confusion), [3 / 4, 1 / 3, 0, np.nan])
+    assert mean_iou(confusion) == pytest.approx((3 / 4 + 1 / 3 + 0) / 3)
+
+
+def official_ious(pairs, classes):
+    """What ScanNet's script says it counts, point by point: IoU by class, None where it has none.
+
+    Points whose true class is not valid are passed over. Of a class: tp, points that have it and are given it; fn, that
+    have it and are given another; fp, that have another valid one and are given it. IoU is tp / (tp + fp + fn).
+    """
+    found = []
+    for c in classes:
+        tp = fp = fn = 0
+        for true, predicted in pairs:
+            if true not in classes:
+                continue
+            tp += true == c and predicted == c
+            fn += true == c and predicted != c
+            fp += true != c and predicted == c
+        found.append(tp / (tp + fp + fn) if tp + fp + fn else None)
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([IGNORE, 0, 1, 2, 3, 4]), st.integers(0, CLASSES - 1)), min_size=1, max_size=25),
+    st.sets(st.integers(0, CLASSES - 1), max_size=3),
+)
+@example([(0, 0), (0, 3), (1, 1)], set())  # 3 is predicted and absent: 0; 2 and 4 are neither: not counted
+@example([(0, 0), (IGNORE, 3)], set())  # 3 is predicted where there is no truth: neither
+def test_the_rule_is_that_of_scannets_script(points, absent):
+    """``absent``: classes that no point truly has, though some may be predicted."""
+    points = [(IGNORE if true in absent else true, predicted) for true, predicted in points]
+    confusion = confusion_matrix(*np.array(points).T, CLASSES)
+    expected = official_ious(points, range(CLASSES))
+    assert [None if np.isnan(value) else value for value in iou(confusion)] == expected
+    known = [value for value in expected if value is not None]
+    if known:
+        assert mean_iou(confusion) == pytest.approx(sum(known) / len(known))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_rule_on_confusion_matrices(seed):
+    """Large counts, with classes absent from the truth, from the prediction and from both."""
+    rng = np.random.default_rng(seed)
+    confusion = rng.integers(0, 10**9, (20, 20)) * (rng.random((20, 20)) < 0.5)
+    confusion[rng.random(20) < 0.3] = 0
+    confusion[:, rng.random(20) < 0.3] = 0
+    expected = []
+    for c in range(20):
+        tp = int(confusion[c, c])
+        fn = sum(int(confusion[c, other]) for other in range(20) if other != c)
+        fp = sum(int(confusion[other, c]) for other in range(20) if other != c)
+        expected.append(tp / (tp + fn + fp) if tp + fn + fp else np.nan)
+    np.testing.assert_allclose(iou(confusion), expected, rtol=1e-14)
+    if confusion.any():
+        assert mean_iou(confusion) == pytest.approx(np.mean([value for value in expected if not np.isnan(value)]))
 
 
 @given(POINTS, st.randoms())
@@ -90,7 +144,8 @@ def test_values_out_of_range_are_refused(truth, prediction, named):
 def test_rooms_are_scored_one_by_one_and_together():
     rooms = [room("a", [0, 0, 1, IGNORE]), room("b", [1, 1])]
     confusion, per_room = evaluate_rooms(rooms, {"a": np.array([0, 1, 1, 7]), "b": np.array([1, 0])})
-    assert per_room == pytest.approx({"a": 0.5, "b": 0.5})
+    # In b, class 0 is predicted and absent.
+    assert per_room == pytest.approx({"a": 0.5, "b": 0.25})
     assert confusion[:2, :2].tolist() == [[1, 1], [1, 2]] and confusion.sum() == 5
 
 

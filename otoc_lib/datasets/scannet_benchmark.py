@@ -58,7 +58,8 @@ def export_benchmark(predictions: dict[str, np.ndarray], num_points: dict[str, i
 def score_benchmark(path: Path, labels: Path) -> tuple[np.ndarray, dict[str, float]]:
     """Compare a submission with the true labels ``<labels>/<scene>.txt``, in the same format.
 
-    As in the benchmark's own script, vertices whose true id is none of the 20 classes do not count.
+    As in the benchmark's own script, vertices whose true id is none of the 20 classes do not count. A predicted id that
+    is none of them is an error here, where the script counts a miss.
 
     Returns:
         The confusion matrix over all scenes, int64 [20, 20], and the mIoU of each scene by name.

@@ -54,7 +54,7 @@ from otoc_lib.training.task import Labels
 
 # Of what the stages do beside their tasks and methods, which have versions of their own. Raise one where its meaning
 # changes: stages that are finished are then made again.
-VERSIONS = {"clicks": 1, "train": 1, "evaluate": 1, "relabel": 1}
+VERSIONS = {"clicks": 1, "train": 1, "evaluate": 2, "relabel": 1}
 CONFUSIONS = "confusions.counts"  # of an evaluation, safetensors: int64 [rooms, C, C] by <split>/<mode>
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from otoc_lib.one_thread import Linear, linear
 from otoc_lib.sparse import SparseTensor
 
 
@@ -29,7 +30,7 @@ class RelationNet(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.embed = nn.Linear(backbone.width, dim)
+        self.embed = Linear(backbone.width, dim)
         self.temperature = temperature
         self.momentum = momentum
         self.register_buffer("prototypes", functional.normalize(torch.randn(num_classes, dim), dim=1))  # [C, D]
@@ -41,7 +42,7 @@ class RelationNet(nn.Module):
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """f.k / tau for unit embeddings [S, D]: [S, C]. Its softmax is P_R."""
-        return embeddings @ self.prototypes.T / self.temperature
+        return linear(embeddings, self.prototypes) / self.temperature
 
     @torch.no_grad()
     def update_prototypes(self, embeddings: Tensor, classes: Tensor) -> None:

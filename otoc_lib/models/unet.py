@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from otoc_lib.config import Config
+from otoc_lib.one_thread import Linear
 from otoc_lib.sparse import (
     InverseConv3d,
     SparseLinear,
@@ -113,7 +114,7 @@ class UNet(nn.Module):
         self.stem = SubmanifoldConv3d(in_channels, width)
         self.pyramid = UNetLevel([width * (level + 1) for level in range(levels)], blocks)
         self.norm = BatchNormReLU(width)
-        self.classifier = None if num_classes is None else nn.Linear(width, num_classes)
+        self.classifier = None if num_classes is None else Linear(width, num_classes)
 
     def forward(self, x: SparseTensor) -> tuple[Tensor, Tensor | None]:
         """Features [V, width] after the last BN-ReLU and logits [V, num_classes] or None, per voxel of ``x``."""

@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from otoc_lib.jit import compiled
-from otoc_lib.propagation.graph import Scaling
+from otoc_lib.propagation.graph import Scaling, per_row_sum
 from otoc_lib.propagation.tiles import reserve
 from otoc_lib.vector_code import VECTOR_BYTES, VectorCode
 
@@ -30,6 +30,8 @@ SPAN = 4 if VECTOR_BYTES == 64 else 2  # vectors of columns likewise: 32 registe
 STRETCH = 8  # tiles of a strip that are multiplied at a time: their marginals stay in the first-level cache
 LOG2_E = math.log2(math.e)
 FAR = 1e4  # |x|^2 / 2 beyond the graph: 2 ** -FAR is 0
+
+_per_row_sum = compiled(parallel=False)(per_row_sum)
 
 
 def stored_elements(size: int) -> int:
@@ -345,11 +347,11 @@ def _part(task, tasks, blocks):
 
 @compiled(parallel=False)
 def _scaled(weight, sums, size):
-    """The weight divided by the mean row sum of K."""
+    """``per_row_sum`` of the sums of the blocks."""
     total = 0.0
     for part in sums:
         total += part
-    return weight * size / total if total > 0 else 0.0
+    return _per_row_sum(weight, total / size)
 
 
 @compiled(parallel=False)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from otoc_lib.errors import OtocError
 from otoc_lib.propagation.cpu_kernel import packed_features, packed_mean_field, stored_elements
-from otoc_lib.propagation.graph import Scaling, mean_field, stack_blocks
+from otoc_lib.propagation.graph import Scaling, check_scaling, mean_field, stack_blocks
 from otoc_lib.propagation.tiles import GIB, TILE, chunked_kernel, dense_elements, dense_kernel
 
 Storage = Literal["auto", "dense", "chunked", "triton"]
@@ -53,25 +53,45 @@ def propagate_graph(
         Q [M, C], rows sum to one; equal for every storage up to rounding.
 
     Raises:
-        OtocError: blocks that do not fit the unary, NaN or infinite values, a storage that cannot run here.
+        OtocError: an unknown scaling or storage, or one that cannot run here; blocks that do not fit the unary; NaN or
+            infinite values.
     """
     dtype = torch.promote_types(unary.dtype, torch.float32)
     unary, blocks = unary.to(dtype), [block.to(dtype) for block in blocks]
     _check_shapes(unary, blocks)
+    check_scaling(scaling)
     storage = choose_storage(storage, len(unary), unary.device, memory, unary.element_size())
-    if unary.is_cpu and storage != "triton":
-        x, half_norms = packed_features(blocks, bandwidth)
-        _check_finite(unary, blocks, half_norms)
-        return packed_mean_field(
-            unary,
-            x,
-            half_norms,
-            weight=weight,
-            scaling=scaling,
-            steps=steps,
-            tolerance=tolerance,
-            stored=storage == "dense",
-        )
+    if not unary.is_cpu or storage == "triton":
+        return propagate_by_products(unary, blocks, bandwidth, weight, scaling, steps, tolerance, storage)
+    x, half_norms = packed_features(blocks, bandwidth)
+    _check_finite(unary, blocks, half_norms)
+    return packed_mean_field(
+        unary,
+        x,
+        half_norms,
+        weight=weight,
+        scaling=scaling,
+        steps=steps,
+        tolerance=tolerance,
+        stored=storage == "dense",
+    )
+
+
+def propagate_by_products(
+    unary: Tensor,
+    blocks: list[Tensor],
+    bandwidth: float,
+    weight: float,
+    scaling: Scaling,
+    steps: int,
+    tolerance: float,
+    storage: Literal["dense", "chunked", "triton"],
+) -> Tensor:
+    """What ``propagate_graph`` does on a GPU; it runs on any device that ``storage`` runs on.
+
+    Args:
+        unary, blocks: of one dtype, float32 or float64, and of shapes that fit.
+    """
     with _full_precision(unary.device):
         features = stack_blocks(blocks, bandwidth)  # [M, D]
         _check_finite(unary, blocks, features)

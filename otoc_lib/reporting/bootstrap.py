@@ -82,6 +82,6 @@ def _mean_ious(confusions: np.ndarray, weights: np.ndarray) -> np.ndarray:
         [np.diagonal(confusions, axis1=2, axis2=3), confusions.sum(axis=3), confusions.sum(axis=2)]
     ).astype(np.float64)  # [3, S, R, C]: hits, true and predicted points
     hits, true, predicted = weights.astype(np.float64) @ counts  # [S, D, C] each
-    present = true > 0
-    ious = hits / np.where(present, true + predicted - hits, 1)
-    return (np.where(present, ious, 0).sum(axis=2) / present.sum(axis=2)).T
+    union = true + predicted - hits
+    counted = union > 0
+    return ((hits / np.where(counted, union, 1)).sum(axis=2) / counted.sum(axis=2)).T  # no hits where there is no union

@@ -71,7 +71,7 @@ def miou_table(evaluations: dict[str, Stage]) -> Markdown:
 
 
 def class_table(evaluation: Stage, mode: str, split: str = "val") -> Markdown:
-    """IoU of every class that the rooms of a split hold, the best first."""
+    """IoU of every class that the rooms of a split hold or are said to hold, the best first."""
     metrics = read_json(evaluation.path / "metrics.json")
     if mode not in metrics["splits"][split]["modes"]:
         return Markdown(f"The rooms of {split!r} have no labels to compare with.")

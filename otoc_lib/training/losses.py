@@ -8,6 +8,7 @@ from torch.nn import functional
 from otoc_lib.config import Config
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.relation import RelationNet, sample_supervoxels
+from otoc_lib.one_thread import one_thread
 from otoc_lib.scene import Scene
 from otoc_lib.training.voxels import Batch, VoxelLabels, send
 
@@ -23,7 +24,8 @@ def point_cross_entropy(logits: Tensor, labels: VoxelLabels, weights: Tensor) ->
     rows = functional.embedding(labels.voxels, logits).to(weights.dtype)  # [K, C]
     losses = functional.nll_loss(functional.log_softmax(widened(rows), 1), labels.classes, reduction="none")  # [K]
     weight = labels.points * functional.embedding(labels.classes, weights[:, None]).squeeze(1)  # [K]
-    return (weight * losses).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+    with one_thread():  # sums over a whole tensor
+        return (weight * losses).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def widened(logits: Tensor) -> Tensor:

@@ -7,52 +7,14 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
+from pair_oracle import kernel_oracle, mean_field_oracle
 
+from otoc_lib.errors import OtocError
 from otoc_lib.propagation import combine, mean_field, pairwise_kernel, standardise
 
 
 def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def kernel_oracle(blocks, bandwidth):
-    """Eq. 5 pair by pair."""
-    size = len(blocks[0])
-    kernel = [[0.0] * size for _ in range(size)]
-    for a, b in itertools.permutations(range(size), 2):
-        exponent = 0.0
-        for block in blocks:
-            rows = block.tolist()
-            width = len(rows[0])
-            means = [math.fsum(row[d] for row in rows) / size for d in range(width)]
-            centred = [[row[d] - means[d] for d in range(width)] for row in rows]
-            spread = math.sqrt(math.fsum(x * x for row in centred for x in row) / size)
-            scaled = [[bandwidth * x / spread for x in row] for row in centred]
-            exponent += 0.5 * math.fsum((x - y) ** 2 for x, y in zip(scaled[a], scaled[b], strict=True))
-        kernel[a][b] = math.exp(-exponent)
-    return kernel
-
-
-def mean_field_oracle(unary, kernel, weight, steps, tolerance):
-    """Q_j(c) <- P_j(c) exp(w sum_j' k(j, j') Q_j'(c)) / Z, pair by pair."""
-    size, classes = len(unary), len(unary[0])
-    marginals = [list(row) for row in unary]
-    for _ in range(steps):
-        updated = []
-        for a in range(size):
-            score = [
-                math.log(unary[a][c]) + weight * math.fsum(kernel[a][b] * marginals[b][c] for b in range(size))
-                for c in range(classes)
-            ]
-            total = math.fsum(math.exp(s) for s in score)
-            updated.append([math.exp(s) / total for s in score])
-        moved = max(
-            abs(x - y) for new, old in zip(updated, marginals, strict=True) for x, y in zip(new, old, strict=True)
-        )
-        marginals = updated
-        if moved < tolerance:
-            break
-    return marginals
 
 
 @settings(max_examples=25, deadline=None)
@@ -67,6 +29,19 @@ def test_kernel_and_mean_field_equal_the_enumeration_of_pairs(size, widths, seed
     marginals = mean_field(unary, kernel, 1.3, "literal", steps=7, tolerance=1e-6)
     oracle = mean_field_oracle(unary.tolist(), expected, 1.3, 7, 1e-6)
     torch.testing.assert_close(marginals, torch.tensor(oracle, dtype=torch.float64), rtol=1e-8, atol=1e-9)
+
+
+def test_an_unknown_scaling_is_refused():
+    for size in (0, 3):
+        with pytest.raises(OtocError, match="scaling 'row sum' is unknown; choose row_sum or literal"):
+            mean_field(torch.full((size, 2), 0.5), torch.zeros(size, size), 1.0, "row sum")
+
+
+def test_a_block_too_large_to_be_squared_is_no_block_without_spread():
+    """An infinite spread once made all zeros of it: every pair alike."""
+    large = torch.tensor([[1e30], [-1e30], [0.0]])
+    for block in (large, large.double() * 1e200, torch.tensor([[1.0], [math.inf]])):
+        assert standardise(block).isnan().all()
 
 
 def test_row_sum_scaling_divides_the_weight_by_the_mean_row_sum():

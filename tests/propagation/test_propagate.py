@@ -1,20 +1,22 @@
 """Every storage of propagation against the plain kernel and mean field in float64, their limits, and bad input."""
 
 import importlib.util
+import math
 import sys
 
 import hypothesis.strategies as st
 import numba
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from random_graphs import random_graph
+from tiny_graphs import OPTIONS, oracle, tiny_graphs
 
 from otoc_lib.errors import OtocError
 from otoc_lib.propagation import mean_field, pairwise_kernel, propagate_graph
 from otoc_lib.propagation.cpu_kernel import TILE, stored_elements
 from otoc_lib.propagation.graph import stack_blocks
-from otoc_lib.propagation.propagate import choose_storage
+from otoc_lib.propagation.propagate import choose_storage, propagate_by_products
 from otoc_lib.propagation.tiles import GIB, chunked_kernel, dense_elements, dense_kernel
 
 CPU = torch.device("cpu")
@@ -88,6 +90,65 @@ def test_the_number_of_threads_changes_no_bit(dtype):
     finally:
         numba.set_num_threads(before)
     assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def pair():
+    """Two super-voxels that differ in their only feature, and disagree."""
+    unary = torch.tensor([[0.9, 0.1], [0.2, 0.8]], dtype=torch.float64)
+    return unary, [torch.tensor([[0.0], [1.0]], dtype=torch.float64)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(graph=tiny_graphs())
+@example(graph=(*pair(), 6.7, 3.0, "row_sum"))  # a row sum subnormal in float32: a weight divided by it overflows
+@example(graph=(*pair(), 19.0, 3.0, "row_sum"))  # in float64
+@example(graph=(*pair(), 30.0, 3.0, "row_sum"))  # and 0
+@example(graph=(*pair(), 6.5, 3.0, "row_sum"))  # normal, but so small that a weight of 3 is nearly too large
+@example(graph=(*pair(), 5.0, 3.0, "row_sum"))
+def test_tiny_graphs_equal_the_enumeration_of_pairs_by_every_path(graph):
+    unary, blocks, bandwidth, weight, scaling = graph
+    expected = oracle(*graph)
+    assume(expected is not None)
+    options = {"weight": weight, "scaling": scaling, **OPTIONS}
+    for dtype, rounding in ((torch.float64, 1e-9), (torch.float32, 2e-3)):
+        cast = unary.to(dtype), [block.to(dtype) for block in blocks]
+        features = stack_blocks(cast[1], bandwidth)
+        results = [propagate_graph(*cast, bandwidth=bandwidth, **options, storage=storage) for storage in STORAGES]
+        results += [propagate_by_products(*cast, bandwidth, **options, storage=storage) for storage in STORAGES]
+        results += [mean_field(cast[0], kernel(features, 1), **options) for kernel in (dense_kernel, chunked_kernel)]
+        results.append(mean_field(cast[0], pairwise_kernel(cast[1], bandwidth), **options))
+        for got in results:
+            assert got.dtype == dtype
+            torch.testing.assert_close(got.double(), expected, rtol=0, atol=rounding)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+def test_where_the_kernel_vanishes_is_where_a_row_sum_reaches_two_to_the_minus_100(dtype):
+    """k of a pair is exp(-2 bandwidth^2): every path returns the unary on one side and propagates on the other."""
+    unary, blocks = pair()
+    unary, blocks = unary.to(dtype), [block.to(dtype) for block in blocks]
+    for power, propagates in ((-99.9, True), (-100.1, False)):
+        options = {"bandwidth": math.sqrt(-power * math.log(2) / 2), "weight": 3.0, "scaling": "row_sum", **OPTIONS}
+        for storage in STORAGES:
+            for run in (propagate_graph, propagate_by_products):
+                moved = (run(unary, blocks, **options, storage=storage) - unary).abs().max()
+                assert moved > 0.5 if propagates else moved < 1e-6
+
+
+@settings(max_examples=100, deadline=None)
+@given(graph=tiny_graphs(), value=st.sampled_from([math.nan, math.inf, -math.inf]), where=st.integers(0, 99))
+def test_one_value_that_is_not_finite_is_refused_by_every_path(graph, value, where):
+    unary, blocks, bandwidth, weight, scaling = graph
+    spoilt = [unary.clone(), *(block.clone() for block in blocks)]
+    one = spoilt[where % len(spoilt)].view(-1)
+    one[where // len(spoilt) % len(one)] = value
+    for dtype in (torch.float32, torch.float64):
+        cast = [values.to(dtype) for values in spoilt]
+        options = {"bandwidth": bandwidth, "weight": weight, "scaling": scaling, **OPTIONS}
+        for storage in STORAGES:
+            for run in (propagate_graph, propagate_by_products):
+                with pytest.raises(OtocError, match="holds NaN or infinite values in 1 of"):
+                    run(cast[0], cast[1:], **options, storage=storage)
 
 
 def test_features_that_do_not_lie_row_by_row_or_need_gradients_are_taken_too():
@@ -259,6 +320,14 @@ def test_shapes_that_do_not_fit_are_named():
         propagate_graph(unary, [], bandwidth=1.0, weight=1.0)
 
 
+@pytest.mark.parametrize("storage", ("auto", *STORAGES))
+@pytest.mark.parametrize("size", (0, 8))
+def test_an_unknown_scaling_is_refused_whatever_the_storage(storage, size):
+    unary, blocks = random_graph(size)
+    with pytest.raises(OtocError, match="propagation: scaling 'rowsum' is unknown; choose row_sum or literal"):
+        propagate_graph(unary, blocks, bandwidth=1.0, weight=1.0, scaling="rowsum", storage=storage)
+
+
 def test_a_storage_that_cannot_run_here_is_one_clear_error(monkeypatch):
     unary, blocks = random_graph(8)
     with pytest.raises(OtocError, match="propagation: 'sparse' is unknown; choose auto, dense, chunked, triton"):
@@ -288,5 +357,7 @@ def test_a_stored_kernel_beyond_the_memory_is_one_clear_error(monkeypatch):
 @pytest.mark.parametrize("storage", STORAGES)
 def test_features_too_large_to_be_squared_are_one_clear_error(storage):
     unary, blocks = random_graph(8)
-    with pytest.raises(OtocError, match="propagation: features too large to be squared"):
-        propagate_graph(unary, [1e200 * block for block in blocks], bandwidth=1.0, weight=1.0, storage=storage)
+    options = {"bandwidth": 1.0, "weight": 1.0, "scaling": "row_sum", **OPTIONS, "storage": storage}
+    for run in (propagate_graph, propagate_by_products):
+        with pytest.raises(OtocError, match="propagation: features too large to be squared"):
+            run(unary, [1e200 * block for block in blocks], **options)

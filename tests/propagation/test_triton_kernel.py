@@ -6,7 +6,9 @@ import sys
 
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
 from random_graphs import random_graph
+from tiny_graphs import OPTIONS, oracle, tiny_graphs
 
 from otoc_lib.errors import OtocError
 from otoc_lib.propagation import mean_field, pairwise_kernel, propagate_graph
@@ -27,6 +29,46 @@ def test_odd_sizes_equal_the_plain_equations(triton_device, size, widths, classe
     )
     assert got.dtype == torch.float32 and got.device.type == triton_device.type
     assert (got.cpu() - expected).abs().max() < 1e-4
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(graph=tiny_graphs())
+def test_tiny_graphs_equal_the_enumeration_of_pairs(triton_device, graph):
+    unary, blocks, bandwidth, weight, scaling = graph
+    expected = oracle(*graph)
+    assume(expected is not None)
+    for dtype in (torch.float32, torch.float64):
+        got = propagate_graph(
+            unary.to(triton_device, dtype),
+            [block.to(triton_device, dtype) for block in blocks],
+            bandwidth=bandwidth,
+            weight=weight,
+            scaling=scaling,
+            storage="triton",
+            **OPTIONS,
+        )
+        torch.testing.assert_close(got.cpu().double(), expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+@pytest.mark.parametrize("bandwidth", (6.7, 7.0, 19.0, 30.0))
+def test_a_kernel_that_vanishes_leaves_the_unary(triton_device, dtype, bandwidth):
+    """The kernel computes in float32, where its row sums are subnormal or 0 here, whatever the dtype of the unary."""
+    unary = torch.tensor([[0.9, 0.1], [0.2, 0.8]], dtype=dtype, device=triton_device)
+    blocks = [torch.tensor([[0.0], [1.0]], dtype=dtype, device=triton_device)]
+    got = propagate_graph(unary, blocks, bandwidth=bandwidth, weight=3.0, storage="triton")
+    torch.testing.assert_close(got, unary)
+
+
+@pytest.mark.parametrize("wrong", (float("nan"), float("inf")))
+def test_values_that_are_not_finite_and_unknown_scalings_are_refused(triton_device, wrong):
+    unary, blocks = random_graph(3)
+    blocks[1][2, 0] = wrong
+    graph = unary.to(triton_device), [block.to(triton_device) for block in blocks]
+    with pytest.raises(OtocError, match=r"feature block 2 of 2 .* in 1 of 3 super-voxels"):
+        propagate_graph(*graph, bandwidth=1.0, weight=1.0, storage="triton")
+    with pytest.raises(OtocError, match="scaling 'rowsum' is unknown"):
+        propagate_graph(*graph, bandwidth=1.0, weight=1.0, scaling="rowsum", storage="triton")
 
 
 @pytest.mark.parametrize("programs", (1, 7, 1024))

@@ -22,9 +22,13 @@ def confusions(rng, right, seeds=1, rooms=8, classes=3):
 
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_it_is_that_of_a_plain_loop(seeds, relative):
+@pytest.mark.parametrize("rare", [False, True])
+def test_it_is_that_of_a_plain_loop(seeds, relative, rare):
+    """``rare``: a class that one room has, though it is predicted in others; a third of the draws lack that room."""
     rng = np.random.default_rng(0)
     first, second = confusions(rng, 0.8, seeds), confusions(rng, 0.6, seeds)
+    if rare:
+        first[:, 1:, 2], second[:, 1:, 2] = 0, 0
     drawing = np.random.default_rng(5)
     rooms = drawing.multinomial(8, np.full(8, 1 / 8), size=300)
     of_seeds = drawing.multinomial(seeds, np.full(seeds, 1 / seeds), size=300)

@@ -1,0 +1,52 @@
+"""Train both networks for two steps, with both optimizers, and evaluate a room, under 1, 2 and 3 threads of PyTorch and
+numba; print the names of what differs by a bit. A script, since numba must be told of three threads before it starts.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["NUMBA_NUM_THREADS"] = "3"
+
+import numba
+import torch
+from conftest import make_room
+from safetensors.torch import load_file
+from tiny import tiny_config, true_labels
+
+from otoc_lib.methods.one_thing_one_click import Contrast, predict_modes
+from otoc_lib.training.fit import fit
+from otoc_lib.training.optimizers import Schedule
+from otoc_lib.training.task import CrossEntropy
+
+ROOMS = [make_room(f"scene{index:04d}_00", seed=index, spacing=0.05) for index in range(2)]
+
+
+def results(optimizer: str, width: int) -> dict[str, torch.Tensor]:
+    config = tiny_config(optimizer=optimizer, unet_width=width, voxel_size=0.05, variant="unet_rel_gp")
+    labels, networks, found = true_labels(ROOMS), {}, {}
+    for name, task in (("unet", CrossEntropy), ("relation", Contrast)):
+        made = task(config, ROOMS, labels)
+        with tempfile.TemporaryDirectory() as folder:
+            fit(config, made, ROOMS, labels, schedule=Schedule(2, 0.01), folder=Path(folder), seed=[0])
+            weights = load_file(Path(folder) / "weights.safetensors")
+        found |= {f"{optimizer} {name} {key}": value for key, value in weights.items()}
+        networks[name] = made.model.eval()
+    modes = predict_modes(config, ROOMS[0], networks)
+    return found | {f"{optimizer} {mode}": value for mode, value in modes.items()}
+
+
+def main() -> None:
+    by_threads = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        numba.set_num_threads(threads)
+        by_threads.append(results("adam", 8) | results("muon", 16))
+    one, *more = by_threads
+    different = [name for name in one if not all(torch.equal(one[name], found[name]) for found in more)]
+    print("\n".join(different) or f"all {len(one)} are equal")
+    sys.exit(bool(different))
+
+
+main()
