@@ -8,10 +8,11 @@ the file's name and what to write. A method may add parameters of its own: see `
 import ast
 import dataclasses
 import difflib
-import json
 import re
+import sys
 import types
 import typing
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -20,7 +21,21 @@ from typing import Any, Literal
 
 import yaml
 
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
+
+# For ``like``: what text must match, and how that is said.
+NAME = (r"[A-Za-z0-9_-]{1,100}", "up to 100 letters, digits, '_' and '-'")  # files and folders are called so
+DEVICE = (r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", "auto, cpu, cuda, or cuda:1 and so on")
+
+MOST_BYTES = 100_000  # of a params file; those of the kit have a thousand
+MOST_ITEMS = 1000  # of a list
+LONGEST_TEXT = 1000  # characters
+LONGEST_PART = 200  # bytes between two "/": file systems take 255
+MOST_CLASSES = 255  # of own scans: a class travels as a byte
+MOST_WEIGHTS = 1e9  # of the 3D U-Net; training needs sixteen bytes for each
+
+YAML = "tag:yaml.org,2002:"
+PLAIN_TAGS = {YAML + kind for kind in ("null", "bool", "int", "float", "str")}
 
 EXTENDS = "extends"  # the one name in a params file that is no parameter: a file beside it whose lines come first
 
@@ -33,6 +48,7 @@ def param(
     low: float | None = None,
     high: float | None = None,
     one_of: Callable[[], list[str]] | None = None,
+    like: tuple[str, str] | None = None,
 ) -> Any:
     """One parameter of ``Config``.
 
@@ -41,10 +57,13 @@ def param(
         groups: the groups of parameters that it is in, separated by blanks. A stage reads some groups (see ``View``):
             the values of all parameters in them make its key, and its work can read no other. ``g_first`` and
             ``g_later`` are read by what reads ``g``, in the first iteration and in later ones.
-        above, low, high: it must be greater than, at least, at most this; for a list every item must.
+        above, low, high: it must be greater than, at least, at most this; for a list every item must. Every number has
+            two of them: whatever lies between is safe to compute with, and beyond is a slip of the pen.
         one_of: gives the names that it can have.
+        like: a regular expression that text must match, and what it asks for in words.
     """
-    metadata = {"groups": frozenset(groups.split()), "above": above, "low": low, "high": high, "one_of": one_of}
+    metadata = {"groups": frozenset(groups.split()), "above": above, "low": low, "high": high}
+    metadata |= {"one_of": one_of, "like": like}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -80,8 +99,8 @@ class Config:
     """
 
     # What is run, and where its files are (paths are relative to the project's root). In no key.
-    profile: str = param()  # folder of params/: smoke, rooms, scannet, s3dis, own
-    experiment: str = param()  # file name in that folder, without .yaml
+    profile: str = param(like=NAME)  # folder of params/: smoke, rooms, scannet, s3dis, own
+    experiment: str = param(like=NAME)  # file name in that folder, without .yaml
     runs_root: str = param("runs")
     reports_root: str = param("reports")
     seeds: list[int] = param([], low=0, high=2**31)  # what make reproduce repeats the experiment with; []: seed alone
@@ -91,91 +110,88 @@ class Config:
     data_root: str = param("data/scannet")
     cache_root: str = param("data/cache")  # converted scenes; may be deleted at any time
     own_classes: list[str] = param([], "own_classes")  # class names in order, for dataset: own
-    eval_splits: list[str] = param(["val"])
-    train_rooms: int | None = param(None, above=0)  # use only the first so many rooms; null: all
-    eval_rooms: int | None = param(None, above=0)
+    eval_splits: list[str] = param(["val"], like=NAME)
+    train_rooms: int | None = param(None, low=1, high=10**6)  # use only the first so many rooms; null: all
+    eval_rooms: int | None = param(None, low=1, high=10**6)
 
     # Super-voxels of points without a mesh (S3DIS, own scans): cut pursuit on a voxel grid
-    partition_voxel: float = param(0.03, "partition", above=0)  # metres
-    partition_strength: float = param(0.05, "partition", above=0)
-    partition_minimum: int = param(20, "partition", above=0)  # voxels
+    partition_voxel: float = param(0.03, "partition", low=0.001, high=10)  # metres
+    partition_strength: float = param(0.05, "partition", low=1e-6, high=1e6)
+    partition_minimum: int = param(20, "partition", low=1, high=10**6)  # voxels
 
-    seed: int = param(0, "clicks network tsne", low=0, high=2**31)
+    seed: int = param(0, "clicks network tsne", low=0, high=2**31)  # t-SNE takes 32 bits
 
     # Annotation: one click per object, official or own click lists, or every label
     source: Literal["simulated", "file", "points20", "all"] = param("simulated", "clicks")
-    clicks_per_object: int = param(1, "clicks", above=0)
-    clicks_file: str | None = param(
-        None
-    )  # source file: a clicks.csv; points20: a limited annotation. Its hash is keyed
+    clicks_per_object: int = param(1, "clicks", low=1, high=10**6)
+    # source file: a clicks.csv; points20: a limited annotation. Its hash is keyed
+    clicks_file: str | None = param(None)
 
     # 3D U-Net
     backbone: str = param("unet", "network", one_of=modules("models", "new_backbone"))
-    voxel_size: float = param(0.02, "network", above=0)
-    unet_width: int = param(32, "network", above=0)
-    unet_levels: int = param(7, "network", above=0)
-    unet_blocks: int = param(2, "network", above=0)
+    voxel_size: float = param(0.02, "network", above=0.0001, high=10)  # metres; a millimetre, or a room in one voxel
+    unet_width: int = param(32, "network", low=1, high=1024)
+    unet_levels: int = param(7, "network", low=1, high=16)  # each halves the grid; 16: of 65,536 voxels
+    unet_blocks: int = param(2, "network", low=1, high=32)
 
     # Relation network and prototypes (section 3.3 of the paper)
-    relation_dim: int = param(32, "relation", above=0)
-    relation_samples: int = param(
-        20, "relation_first relation_later", above=0
-    )  # labelled super-voxels a class and step
-    temperature: float = param(0.07, "relation", above=0)
+    relation_dim: int = param(32, "relation", low=2, high=1024)  # in one dimension only a sign is left
+    # labelled super-voxels a class and step
+    relation_samples: int = param(20, "relation_first relation_later", low=1, high=1000)
+    temperature: float = param(0.07, "relation", low=0.001, high=1000)
     prototype_momentum: float = param(0.9, "relation", low=0, high=1)
 
     # Training; 300 steps are one epoch of ScanNet at batch size 4
-    batch_size: int = param(4, "training", above=0)
-    max_points: int = param(250_000, "training", above=0)  # larger rooms are cropped by a box
-    unet_steps: int = param(153_600, "unet_first", above=0)
-    unet_steps_later: int = param(76_800, "unet_later", above=0)  # iterations 2, 3, ...
-    relation_steps: int = param(307_200, "relation_first", above=0)
-    relation_steps_later: int = param(76_800, "relation_later", above=0)
-    optimizer: Literal["adam", "muon"] = param(
-        "adam", "training"
-    )  # muon: the convolutions' updates orthogonal, else Adam
-    learning_rate: float = param(0.01, "training_first", above=0)
-    learning_rate_later: float = param(0.01, "training_later", above=0)
+    batch_size: int = param(4, "training", low=1, high=1024)
+    max_points: int = param(250_000, "training", low=1, high=10**9)  # larger rooms are cropped by a box
+    unet_steps: int = param(153_600, "unet_first", low=1, high=10**8)
+    unet_steps_later: int = param(76_800, "unet_later", low=1, high=10**8)  # iterations 2, 3, ...
+    relation_steps: int = param(307_200, "relation_first", low=1, high=10**8)
+    relation_steps_later: int = param(76_800, "relation_later", low=1, high=10**8)
+    # muon: the convolutions' updates orthogonal, else Adam
+    optimizer: Literal["adam", "muon"] = param("adam", "training")
+    learning_rate: float = param(0.01, "training_first", low=1e-9, high=10)
+    learning_rate_later: float = param(0.01, "training_later", low=1e-9, high=10)
     schedule: Literal["halving", "one_cycle"] = param("halving", "training")
-    halve_every: int = param(115_200, "training", above=0)  # steps, for schedule: halving
+    halve_every: int = param(115_200, "training", low=1, high=10**9)  # steps, for schedule: halving
     class_weights: Literal["none", "inverse_sqrt"] = param("none", "unet")
 
     # Augmentation (facts: matrix jitter, mirrored x, rotation about z, elastic distortion in voxels, colour shift)
-    jitter: float = param(0.1, "training", low=0)
+    jitter: float = param(0.1, "training", low=0, high=1)  # at 1 the matrix is noise
     flip: bool = param(True, "training inference")
     rotate: bool = param(True, "training inference")
-    scale_range: list[float] = param([1.0, 1.0], "training", above=0)
-    elastic_granularity: list[float] = param([6.0, 20.0], "training", above=0)
-    elastic_magnitude: list[float] = param([40.0, 160.0], "training")
-    color_shift: float = param(0.1, "training", low=0)
+    scale_range: list[float] = param([1.0, 1.0], "training", low=0.01, high=100)
+    elastic_granularity: list[float] = param([6.0, 20.0], "training", above=0.1, high=10_000)
+    elastic_magnitude: list[float] = param([40.0, 160.0], "training", low=0, high=10_000)
+    color_shift: float = param(0.1, "training", low=0, high=10)  # of colours from -1 to 1
 
     # Graph propagation (eqs. 2-5)
-    relation_power: float = param(1.0, "combination", low=0)  # P = P_U * P_R ** relation_power
-    bandwidth: float = param(2.0, "graph", above=0)
-    pairwise_weight: float = param(1.0, "graph", low=0)
+    relation_power: float = param(1.0, "combination", low=0, high=1000)  # P = P_U * P_R ** relation_power
+    bandwidth: float = param(2.0, "graph", low=0.001, high=10_000)
+    pairwise_weight: float = param(1.0, "graph", low=0, high=1e6)
     pairwise_scaling: Literal["row_sum", "literal"] = param("row_sum", "graph")
-    mean_field_steps: int = param(10, "graph", above=0)
-    mean_field_tolerance: float = param(1.0e-3, "graph", low=0)
+    mean_field_steps: int = param(10, "graph", low=1, high=10_000)
+    mean_field_tolerance: float = param(1.0e-3, "graph", low=0, high=1)
 
     # What is run on these: a file of otoc_lib/methods; self-training (Algorithm 1) and its pseudo labels (eq. 8)
     method: str = param("one_thing_one_click", one_of=modules("methods", "METHOD"))
     variant: Literal["unet", "unet_gp", "unet_rel_gp"] = param("unet_rel_gp", "variant")
-    self_train_iterations: int = param(5, above=0)
+    self_train_iterations: int = param(5, low=1, high=100)
     pseudo_labels: str = param("threshold", "pseudo", one_of=functions("methods/pseudo_labels.py"))  # the rule
     threshold: float = param(0.9, "pseudo", low=0, high=1)
-    views: int = param(1, "inference", above=0)  # augmented views averaged at inference
+    views: int = param(1, "inference", low=1, high=100)  # augmented views averaged at inference, all kept till then
 
     # t-SNE (Figure 6)
-    tsne_supervoxels: int = param(200, "tsne", above=0)  # per class
+    tsne_supervoxels: int = param(200, "tsne", low=1, high=100_000)  # per class
 
     # Machine; these change how fast a result comes, not which: every stage may read them and no key names them
-    device: str = param("auto", "machine")  # auto, cpu, cuda, cuda:1 ...
+    device: str = param("auto", "machine", like=DEVICE)
     sparse_backend: Literal["auto", "numba", "torch", "spconv"] = param("auto", "machine")
     precision: Literal["float32", "bfloat16", "float16"] = param("float32", "training")  # below float32 on CUDA; keyed
     propagation: Literal["auto", "dense", "chunked", "triton"] = param("auto", "machine")  # how the kernel is kept
-    propagation_memory: float = param(4.0, "machine", above=0)  # GiB that auto may spend on a stored kernel
-    workers: int = param(0, "machine", low=0)  # processes that load and augment
-    checkpoint_seconds: float = param(60.0, "machine", low=0)
+    propagation_memory: float = param(4.0, "machine", low=0, high=100_000)  # GiB that auto may spend on a kernel
+    workers: int = param(0, "machine", low=0, high=512)  # processes that load and augment
+    checkpoint_seconds: float = param(60.0, "machine", low=0, high=1e9)
 
     @property
     def run_name(self) -> str:
@@ -265,26 +281,35 @@ def names_in(kind: type[Config], groups: Iterable[str]) -> list[str]:
     return [field.name for field in fields(kind) if field.metadata["groups"] & wanted]
 
 
-def config_from(values: Mapping[str, Any], origin: str = "parameters") -> Config:
+def config_from(
+    values: Mapping[str, Any], origin: str = "parameters", places: Mapping[str, object] | None = None
+) -> Config:
     """Check a flat mapping of parameters and make a Config of it.
 
     Where ``seeds`` are given and no ``seed``, the first of them is the seed.
 
-    Raises OtocError, naming ``origin`` (a file or a notebook), for unknown names, wrong types, values outside their
-    range and contradictions.
+    Args:
+        values: name -> value.
+        origin: where they come from, a file or a notebook.
+        places: name -> the file of a single value, where that is another one.
+
+    Raises:
+        OtocError: names the origin or the place, and the parameter: for unknown names, wrong types, values outside
+            their range and contradictions.
     """
-    kind = _kind_for(values, origin)
+    place_of = {name: str((places or {}).get(name, origin)) for name in values}
+    kind = _kind_for(values, place_of.get("method", origin))
     known = {f.name: f for f in fields(kind)}
     hints = typing.get_type_hints(kind)
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(shown(name), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"the valid names are: {', '.join(known)}"
-            raise OtocError(f"{origin}: unknown parameter {name!r}; {hint}")
+            raise OtocError(f"{place_of[name]}: unknown parameter {shown(name)}; {hint}")
     for name in ("profile", "experiment"):
         if name not in values:
             raise OtocError(f"{origin}: parameter {name!r} is missing; a params file names its profile and experiment")
-    checked = {name: _checked(known[name], value, hints[name], origin) for name, value in values.items()}
+    checked = {name: _checked(known[name], value, hints[name], place_of[name]) for name, value in values.items()}
     if checked.get("seeds") and "seed" not in checked:
         checked["seed"] = checked["seeds"][0]
     config = kind(**checked)
@@ -310,7 +335,10 @@ def _kind_for(values: Mapping[str, Any], origin: str) -> type[Config]:
 
 def load_config(path: Path | str, **overrides: Any) -> Config:
     """Read one params file; keyword arguments replace single values."""
-    return config_from({**read_params(path), **overrides}, str(path))
+    origins = read_origins(path)
+    values = {name: value for name, (value, _) in origins.items()}
+    places = {name: place for name, (_, place) in origins.items() if name not in overrides}
+    return config_from({**values, **overrides}, str(path), places)
 
 
 def read_params(path: Path | str) -> dict[str, Any]:
@@ -321,6 +349,7 @@ def read_params(path: Path | str) -> dict[str, Any]:
 def read_origins(path: Path | str) -> dict[str, tuple[Any, Path]]:
     """``read_params``, and the file that each value comes from."""
     path = Path(path)
+    _check_file_name(path)
     own, inherited = _read_yaml(path), {}
     if EXTENDS in own:
         base = base_of(path, own.pop(EXTENDS))
@@ -336,8 +365,8 @@ def read_origins(path: Path | str) -> dict[str, tuple[Any, Path]]:
 def base_of(path: Path | str, name: Any) -> Path:
     """The file ``<name>.yaml`` beside ``path``, which that one extends; it extends no further one itself."""
     path = Path(path)
-    if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
-        raise OtocError(f"{path}: 'extends' names a params file beside this one, without .yaml, not {name!r}")
+    if not isinstance(name, str) or not re.fullmatch(NAME[0], name):
+        raise OtocError(f"{path}: 'extends' names a params file beside this one, without .yaml, not {shown(name)}")
     base = path.with_name(f"{name}.yaml")
     if not base.is_file():
         raise OtocError(f"{path}: extends {name}, but {base} does not exist")
@@ -346,16 +375,82 @@ def base_of(path: Path | str, name: Any) -> Path:
     return base
 
 
+def _check_file_name(path: Path) -> None:
+    if re.fullmatch(NAME[0], path.stem):
+        return
+    strange = [letter for letter in path.stem if not re.match(NAME[0], letter)]
+    fault = "holds a blank" if " " in strange else f"holds {strange[0]!r}" if strange else "is too long"
+    better = re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem)[:100]
+    raise OtocError(f"{path}: its name {fault}, and folders are named after it; rename it, such as {better}.yaml")
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise OtocError(f"{path}: no such params file; see the params/ folder for the ones that come with the kit")
+    """The lines of one file: names, each once, and numbers, text, true, false, null or lists of these."""
+    expected = f"{path}: expected lines of the form 'name: value'"
+    text = _read_text(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise OtocError(f"{path}: not valid YAML ({str(error).splitlines()[-1].strip()}); mend that line") from None
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise OtocError(f"{path}: expected lines of the form 'name: value'")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        raise OtocError(f"{path}: holds the control character U+{error.character:04X}; delete it") from None
+    except yaml.MarkedYAMLError as error:
+        line = (error.problem_mark or error.context_mark).line + 1
+        raise OtocError(f"{path}, line {line}: not valid YAML ({error.problem}); mend that line") from None
+    except (ValueError, OverflowError) as error:  # of an escape such as "\\UFFFFFFFF"
+        raise OtocError(f"{path}: not valid YAML ({error}); mend that line") from None
+    except RecursionError:
+        raise OtocError(f"{expected}, not lists in lists in lists") from None
+    if not isinstance(node, yaml.MappingNode) or node.tag != YAML + "map":
+        raise OtocError(expected)
+    values: dict[str, Any] = {}
+    line_of: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode) or key.tag != YAML + "str":
+            found = shown(key.value) if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
+            raise OtocError(f"{path}, line {line}: {found} is no name of a parameter; write 'name: value'")
+        name = key.value
+        if name in line_of:
+            both = f"lines {line_of[name]} and {line}"
+            raise OtocError(f"{path}, {both}: both give the parameter {shown(name)}; keep one of them")
+        line_of[name] = line
+        values[name] = _plain_value(value, f"{path}, line {value.start_mark.line + 1}: parameter {shown(name)}")
     return values
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise OtocError(f"{path}: no such params file; see the params/ folder for the ones that come with the kit")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise OtocError(f"{path}: cannot be read ({error.strerror}); give another params file") from None
+    if len(data) > MOST_BYTES:
+        raise OtocError(f"{path}: has more than {MOST_BYTES} bytes, so it is no params file; give another one")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise OtocError(f"{path}, line {line}: not UTF-8 text; save the file in the encoding UTF-8") from None
+    if "\0" in text:
+        raise OtocError(f"{path}: holds the byte 0, as UTF-16 does; save the file in the encoding UTF-8")
+    return text
+
+
+def _plain_value(node: yaml.Node, place: str) -> Any:
+    if isinstance(node, yaml.SequenceNode) and node.tag == YAML + "seq":
+        if not all(isinstance(item, yaml.ScalarNode) for item in node.value):
+            raise OtocError(f"{place}: a list holds numbers or text, no lists or mappings; write [a, b]")
+        return [_plain_value(item, place) for item in node.value]
+    if node.tag == YAML + "timestamp":
+        raise OtocError(f"{place}: YAML reads {node.value} as a date; write it in quotes")
+    if not isinstance(node, yaml.ScalarNode) or node.tag not in PLAIN_TAGS:
+        kind = node.tag.removeprefix(YAML)
+        raise OtocError(f"{place}: {shown(kind)} of YAML is none of number, text, true, false, null or a list of these")
+    try:
+        return yaml.SafeLoader("").construct_object(node)
+    except (ValueError, LookupError):  # !!int with no number, and numbers of more than 4300 digits
+        raise OtocError(f"{place}: {shown(node.value)} cannot be read as {node.tag.removeprefix(YAML)}") from None
 
 
 def params_text(path: Path | str, every: bool = False) -> str:
@@ -380,25 +475,32 @@ def load_notebook_config(namespace: MutableMapping[str, Any]) -> Config:
     the values of that file, and is checked like it.
     """
     plain = (type(None), bool, int, float, str, list, dict)
+    known = {field.name: field for field in fields(Config)}
     passed = {
         name: value
         for name, value in namespace.items()
-        if not name.startswith("_") and name not in ("In", "Out") and isinstance(value, plain)
+        if not name.startswith("_") and name not in ("In", "Out") and (name in known or isinstance(value, plain))
     }
     # Where the cell runs again, later cells have left variables of their own: only the first call can tell the names of
     # parameters from theirs, so it notes them.
     first = namespace.get("_parameter_names", frozenset(passed))
-    known = {field.name for field in fields(Config)}
-    passed = {name: value for name, value in passed.items() if name in first or name in known}
+    passed = {
+        name: value for name, value in passed.items() if name in first or (name in known and isinstance(value, plain))
+    }
     extends = passed.pop(EXTENDS, None)
     for name in ("profile", "experiment"):
         if not isinstance(passed.get(name), str):
             raise OtocError(f"notebook parameters: {name!r} must be set to a string in the cell tagged 'parameters'")
+        _checked(known[name], passed[name], str, "notebook parameters")
     path = project_root() / "params" / passed["profile"] / f"{passed['experiment']}.yaml"
-    base = read_params(path) if path.is_file() else read_params(base_of(path, extends)) if extends else {}
+    base = read_origins(path) if path.is_file() else read_origins(base_of(path, extends)) if extends else {}
     if not base and set(passed) <= {"profile", "experiment"}:
         raise OtocError(f"notebook parameters: {path} does not exist; set profile and experiment to an existing one")
-    config = config_from({**base, **passed}, f"notebook parameters ({passed['profile']}/{passed['experiment']})")
+    config = config_from(
+        {name: value for name, (value, _) in base.items()} | passed,
+        f"notebook parameters ({passed['profile']}/{passed['experiment']})",
+        {name: place for name, (_, place) in base.items() if name not in passed},
+    )
     namespace["_parameter_names"] = first
     return config
 
@@ -420,8 +522,9 @@ def _checked(field: dataclasses.Field, value: Any, hint: Any, origin: str) -> An
             advice = "; YAML reads numbers such as 1e-3 as text: write 0.001 or 1.0e-3"
         if (name, value) == ("variant", "control"):
             advice = "; the control is a method of its own: write 'method: control'"
-        given = json.dumps(value, default=repr)
-        raise OtocError(f"{origin}: parameter {name!r} must be {_describe(hint)}, not {given}{advice}")
+        if hint in (str, list[str], str | None):
+            advice = "; text that looks like a number or like yes and no needs quotes"
+        raise OtocError(f"{origin}: parameter {name!r} must be {_describe(hint)}, not {shown(value)}{advice}")
     if hint is float:
         value = float(value)
     elif hint == list[float]:
@@ -429,7 +532,9 @@ def _checked(field: dataclasses.Field, value: Any, hint: Any, origin: str) -> An
     if field.metadata["one_of"] and value not in (names := field.metadata["one_of"]()):
         close = difflib.get_close_matches(value, names, n=1)
         words = f"did you mean {close[0]!r}? It can be" if close else "it can be"
-        raise OtocError(f"{origin}: parameter {name!r} is {value!r}; {words} one of {', '.join(names)}")
+        raise OtocError(f"{origin}: parameter {name!r} is {shown(value)}; {words} one of {', '.join(names)}")
+    if isinstance(value, list) and len(value) > MOST_ITEMS:
+        raise OtocError(f"{origin}: parameter {name!r} lists {len(value)} items; {MOST_ITEMS} are the most")
     tests = (
         ("above", lambda item, bound: item > bound, "greater than"),
         ("low", lambda item, bound: item >= bound, "at least"),
@@ -439,8 +544,24 @@ def _checked(field: dataclasses.Field, value: Any, hint: Any, origin: str) -> An
         for kind, test, words in tests:
             bound = field.metadata[kind]
             if bound is not None and item is not None and not test(item, bound):
-                raise OtocError(f"{origin}: parameter {name!r} must be {words} {bound}, not {item}")
+                raise OtocError(f"{origin}: parameter {name!r} must be {words} {bound}, not {shown(item)}")
+        like = field.metadata["like"]
+        if like and not re.fullmatch(like[0], item):
+            raise OtocError(f"{origin}: parameter {name!r} must be {like[1]}, not {shown(item)}")
+        if isinstance(item, str) and (fault := _fault_of_text(item)):
+            raise OtocError(f"{origin}: parameter {name!r} is {shown(item)}, which {fault}; write other text")
     return value
+
+
+def _fault_of_text(text: str) -> str | None:
+    """Why some text can be neither a path nor a name."""
+    if not text.strip():
+        return "is empty"
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text):
+        return "holds a line break or another control character"
+    if len(text) > LONGEST_TEXT or any(len(part.encode()) > LONGEST_PART for part in text.split("/")):
+        return "is too long"
+    return None
 
 
 def _has_type(value: Any, hint: Any) -> bool:
@@ -452,7 +573,7 @@ def _has_type(value: Any, hint: Any) -> bool:
     if kind is list:
         return isinstance(value, list) and all(_has_type(item, typing.get_args(hint)[0]) for item in value)
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
@@ -480,15 +601,23 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(f"{origin}: 'clicks_file' must be given with 'source: file' and 'source: points20', only then")
     if (config.dataset == "own") != bool(config.own_classes):
         raise OtocError(f"{origin}: 'own_classes' must list the classes with 'dataset: own', and only then")
-    if len(set(config.own_classes)) < len(config.own_classes):
-        raise OtocError(f"{origin}: 'own_classes' names a class twice")
+    if config.own_classes and not 2 <= len(config.own_classes) <= MOST_CLASSES:
+        raise OtocError(f"{origin}: 'own_classes' must list 2 to {MOST_CLASSES} classes, not {len(config.own_classes)}")
+    if len({" ".join(name.split()).casefold() for name in config.own_classes}) < len(config.own_classes):
+        raise OtocError(f"{origin}: 'own_classes' names a class twice, or two that differ by capitals or blanks alone")
+    if len(set(config.eval_splits)) < len(config.eval_splits):
+        raise OtocError(f"{origin}: 'eval_splits' names a split twice")
+    widths = [config.unet_width * (level + 1) for level in range(config.unet_levels)]
+    weights = 27 * (4 * config.unet_blocks + 1) * sum(width**2 for width in widths)  # about
+    if weights > MOST_WEIGHTS:
+        raise OtocError(
+            f"{origin}: 'unet_width', 'unet_levels' and 'unet_blocks' ask for about {weights:.1e} weights, more than "
+            f"{MOST_WEIGHTS:.0e}; lower one of them"
+        )
     if config.source == "all" and config.method == "one_thing_one_click":
         raise OtocError(f"{origin}: 'source: all' leaves nothing to self-train on; set 'method: control' with it")
     if len(set(config.seeds)) < len(config.seeds):
         raise OtocError(f"{origin}: 'seeds' names a seed twice")
-    for name in ("profile", "experiment"):
-        if not getattr(config, name).replace("_", "").replace("-", "").isalnum():
-            raise OtocError(f"{origin}: parameter {name!r} becomes a folder's name: use letters, digits, '_' and '-'")
     if re.search(r"_seed\d+$", config.experiment):
         raise OtocError(
             f"{origin}: 'experiment' ends like a repeat; give 'seeds: [0, 1, 2]' instead, see docs/architecture.md"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from otoc_lib.config import Config, config_from, read_origins
+from otoc_lib.config import Config, load_config, read_origins
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_json
 from otoc_lib.methods import control
@@ -180,23 +180,25 @@ def read_profile(params: Path, profile: str, seeds: list[int] | None = None) -> 
 
     Args:
         params: the folder of params files.
-        profile: a folder in it; a file whose name begins with ``_`` is only extended by others.
+        profile: a folder in it; a file whose name begins with ``_`` is only extended by others, a hidden one is none.
         seeds: instead of those that the files name.
 
     Raises:
         OtocError: names the file that is wrong.
     """
     found = []
-    for path in sorted((Path(params) / profile).glob("[!_]*.yaml")):
-        origins = read_origins(path)
-        values = {name: value for name, (value, _) in origins.items()}
-        config = config_from(values | ({"seeds": seeds, "seed": seeds[0]} if seeds else {}), str(path))
+    for path in sorted((Path(params) / profile).glob("[!_.]*.yaml")):
+        config = load_config(path, **({"seeds": seeds, "seed": seeds[0]} if seeds else {}))
         if (config.profile, config.experiment) != (profile, path.stem):
             raise OtocError(
                 f"{path}: names the experiment {config.profile}/{config.experiment}, so it would write over the runs "
                 f"of another file; write profile: {profile} and experiment: {path.stem}"
             )
-        found.append(Experiment(path.stem, config, tuple(dict.fromkeys([path, *(o for _, o in origins.values())]))))
+        files = dict.fromkeys([path, *(place for _, place in read_origins(path).values())])
+        twin = next((other.files[0] for other in found if other.name.lower() == path.stem.lower()), None)
+        if twin:
+            raise OtocError(f"{path}: {twin.name} has the same name but for capitals; rename one of the two")
+        found.append(Experiment(path.stem, config, tuple(files)))
     return found
 
 

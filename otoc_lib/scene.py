@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import write_arrays
 from otoc_lib.labels import IGNORE, LabelSet
 
@@ -18,6 +19,37 @@ from otoc_lib.labels import IGNORE, LabelSet
 def densify(ids: np.ndarray) -> np.ndarray:
     """Renumber arbitrary integer ids [N] as int32 0..M-1 [N], in the order of the sorted raw ids."""
     return np.unique(ids, return_inverse=True)[1].astype(np.int32)
+
+
+LONGEST_NAME = 200  # bytes: file systems take 255, and suffixes follow
+# What a stage's folder holds beside its rooms, and what Windows keeps for devices, whatever the suffix.
+STAGE_FILES = (
+    *("checkpoint", "clicks", "confusions", "history", "begun", "labels", "manifest", "metrics", "statistics", "tsne"),
+    "weights",
+)
+DEVICES = ("aux", "con", "nul", "prn", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)))
+
+
+def checked_name(name: str, origin: object) -> str:
+    """``name`` if it can name a scene: its files are called so, and must not leave the folders made for them.
+
+    Raises OtocError naming ``origin``, the list, file or folder that the name comes from.
+    """
+    if not isinstance(name, str) or not name.strip():
+        fault = "it is empty" if isinstance(name, str) else "it is no text"
+    elif any(mark in name for mark in ("/", "\\", "..")):
+        fault = "it holds '/', '\\' or '..'"
+    elif name[0] == ".":
+        fault = "it begins with a dot"
+    elif any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        fault = "it holds a control character"
+    elif len(name.encode()) > LONGEST_NAME:
+        fault = f"it is longer than {LONGEST_NAME} bytes"
+    elif name.lower() in STAGE_FILES or name.split(".")[0].rstrip().lower() in DEVICES:
+        fault = "files of that name mean something else"
+    else:
+        return name
+    raise OtocError(f"{origin}: {shown(name)} is no scene name: {fault}; rename it")
 
 
 ARRAYS = ("coords", "colors", "supervoxels", "labels", "instances", "origin")
@@ -28,7 +60,7 @@ class Scene:
     """One room: N points in the vertex order of their file, M super-voxels, and labels where they are known.
 
     The arrays are read-only; one that could be written to is copied. An array that breaks its contract raises OtocError
-    with the scene's name.
+    with the scene's name, and so does a name that ``checked_name`` refuses.
     """
 
     name: str
@@ -41,6 +73,7 @@ class Scene:
     label_set: LabelSet
 
     def __post_init__(self) -> None:
+        checked_name(self.name, "scene")
         num_points = len(self.coords)
         if num_points == 0:
             raise self._error("has no points; leave this room out")

@@ -59,6 +59,7 @@ def tsne_stage(stages: Stages, done: Iteration) -> Stage:
         joined["supervoxel"] = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
         chosen = draw_per_class(joined["class"], view.tsne_supervoxels, view.seed)
         points = {name: array[chosen] for name, array in joined.items()}
+        check_variety(points["class"])
         for name in tqdm(FEATURES, desc="t-SNE", unit="feature set"):
             points[name] = embed(points[name], view.seed)
         write_arrays(folder / "tsne.safetensors", points)
@@ -79,6 +80,16 @@ def draw_per_class(classes: np.ndarray, count: int, seed: int) -> np.ndarray:
     ordered = classes[order]
     rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)  # place within its class
     return np.sort(order[rank < count])
+
+
+def check_variety(classes: np.ndarray) -> None:
+    """OtocError unless some super-voxels [S] are of two classes and two are of one: else there is no silhouette."""
+    found = len(np.unique(classes))
+    if not 1 < found < len(classes):
+        raise OtocError(
+            f"t-SNE of {len(classes)} super-voxels of {found} classes says nothing of classes: it needs two, and two "
+            "super-voxels of one of them; raise 'tsne_supervoxels' or use more rooms"
+        )
 
 
 def embed(features: np.ndarray, seed: int) -> np.ndarray:

@@ -1,14 +1,19 @@
+import datetime
+import math
 import os
 import re
+import typing
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from otoc_lib.__main__ import main
 from otoc_lib.config import Config, config_from, load_config, load_notebook_config, read_params
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 
 ROOT = Path(__file__).parents[1]
 MINIMAL = {"profile": "p", "experiment": "e"}
@@ -44,7 +49,7 @@ def test_every_params_file_is_valid_named_by_its_place_and_says_how_to_run_it(pa
 def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
     own = yaml.safe_load(path.read_text())
     base = yaml.safe_load(path.with_name(f"{own['extends']}.yaml").read_text()) if "extends" in own else {}
-    silent = {f.name: getattr(config_from(MINIMAL), f.name) for f in fields(Config)} | base
+    silent = vars(config_from(MINIMAL)) | base
     assert not [name for name, value in own.items() if silent.get(name, object()) == value]
     assert "extends" not in own or len(own) <= 7
 
@@ -79,13 +84,105 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"source": "all"}, ["method: control"]),
         ({"train_rooms": 0}, ["train_rooms"]),
         ({"experiment": "../escape"}, ["experiment", "letters"]),
+        ({"experiment": "größe"}, ["experiment", "letters"]),
+        ({"profile": "a b"}, ["profile", "letters"]),
+        ({"experiment": "x" * 101}, ["experiment", "up to 100"]),
+        ({"eval_splits": ["../x"]}, ["eval_splits", "letters", "'../x'"]),
+        ({"eval_splits": ["val", "val"]}, ["eval_splits", "twice"]),
+        ({"runs_root": ""}, ["runs_root", "is empty"]),
+        ({"reports_root": "  "}, ["reports_root", "is empty"]),
+        ({"data_root": "data\0scannet"}, ["data_root", "control character"]),
+        ({"cache_root": "a\nb"}, ["cache_root", "line break"]),
+        ({"cache_root": "a\ud800"}, ["cache_root", "control character"]),
+        ({"data_root": "d" * 256}, ["data_root", "too long"]),
+        ({"data_root": "d/" * 600}, ["data_root", "too long"]),
+        ({"source": "file", "clicks_file": ""}, ["clicks_file", "is empty"]),
+        ({"dataset": "own", "own_classes": ["wall", ""]}, ["own_classes", "is empty"]),
+        ({"dataset": "own", "own_classes": ["wall", "a\nb"]}, ["own_classes", "line break"]),
+        ({"dataset": "own", "own_classes": ["wall", "Wall"]}, ["own_classes", "capitals"]),
+        ({"dataset": "own", "own_classes": ["night stand", "night  stand"]}, ["own_classes", "blanks"]),
+        ({"dataset": "own", "own_classes": ["wall"]}, ["own_classes", "2 to 255"]),
+        ({"dataset": "own", "own_classes": [f"c{i}" for i in range(256)]}, ["own_classes", "2 to 255"]),
+        ({"dataset": "own", "own_classes": ["wall", True]}, ["own_classes", "quotes"]),
+        ({"dataset": False}, ["dataset", "quotes"]),
+        ({"seeds": list(range(1001))}, ["seeds", "1000 are the most"]),
+        ({"seed": 2**64}, ["seed", "at most 2147483648"]),
+        ({"seed": 10**5000}, ["seed", "at most 2147483648", "thousands of digits"]),
+        ({"voxel_size": 10**400}, ["voxel_size", "a number"]),
+        ({"voxel_size": 1e-7}, ["voxel_size", "greater than 0.0001"]),
+        ({"temperature": 1e-300}, ["temperature", "at least 0.001"]),
+        ({"bandwidth": 1e300}, ["bandwidth", "at most 10000"]),
+        ({"learning_rate": float("nan")}, ["learning_rate", "a number"]),
+        ({"batch_size": 10**9}, ["batch_size", "at most 1024"]),
+        ({"workers": 10**6}, ["workers", "at most 512"]),
+        ({"unet_width": 1024, "unet_levels": 16}, ["unet_width", "unet_levels", "weights"]),
+        ({"device": "banana"}, ["device", "auto, cpu, cuda"]),
+        ({"device": "meta"}, ["device", "auto, cpu, cuda"]),
+        ({"device": "mps"}, ["device", "auto, cpu, cuda"]),
+        ({"device": "cuda:-1"}, ["device", "auto, cpu, cuda"]),
+        ({1: 2}, ["unknown parameter 1"]),
+        ({"x" * 10**6: 2}, ["unknown parameter"]),
     ],
+    ids=shown,
 )
 def test_bad_parameters_are_refused_by_name(values, words):
     with pytest.raises(OtocError) as error:
         config_from({**MINIMAL, **values}, "params/x.yaml")
     for word in ["params/x.yaml", *words]:
         assert word in str(error.value)
+    assert len(str(error.value)) < 1500 and "\n" not in str(error.value)
+
+
+def test_real_text_and_devices_pass():
+    for values in (
+        *({"device": device} for device in ("auto", "cpu", "cuda", "cuda:0", "cuda:99")),  # judged where it is chosen
+        {"dataset": "own", "own_classes": ["con", "Stuhl", "\u6905\u5b50", "shower curtain", "TV (wall)"]},
+        {"dataset": "own", "own_classes": [f"class {i}" for i in range(255)]},
+        {"data_root": "/somewhere/Meine Daten/../\u6905", "experiment": "con"},
+    ):
+        assert config_from({**MINIMAL, **values})
+
+
+NUMBERS = [f for f in fields(Config) if {int, float} & {f.type, *typing.get_args(f.type)}]
+
+
+@pytest.mark.parametrize("field", NUMBERS, ids=lambda field: field.name)
+def test_every_number_has_a_range_whose_edges_pass_and_nothing_beyond(field):
+    low, above, high = (field.metadata[name] for name in ("low", "above", "high"))
+    whole = int in {field.type, *typing.get_args(field.type)}
+    first = above if low is None else low
+    inside = [high, first if above is None else math.nextafter(first, math.inf)]
+    outside = [first - 1 if whole else math.nextafter(first, -math.inf), high + 1 if whole else high * 2, 10**400]
+    if above is not None:
+        outside.append(above)
+    others = {"unet_width": 1, "unet_levels": 1, "unet_blocks": 1}  # no network is too large
+    if field.name.startswith("elastic"):
+        others |= {"elastic_granularity": [6.0], "elastic_magnitude": [6.0]}
+
+    def config(value) -> Config:
+        listed = [value, value] if field.name == "scale_range" else [value]
+        return config_from(MINIMAL | others | {field.name: listed if typing.get_origin(field.type) is list else value})
+
+    for value in inside:
+        assert config(value)
+    for value in outside:
+        with pytest.raises(OtocError, match=f"parameter '{field.name}' must be"):
+            config(value)
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | st.dates() | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+)
+
+
+@given(st.dictionaries(st.sampled_from([f.name for f in fields(Config)]) | ANY.filter(lambda x: x.__hash__), ANY))
+@settings(max_examples=100, deadline=None)
+def test_any_values_make_a_config_or_one_clear_error(values):
+    try:
+        config_from(MINIMAL | values, "params/x.yaml")
+    except OtocError as error:
+        assert str(error).startswith("params/x.yaml: ") and len(str(error)) < 1500
 
 
 def test_whole_numbers_may_stand_for_numbers():
@@ -101,6 +198,128 @@ def test_missing_and_broken_files_are_named(tmp_path):
         path.write_text(text)
         with pytest.raises(OtocError, match="broken.yaml"):
             load_config(path)
+
+
+HEAD = b"profile: p\nexperiment: x\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (HEAD.decode().encode("utf-16"), "not UTF-8 text"),
+        (HEAD.decode().encode("utf-16-le"), "holds the byte 0"),
+        (HEAD + "runs_root: größe\n".encode("latin-1"), "line 3: not UTF-8 text"),
+        (HEAD + b"seed: 1\0\n", "holds the byte 0"),
+        (HEAD + b"seed: 1\x07\n", "control character U\\+0007"),
+        (HEAD + b"seed: 2021-01-01\n", "line 3: parameter 'seed': YAML reads 2021-01-01 as a date; .*quotes"),
+        (HEAD + b"own_classes: [a, 2021-01-01]\n", "line 3: parameter 'own_classes': .*as a date"),
+        (HEAD + b"seed: " + b"[" * 5000 + b"]" * 5000, "lists in lists"),
+        (HEAD + b"seeds: [[1], [2]]\n", "line 3: parameter 'seeds': a list holds"),
+        (HEAD + b"seed: {a: 1}\n", "line 3: parameter 'seed': 'map' of YAML"),
+        (HEAD + b"seed: " + b"9" * 5000, "line 3: parameter 'seed': '9+\\.\\.\\.9+' cannot be read as int"),
+        (HEAD + b"voxel_size: " + b"9" * 400, "parameter 'voxel_size' must be a number"),
+        (HEAD + b"voxel_size: 1.0e+400\n", "parameter 'voxel_size' must be a number, not inf"),
+        (HEAD + b"voxel_size: .nan\n", "parameter 'voxel_size' must be a number, not nan"),
+        (HEAD + b"seed: 1\nviews: 2\nseed: 2\n", "lines 3 and 5: both give the parameter 'seed'; keep one"),
+        (HEAD + b'seed: 1\n"se\\x65d": 2\n', "lines 3 and 4: both give the parameter 'seed'"),
+        (HEAD + b"seed: &a 1\nviews: *a\n<<: {seed: 2}\n", "line 5: '<<' is no name"),
+        (HEAD + b"1: 2\n", "line 3: '1' is no name of a parameter"),
+        (HEAD + b"yes: 2\n", "line 3: 'yes' is no name of a parameter"),
+        (HEAD + b"? [a, b]\n: 2\n", "line 3: a list or a mapping is no name"),
+        (HEAD + b"seed: !!binary aGk=\n", "parameter 'seed': 'binary' of YAML"),
+        (HEAD + b"seeds: !!set {1, 2}\n", "parameter 'seeds': 'set' of YAML"),
+        (HEAD + b"seeds: !!omap [1, 2]\n", "parameter 'seeds': 'omap' of YAML"),
+        (HEAD + b"seed: !!python/object/apply:os.getpid []\n", "parameter 'seed': 'python/object"),
+        (HEAD + b"seed: !!int ''\n", "parameter 'seed': '' cannot be read as int"),
+        (HEAD + b"flip: !!bool maybe\n", "parameter 'flip': 'maybe' cannot be read as bool"),
+        (HEAD + b"--- \nseed: 1\n", "line 3: not valid YAML"),
+        (HEAD + b"seed: *b\n", "line 3: not valid YAML .*undefined alias"),
+        (HEAD + b'runs_root: "\\UFFFFFFFF"\n', "not valid YAML"),
+        (b"%YAML " + b"9" * 5000 + b".1\n---\n" + HEAD, "not valid YAML"),
+        (HEAD + b'runs_root: "a\\0b"\n', "parameter 'runs_root' is 'a.*b', which holds"),
+        (HEAD + b"# " + b"x" * 100_000, "more than 100000 bytes"),
+        (b"!!set {a, b}\n", "expected lines of the form"),
+        (b"just text", "expected lines of the form"),
+    ],
+    ids=range(34),
+)
+def test_whatever_is_wrong_in_a_file_is_one_error_that_names_it(tmp_path, data, words):
+    path = tmp_path / "x.yaml"
+    path.write_bytes(data)
+    with pytest.raises(OtocError, match=words) as error:
+        load_config(path)
+    assert str(error.value).startswith(str(path)) and len(str(error.value)) < 1500 and "\n" not in str(error.value)
+
+
+def test_what_editors_add_and_plain_aliases_are_read(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + HEAD.replace(b"\n", b"\r\n") + b"unet_steps: &a 7\r\nunet_steps_later: *a\r\n")
+    config = load_config(path)
+    assert (config.experiment, config.unet_steps, config.unet_steps_later) == ("x", 7, 7)
+
+
+def test_a_bomb_of_aliases_is_refused_before_it_grows(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
+    (tmp_path / "x.yaml").write_text("\n".join(lines))
+    with pytest.raises(OtocError, match="x.yaml, line 2: parameter 'a1': a list holds"):
+        load_config(tmp_path / "x.yaml")
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    for name in ("folder.yaml", "loop.yaml", "absent.yaml"):
+        with pytest.raises(OtocError, match=f"{name}: no such params file"):
+            load_config(tmp_path / name)
+    with pytest.raises(OtocError, match="its name is too long"):
+        load_config(tmp_path / ("x" * 300 + ".yaml"))
+    with pytest.raises(OtocError, match="x.yaml: cannot be read"):
+        load_config(tmp_path / ("d" * 300) / "x.yaml")
+
+
+SHIPPED = [path.read_bytes() for path in sorted((ROOT / "params").glob("*/*.yaml"))]
+
+
+@given(st.binary(max_size=60), st.sampled_from(SHIPPED), st.integers(0, 2000), st.integers(0, 20))
+@settings(max_examples=100, deadline=None)
+def test_a_damaged_file_gives_a_config_or_one_error_that_names_it(tmp_path_factory, junk, whole, place, cut):
+    path = tmp_path_factory.mktemp("params") / "x.yaml"
+    path.with_name("_base.yaml").write_text("views: 1\n")
+    path.with_name("_areas.yaml").write_text("views: 1\n")
+    path.write_bytes(whole[:place] + junk + whole[place + cut :])
+    try:
+        load_config(path)
+    except OtocError as error:
+        assert str(error).startswith(str(path)) and len(str(error)) < 1500
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("control copy", "holds a blank, .*rename it, such as control_copy.yaml"),
+        ("otoc (1)", "holds a blank"),
+        ("otoc.old", "holds '.'"),
+        ("größe", "holds 'ö'"),
+        ("a\nb", "holds '.*n'"),
+    ],
+)
+def test_a_file_whose_name_cannot_name_folders_is_the_culprit(tmp_path, name, words):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(f"profile: p\nexperiment: {name!r}\n")
+    with pytest.raises(OtocError, match=words) as error:
+        load_config(path)
+    assert str(error.value).startswith(str(path)) and "experiment" not in str(error.value)
+
+
+def test_a_wrong_value_is_looked_for_in_the_file_that_gives_it(tmp_path):
+    (tmp_path / "_b.yaml").write_text("views: 0\n")
+    (tmp_path / "x.yaml").write_text("extends: _b\nprofile: p\nexperiment: x\n")
+    with pytest.raises(OtocError, match="_b.yaml: parameter 'views' must be at least 1"):
+        load_config(tmp_path / "x.yaml")
+    assert load_config(tmp_path / "x.yaml", views=2).views == 2
+    with pytest.raises(OtocError, match="x.yaml: parameter 'views' must be at least 1"):
+        load_config(tmp_path / "x.yaml", views=-1)
 
 
 @pytest.fixture
@@ -187,8 +406,26 @@ def test_every_parameter_is_in_a_known_group_or_decides_no_result():
 
 def test_injected_values_replace_the_file_and_are_checked(checkout):
     assert load_notebook_config({**MINIMAL, "seed": 9}).seed == 9
-    with pytest.raises(OtocError, match="nope"):
-        load_notebook_config({**MINIMAL, "nope": 9})
+    for name, value, words in (
+        ("nope", 9, "unknown parameter 'nope'"),
+        ("seeds", (0, 1), "'seeds' must be a list"),  # of no type that papermill injects, but no less wrong
+        ("voxel_size", {0.1}, "'voxel_size' must be a number"),
+        ("views", datetime.date(2021, 1, 1), "'views' must be a whole number"),
+        ("voxel_size", 10**400, "'voxel_size' must be a number"),
+        ("voxel_size", float("nan"), "'voxel_size' must be a number"),
+        ("extends", 10**5000, "extends"),
+        ("extends", "x" * 300, "extends"),
+    ):
+        with pytest.raises(OtocError, match=words):
+            load_notebook_config({**MINIMAL, "experiment": "fresh", "seed": 0, name: value})
+    for name in ("../p", "p\0", "x" * 300, "", "a b"):
+        with pytest.raises(OtocError, match="notebook parameters: parameter '(profile|experiment)' must be up to 100"):
+            load_notebook_config({"profile": name, "experiment": "e"})
+        with pytest.raises(OtocError, match="notebook parameters: parameter '(profile|experiment)' must be up to 100"):
+            load_notebook_config({"profile": "p", "experiment": name})
+    (checkout / "params" / "p" / "_b.yaml").write_text("views: 0\n")
+    with pytest.raises(OtocError, match="_b.yaml: parameter 'views'"):
+        load_notebook_config(dict(MINIMAL))
 
 
 def test_the_first_cells_may_run_again(checkout):

@@ -104,6 +104,33 @@ def test_a_copy_with_the_name_left_in_is_refused(tmp_path):
         read_profile(tmp_path, "p")
 
 
+def test_a_file_that_cannot_name_a_run_is_the_culprit_in_a_plan(tmp_path):
+    write(tmp_path, "otoc")
+    for name in ("control copy", "otoc (2)"):
+        path = tmp_path / "p" / f"{name}.yaml"
+        path.write_text(f"profile: p\nexperiment: {name}\n")
+        for call in (read_profile, plan_jobs):
+            with pytest.raises(OtocError, match="its name holds a blank") as error:
+                call(tmp_path, "p")
+            assert str(error.value).startswith(str(path))
+        path.unlink()
+    (tmp_path / "p" / "._otoc.yaml").write_bytes(b"\0\5\x16\7")  # as macOS leaves beside files
+    assert [experiment.name for experiment in read_profile(tmp_path, "p")] == ["otoc"]
+
+
+def test_files_that_some_systems_take_for_one_are_refused(tmp_path):
+    write(tmp_path, "otoc")
+    write(tmp_path, "Otoc")
+    with pytest.raises(OtocError, match="otoc.yaml: Otoc.yaml has the same name but for capitals; rename"):
+        read_profile(tmp_path, "p")
+
+
+def test_wrong_seeds_of_the_command_line_are_refused():
+    for seeds in ([2**31 + 1], [-1], [0, 0]):
+        with pytest.raises(OtocError, match="'seeds'"):
+            plan_jobs(PARAMS, "rooms", seeds)
+
+
 def test_a_profile_without_its_main_experiment_is_named(tmp_path):
     with pytest.raises(OtocError, match="profile=nowhere: .*otoc.yaml does not exist"):
         plan_jobs(tmp_path, "nowhere")

@@ -26,6 +26,25 @@ def test_bad_input_gives_one_line_and_status_2(tmp_path, capsys):
     assert error.count("\n") == 1 and str(path) in error and "learning_rate" in error and "1.0e-3" in error
 
 
+def test_a_file_that_no_run_can_be_named_after_is_the_culprit(tmp_path, capsys):
+    path = tmp_path / "p" / "control copy.yaml"
+    path.parent.mkdir()
+    path.write_text("profile: p\nexperiment: control\n")
+    for command in ("check-params", "show-params"):
+        assert main([command, str(path)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {path}: its name holds a blank") and "rename it" in error
+
+
+def test_the_params_of_a_gpu_run_are_checked_on_any_machine(tmp_path, capsys):
+    path = tmp_path / "x.yaml"
+    path.write_text("profile: p\nexperiment: x\ndevice: cuda:3\n")
+    assert main(["check-params", str(path)]) == 0
+    path.write_text("profile: p\nexperiment: x\ndevice: banana\n")
+    assert main(["check-params", str(path)]) == 2
+    assert "'device' must be auto, cpu, cuda" in capsys.readouterr().err
+
+
 def test_a_foreign_folder_is_not_overwritten_by_unpacking(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["rooms", "unpack", str(tmp_path)]) == 2

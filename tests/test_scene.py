@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import read_notes
 from otoc_lib.labels import IGNORE, S3DIS13, SCANNET20, LabelSet
-from otoc_lib.scene import ARRAYS, Scene, densify
+from otoc_lib.scene import ARRAYS, LONGEST_NAME, Scene, checked_name, densify
 
 OWN = LabelSet("own", ("Wand", "Stuhl", "\u6905\u5b50"), (0, 1, 2), ((0, 0, 0), (255, 0, 0), (1, 2, 3)))
 
@@ -173,3 +173,47 @@ def test_densify_keeps_the_partition_and_the_order_of_the_ids(raw):
     assert dense.dtype == np.int32
     assert dense.tolist() == [ranks[value] for value in raw.tolist()]
     np.testing.assert_array_equal(densify(dense), dense)
+
+
+# --- names
+
+# What would leave a folder, hide in it, or not be one file in it on every system.
+BAD_NAMES = (
+    *("", " ", ".", "..", "../x", "a/../../x", "/etc/x", "a/b", "a\\b", "..\\x", "a..b", ".hidden", "a\0b", "a\nb"),
+    *("\x1b[31m", "a\u2028b", "a\ud800", "x" * 201, "\u6905" * 67, "labels", "Statistics", "con", "NUL", "com1.v2"),
+)
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, None, 3, ["a"], [10**5000]], ids=shown)
+def test_what_cannot_name_a_file_cannot_name_a_scene(name):
+    with pytest.raises(OtocError, match="^list.txt, line 3: .* is no scene name") as refusal:
+        checked_name(name, "list.txt, line 3")
+    assert len(str(refusal.value)) < 250
+    with pytest.raises(OtocError, match="^scene: .* is no scene name"):
+        Scene(**fields(name=name))
+
+
+@given(st.text(max_size=20) | st.sampled_from(BAD_NAMES) | st.text("./\\ ab\0", max_size=8))
+def test_a_name_that_passes_is_one_file_in_its_folder(tmp_path_factory, name):
+    try:
+        checked_name(name, "list")
+    except OtocError:
+        return
+    folder = tmp_path_factory.mktemp("scenes").resolve()
+    path = folder / f"{name}.safetensors"
+    assert path.parent == folder == path.resolve().parent
+    path.touch()
+    assert [file.name for file in folder.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["scene0000_00", "K\u00fcche", "my scan (2)", "concert", "a.b", "x" * 200])
+def test_names_of_real_scenes_pass(name):
+    assert checked_name(name, "list") == name and len(name.encode()) <= LONGEST_NAME
+
+
+def test_a_saved_scene_with_another_name_in_it_is_refused_by_its_file(tmp_path):
+    path = tmp_path / "room.safetensors"
+    Scene(**fields(name="four")).save(path)
+    replace_in(path, b"four", b"../x")
+    with pytest.raises(OtocError, match="room.safetensors.*is no scene name"):
+        Scene.load(path)

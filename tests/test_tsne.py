@@ -9,7 +9,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.reporting.interactive import tsne_figure
 from otoc_lib.store import Stage
-from otoc_lib.tsne import FEATURES, draw_per_class, embed
+from otoc_lib.tsne import FEATURES, check_variety, draw_per_class, embed
 
 
 def test_draws_at_most_so_many_of_each_class_and_no_unlabelled_ones():
@@ -35,6 +35,17 @@ def test_groups_stay_groups_in_the_plane():
 def test_too_few_supervoxels_are_refused():
     with pytest.raises(OtocError, match="at least 4"):
         embed(np.zeros((3, 2), dtype=np.float32), seed=0)
+
+
+def test_what_has_no_silhouette_is_refused_before_it_is_embedded():
+    """One super-voxel a class, as tsne_supervoxels: 1 draws, or one class alone."""
+    for classes in (np.arange(13), np.full(9, 3), np.zeros(0, np.int16)):
+        with pytest.raises(OtocError, match="raise 'tsne_supervoxels'"):
+            check_variety(classes)
+    classes = np.array([0, 1, 1, 2])
+    check_variety(classes)
+    points = embed(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32), seed=2**31)
+    assert -1 <= silhouette_score(points, classes) <= 1
 
 
 def test_the_interactive_figure_holds_every_supervoxel_with_its_class_and_room(tmp_path):

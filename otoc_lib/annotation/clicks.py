@@ -17,7 +17,7 @@ import torch
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside, write_bytes
 from otoc_lib.labels import IGNORE
-from otoc_lib.scene import Scene
+from otoc_lib.scene import Scene, checked_name
 
 COLUMNS = ("scene", "point", "x", "y", "z", "class", "object")
 
@@ -333,6 +333,7 @@ def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             for row in reader:
                 if None in row or None in row.values():
                     raise OtocError(f"{path}, line {reader.line_num}: needs {len(reader.fieldnames)} fields")
+                checked_name(row["scene"], f"{path}, line {reader.line_num}")
                 yield reader.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OtocError(f"{path}: cannot be read as a table of clicks ({error})") from error
@@ -366,7 +367,7 @@ def _parse_row(row: dict[str, str], scene_of: dict[str, Scene]) -> tuple[str, in
     label = scene.label_set.index(row["class"])
     if label == IGNORE:
         raise OtocError(f"unknown class {row['class']!r}; the classes are {', '.join(scene.label_set.names)}")
-    if instance < -1 or (scene.instances is not None and instance >= scene.num_objects):
+    if not -1 <= instance < (2**31 if scene.instances is None else scene.num_objects):
         raise OtocError(f"object {instance} is not one of {scene.name}; write -1 where it is unknown")
     position = np.array([_number(row, axis, float) for axis in "xyz"])
     distance = np.linalg.norm(scene.coords[point] + scene.origin - position)

@@ -88,8 +88,9 @@ class Link {
     this.pending = new Map(); // number -> action, in the order made
     this.last = 0;
     for (const key of Object.keys(localStorage).filter((key) => key.startsWith(this.prefix))) {
-      const action = JSON.parse(localStorage.getItem(key));
-      this.pending.set(action.number, action);
+      const action = stored(key);
+      if (action && this.prefix + action.number === key) this.pending.set(action.number, action);
+      else localStorage.removeItem(key); // damaged: it would be sent for ever
     }
     this.pending = new Map([...this.pending].sort(([a], [b]) => a - b));
     this.receive = (message, buffers) => {
@@ -136,6 +137,17 @@ class Link {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.resend(), this.wait);
     if (this.pending.size) this.wait = Math.min(2 * this.wait, 60000);
+  }
+}
+
+/** The action that the storage keeps under a key, or null where something else lies there. */
+function stored(key) {
+  try {
+    const action = JSON.parse(localStorage.getItem(key));
+    const whole = (pair) => pair.length === 2 && pair.every(Number.isSafeInteger);
+    return Number.isSafeInteger(action.number) && action.changes.every(whole) ? action : null;
+  } catch {
+    return null;
   }
 }
 

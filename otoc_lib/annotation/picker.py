@@ -16,12 +16,20 @@ from IPython import get_ipython
 
 from otoc_lib.annotation.assist import Proposal, propose
 from otoc_lib.annotation.session import Session
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 from otoc_lib.palette import distinct_colors
 from otoc_lib.scene import Scene
 from otoc_lib.spacing import point_spacing
 
 STEPS = 65535  # of the positions along each side of the room's box
+
+# What a message of the browser holds beside its kind; the index of "open" may be missing.
+MESSAGES = {
+    "open": {"index"},
+    "clock": {"room", "seconds"},
+    "action": {"number", "room", "changes", "seconds"},
+}
+LARGEST = 2**53 - 1  # number of an action: as far as a browser counts exactly
 
 
 class Picker(anywidget.AnyWidget):
@@ -48,33 +56,38 @@ class Picker(anywidget.AnyWidget):
 
     def show_room(self, index: int) -> None:
         """Show a room in every view of this widget."""
-        if not 0 <= index < len(self.session.scenes):
-            raise OtocError(f"there is no room {index}; the session has {len(self.session.scenes)}, counted from 0")
-        self._shown = index
-        self._send_room()
+        self._send_room(index)
 
     def refresh(self) -> None:
         """Show what the session holds by now, after it was changed from Python."""
-        self._send_room()
+        self._send_room(self._shown)
 
-    def _receive(self, _: Any, message: Mapping[str, Any], __: list) -> None:
-        """Answer one message of the browser; its actions are numbered and every one is answered."""
+    def _receive(self, _: Any, message: Any, __: list) -> None:
+        """Answer one message of the browser; its actions are numbered and every one is answered.
+
+        Whatever comes, nothing is raised: a message that is wrong changes nothing, and the browser is told why.
+        """
+        fields = message if isinstance(message, dict) else {}
+        number = fields.get("number")
+        about = {"number": number if _is_whole(number, LARGEST) else None}
         try:
+            _check_message(message)
             if message["kind"] == "open":
-                self._shown = message.get("index", self._shown)
-                self._send_room()
+                self._send_room(message.get("index", self._shown))
             elif message["kind"] == "clock":
                 self.session.spend(message["room"], message["seconds"])
-            elif message["kind"] == "action":
-                if message["number"] not in self._answered:
+            else:
+                if number not in self._answered:
                     self.session.apply(message["room"], message["changes"], message["seconds"])
-                    self._answered.add(message["number"])
-                self.send({"kind": "saved", "number": message["number"], **self._state(message["room"])})
+                    self._answered.add(number)
+                self.send({"kind": "saved", "number": number, **self._state(message["room"])})
         except OtocError as error:  # a click on other data would be wrong however often it came
-            kind = "refused" if message["kind"] == "action" else "error"
-            self.send({"kind": kind, "number": message.get("number"), "text": str(error)})
+            kind = "refused" if fields.get("kind") == "action" else "error"
+            self.send({"kind": kind, **about, "text": str(error)})
         except OSError as error:  # a full disk: the browser keeps the click and sends it again
-            self.send({"kind": "error", "text": f"{self.session.path.name} cannot be written: {error}"})
+            self.send({"kind": "error", **about, "text": f"{self.session.path.name} cannot be written: {error}"})
+        except Exception as error:  # a fault of ours: the browser keeps the click, and the next message is read
+            self.send({"kind": "error", **about, "text": f"the kernel failed: {type(error).__name__}: {error}"})
 
     def _state(self, name: str) -> dict[str, Any]:
         """What the browser shows of a room's clicks."""
@@ -91,16 +104,19 @@ class Picker(anywidget.AnyWidget):
             "warning": warning,
         }
 
-    def _send_room(self) -> None:
-        scene = self.session.scenes[self._shown]
+    def _send_room(self, index: int) -> None:
+        rooms = self.session.scenes
+        if not _is_whole(index, len(rooms) - 1):
+            raise OtocError(f"there is no room {shown(index)}; the session has {len(rooms)}, counted from 0")
+        scene = rooms[index]
         low, step, buffers = pack_room(scene)
         state = self._state(scene.name)
         message = {
             **state,
             "kind": "room",
             "name": scene.name,
-            "index": self._shown,
-            "rooms": [(room.name, len(self.session.clicks_of(room.name))) for room in self.session.scenes],
+            "index": index,
+            "rooms": [(room.name, len(self.session.clicks_of(room.name))) for room in rooms],
             "points": scene.num_points,
             "low": low.tolist(),
             "step": step.tolist(),
@@ -118,7 +134,26 @@ class Picker(anywidget.AnyWidget):
                 )
             message["proposals"] = [list(_plain(proposal)) for proposal in propose(scene, probabilities)]
             buffers.append(probabilities.argmax(axis=1).astype(np.uint8).tobytes())
+        self._shown = index
         self.send(message, buffers)
+
+
+def _check_message(message: Any) -> None:
+    """OtocError unless a message has a known kind and its fields; what those hold is checked where it is used."""
+    kind = message.get("kind") if isinstance(message, dict) else None
+    if not isinstance(kind, str) or kind not in MESSAGES:
+        raise OtocError(f"the page sent a message of no known kind ({shown(kind)}); reload it")
+    missing = {name for name in MESSAGES[kind] - {"index"} if message.get(name) is None}
+    unknown = message.keys() - MESSAGES[kind] - {"kind"}
+    if missing or unknown:
+        fault = f"lacks {min(missing)!r}" if missing else f"has an unknown {shown(min(unknown, key=str))}"
+        raise OtocError(f"the page sent a message of kind {kind!r} that {fault}; reload it")
+    if kind == "action" and not _is_whole(message["number"], LARGEST):
+        raise OtocError(f"the page numbered an action {shown(message['number'])}; reload it")
+
+
+def _is_whole(value: Any, largest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= largest
 
 
 def pack_room(scene: Scene) -> tuple[np.ndarray, np.ndarray, list[bytes]]:

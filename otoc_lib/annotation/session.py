@@ -20,7 +20,7 @@ from otoc_lib.annotation.clicks import (
     write_rows,
 )
 from otoc_lib.config import Config, project_root
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import write_json
 from otoc_lib.labels import PAPER_CLICKS
 from otoc_lib.scene import Scene
@@ -28,6 +28,8 @@ from otoc_lib.scene import Scene
 PAPER_SECONDS = 120  # "annotate a scene in under two minutes", section 1
 
 NOTHING = -1  # the class of a point whose click is taken back
+MOST_CHANGES = 10_000  # at once; a person makes one, or clears the clicks of a super-voxel
+MOST_SECONDS = 1e9  # thirty years: what the clock of a room can show
 
 Change = tuple[int, int]  # vertex index, class index or NOTHING
 
@@ -90,8 +92,8 @@ class Session:
         return [scene for scene in self.scenes if self._rooms[scene.name].clicks]
 
     def scene(self, name: str) -> Scene:
-        if name not in self._index:
-            raise OtocError(f"{self.path}: this session has no room {name!r}; it opens {len(self.scenes)} others")
+        if not isinstance(name, str) or name not in self._index:
+            raise OtocError(f"{self.path}: this session has no room {shown(name)}; it opens {len(self.scenes)} others")
         return self.scenes[self._index[name]]
 
     def index(self, name: str) -> int:
@@ -118,24 +120,24 @@ class Session:
 
         Args:
             name: the room.
-            changes: (vertex, class) for a click, (vertex, NOTHING) to take one back.
+            changes: (vertex, class) for a click, (vertex, NOTHING) to take one back; at most MOST_CHANGES.
             seconds: what the room's clock shows by now.
 
         Raises:
-            OtocError: for a vertex or class that does not exist; nothing is changed then.
+            OtocError: for a vertex or class that does not exist, and for anything that is no change or no time; nothing
+                is changed then.
         """
-        scene, room = self.scene(name), self._rooms.get(name)
-        for point, label in changes:
-            if not 0 <= point < scene.num_points or not NOTHING <= label < len(scene.label_set):
-                raise OtocError(
-                    f"scene {name}: no vertex {point} or no class {label}; the click was made on other data"
-                )
+        scene = self.scene(name)
+        changes = _checked_changes(scene, changes)
+        if seconds is not None:
+            seconds = _checked_seconds(f"scene {name}", seconds)
+        room = self._rooms[name]
         for point, label in changes:
             room.clicks.pop(point, None)
             if label != NOTHING:
                 # The object is known where the room is annotated; own scans have none.
                 instance = -1 if scene.instances is None else int(scene.instances[point])
-                room.clicks[point] = (int(label), instance)
+                room.clicks[point] = (label, instance)
         room.rows = click_rows(scene, self.clicks_of(name))
         self._save()
         if seconds is not None:
@@ -145,7 +147,7 @@ class Session:
         """One click by the name of its class; for scripts."""
         scene = self.scene(name)
         if label not in scene.label_set.names:
-            raise OtocError(f"unknown class {label!r}; the classes are {', '.join(scene.label_set.names)}")
+            raise OtocError(f"unknown class {shown(label)}; the classes are {', '.join(scene.label_set.names)}")
         self.apply(name, [(point, scene.label_set.index(label))])
 
     def undo(self, name: str) -> None:
@@ -156,9 +158,9 @@ class Session:
 
     def spend(self, name: str, seconds: float) -> None:
         """Note what the clock of a room shows; it never goes back."""
-        room = self._rooms[self.scene(name).name]
+        room, seconds = self._rooms[self.scene(name).name], _checked_seconds(f"scene {name}", seconds)
         if seconds > room.seconds:
-            room.seconds = float(seconds)
+            room.seconds = seconds
             spent = {scene.name: self._rooms[scene.name].seconds for scene in self.scenes}
             spent = {**self._other_seconds, **{room: round(value, 1) for room, value in spent.items() if value}}
             write_json(self.seconds_path, spent)
@@ -225,8 +227,8 @@ class Session:
             return {}
         try:
             spent = json.loads(self.seconds_path.read_text(encoding="utf-8"))
-            return {str(name): float(value) for name, value in spent.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+            return {name: _checked_seconds(self.seconds_path, value) for name, value in spent.items()}
+        except (OSError, ValueError, AttributeError, RecursionError):
             warnings.warn(f"{self.seconds_path}: damaged; the clocks start again", stacklevel=3)
             return {}
 
@@ -247,6 +249,31 @@ def open_session(config: Config, scenes: Sequence[Scene], simulated: bool = Fals
     if simulated:
         initial = {scene.name: simulate_clicks(scene, config.clicks_per_object, config.seed) for scene in scenes}
     return Session(scenes, path, initial)
+
+
+def _checked_changes(scene: Scene, changes: Sequence[Change]) -> list[Change]:
+    """The changes as pairs of plain numbers; OtocError for the first thing among them that is none."""
+    if not isinstance(changes, (list, tuple, np.ndarray)) or len(changes) > MOST_CHANGES:
+        raise OtocError(f"scene {scene.name}: changes are a list of up to {MOST_CHANGES} pairs (vertex, class)")
+    checked = []
+    for change in changes:
+        pair = isinstance(change, (list, tuple, np.ndarray)) and len(change) == 2
+        if not pair or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in change):
+            raise OtocError(f"scene {scene.name}: {shown(change)} is no pair of whole numbers (vertex, class)")
+        point, label = map(int, change)
+        if not 0 <= point < scene.num_points or not NOTHING <= label < len(scene.label_set):
+            raise OtocError(
+                f"scene {scene.name}: no vertex {shown(point)} or no class {shown(label)}; the click was made on "
+                "other data"
+            )
+        checked.append((point, label))
+    return checked
+
+
+def _checked_seconds(origin: object, seconds: float) -> float:
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 <= seconds <= MOST_SECONDS:
+        raise OtocError(f"{origin}: {shown(seconds)} is no time in seconds, from 0 to {MOST_SECONDS:.0f}")
+    return float(seconds)
 
 
 def _report_line(room: str, clicks: float, seconds: float, covered: float | None) -> str:

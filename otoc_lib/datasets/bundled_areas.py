@@ -5,6 +5,7 @@ of their files' names: the order in which the reader of S3DIS gives a room back.
 """
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from tqdm import tqdm
 
 from otoc_lib.datasets.packing import color_planes, new_tree, planes, read_packed, whole, whole_colors, write_packed
 from otoc_lib.datasets.s3dis import write_room
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 from otoc_lib.labels import S3DIS13
+from otoc_lib.scene import checked_name
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms_s3dis"
 FORMAT = "otoc-area-room-1"
@@ -32,6 +34,9 @@ class BundledAreaRoom:
     points: np.ndarray  # float64 [N, 3] metres, multiples of 2 mm: the closest doubles to them
     colors: np.ndarray  # uint8 [N, 3], in steps of 4
     objects: tuple[tuple[str, int], ...]  # (name of its annotation file, "chair_2", number of points), sorted by file
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
 
     def labels(self) -> np.ndarray:
         """Class index in S3DIS13 of every point, int16 [N]."""
@@ -70,6 +75,12 @@ def assemble(
     counts = np.bincount(rank[instances], minlength=len(ids))
     objects = tuple((files[i], int(count)) for i, count in zip(by_file, counts, strict=True))
     return BundledAreaRoom(name, steps[order] / STEPS, colors[order].astype(np.uint8), objects)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"Area_\d+/[^/]+", str(name)):
+        raise OtocError(f"packed room: {shown(name)} is not Area_<k>/<room>; rename it")
+    checked_name(name.replace("/", "_"), "packed room")
 
 
 def _file(annotation: str) -> str:
@@ -123,8 +134,8 @@ def read_index(source: Path = SOURCE) -> dict:
     path = Path(source) / "index.json"
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-        if not all(name.startswith("Area_") and name.count("/") == 1 for name in index["rooms"]):
-            raise ValueError("a room that is not Area_<k>/<room>")
+        for name in index["rooms"]:
+            _check_name(name)
         return index
     except FileNotFoundError as error:
         raise OtocError(

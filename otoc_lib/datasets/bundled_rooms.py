@@ -17,6 +17,7 @@ from otoc_lib.datasets.packing import color_planes, new_tree, planes, read_packe
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.scene import checked_name
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms"
 SPLITS = ("train", "val", "val_novel", "test")
@@ -107,6 +108,9 @@ class BundledRoom:
     colors: np.ndarray  # uint8 [N, 3], in steps of 4
     segments: np.ndarray  # int32 [N], raw super-voxel ids, not dense
     objects: tuple[tuple[str, tuple[int, ...]], ...]  # (raw category, its segment ids) of object 0, 1, ...
+
+    def __post_init__(self) -> None:
+        checked_name(self.name, "packed room")
 
     def nyu40(self) -> np.ndarray:
         """NYU40 id of every vertex, uint16 [N]; 0 where no object was annotated."""
@@ -243,6 +247,8 @@ def read_index(source: Path = SOURCE) -> dict:
         index = json.loads(path.read_text(encoding="utf-8"))
         if not all(room["split"] in SPLITS for room in index["rooms"].values()):
             raise ValueError("unknown split")
+        for name in index["rooms"]:
+            checked_name(name, "rooms")
         return index
     except FileNotFoundError as error:
         raise OtocError(

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from otoc_lib.config import Config, View
 from otoc_lib.errors import OtocError
 from otoc_lib.files import read_notes
-from otoc_lib.scene import Scene
+from otoc_lib.scene import Scene, checked_name
 
 # Raise it when a reader or a super-voxel partition gives other arrays than before.
 VERSION = 1
@@ -33,7 +33,8 @@ LISTED = 20  # failures spelled out in one message
 
 def list_scenes(config: Config, split: str) -> list[str]:
     """Names of the scenes of a split, in the order of its list."""
-    return _reader(config).list_scenes(config.data_folder, split)
+    names = _reader(config).list_scenes(config.data_folder, split)
+    return [checked_name(name, f"{config.data_folder}, split {split}") for name in names]
 
 
 def open_scene(config: Config, name: str) -> Scene:
@@ -169,6 +170,7 @@ def conversion(config: Config) -> View:
 
 
 def _path(config: Config, name: str) -> Path:
+    checked_name(name, config.data_folder)
     content = [VERSION, str(config.data_folder.resolve()), conversion(config).digest]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
     return config.cache_folder / f"{config.dataset}-{digest}" / f"{name}.safetensors"

@@ -15,7 +15,7 @@ from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import LabelSet
 from otoc_lib.palette import distinct_colors
-from otoc_lib.scene import Scene
+from otoc_lib.scene import Scene, checked_name
 from otoc_lib.supervoxels.geometric import Partition
 from otoc_lib.supervoxels.make import make_supervoxels
 
@@ -96,7 +96,7 @@ def _scan_files(root: Path) -> dict[str, Path]:
             continue
         if path.stem in files:
             raise OtocError(f"{path}: {files[path.stem].name} has the same name; rename one of the two scans")
-        files[path.stem] = path
+        files[checked_name(path.stem, path)] = path
     if not files:
         raise OtocError(f"data root {root}: holds no scan; put files there that end in {', '.join(FORMATS)}")
     return files

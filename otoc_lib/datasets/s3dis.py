@@ -27,7 +27,7 @@ from otoc_lib.config import Config
 from otoc_lib.datasets.point_text import format_points, line_of_byte, line_of_row, parse_table, read_bytes
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
-from otoc_lib.scene import Scene
+from otoc_lib.scene import Scene, checked_name
 from otoc_lib.supervoxels.geometric import Partition, segment_points
 
 AREAS = tuple(range(1, 7))
@@ -83,7 +83,7 @@ def list_scenes(root: Path, split: str) -> list[str]:
 
 def room_folder(root: Path, name: str) -> Path:
     """Folder of a room: "Area_1_office_1" is ``<root>/Area_1/office_1``."""
-    match = re.fullmatch(r"(Area_\d+)_([^/\\]+)", name)
+    match = re.fullmatch(r"(Area_\d+)_(.+)", checked_name(name, root))
     folder = _root(root) / match[1] / match[2] if match else None
     if folder is None or not folder.is_dir():
         raise OtocError(f"{root}: has no room {name!r}; names look like Area_1_office_1")

@@ -20,7 +20,7 @@ from otoc_lib.config import Config
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import SCANNET20
-from otoc_lib.scene import Scene, densify
+from otoc_lib.scene import Scene, checked_name, densify
 from otoc_lib.supervoxels.mesh import segment_mesh
 
 SPLITS = ("train", "val", "val_novel", "test")
@@ -50,7 +50,8 @@ def list_scenes(root: Path, split: str) -> list[str]:
         name = text.strip()
         if not name:
             continue
-        if "/" in name or "\\" in name or len(name.split()) > 1:
+        checked_name(name, f"{path}, line {line}")
+        if len(name.split()) > 1:
             raise OtocError(f"{path}, line {line}: {name!r} is no scene name; write one name a line")
         if name in first_line:
             raise OtocError(f"{path}, line {line}: {name} is listed before, in line {first_line[name]}; keep one")
@@ -273,7 +274,7 @@ def _read_categories(path: Path) -> dict[str, int]:
 
 def _folder(root: Path, name: str) -> Path:
     """The folder of a scene; the one in scans_test/ if scans/ has none."""
-    folder = _root(root) / "scans" / name
+    folder = _root(root) / "scans" / checked_name(name, root)
     return folder if folder.is_dir() else _root(root) / "scans_test" / name
 
 

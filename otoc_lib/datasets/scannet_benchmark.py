@@ -11,6 +11,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import are_integers, confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
 from otoc_lib.labels import SCANNET20
+from otoc_lib.scene import checked_name
 
 LARGEST_ID = 65535  # of a label in a file
 
@@ -36,6 +37,7 @@ def export_benchmark(predictions: dict[str, np.ndarray], num_points: dict[str, i
     if not predictions:
         raise OtocError(f"{path}: there is no scene to submit; check the split")
     for name, classes in predictions.items():
+        checked_name(name, path)
         if classes.shape != (num_points[name],) or not are_integers(classes):
             raise OtocError(
                 f"{path}: the prediction of {name} is {classes.dtype} {classes.shape}, not one integer for each of its "

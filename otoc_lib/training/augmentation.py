@@ -4,7 +4,10 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from otoc_lib.config import Config
+from otoc_lib.errors import OtocError
 from otoc_lib.training import kernels
+
+MOST_NODES = 1 << 25  # of a grid of noise: 0.8 GB
 
 
 def random_matrix(config: Config, generator: np.random.Generator) -> np.ndarray:
@@ -37,10 +40,19 @@ def elastic(coords: np.ndarray, granularity: float, magnitude: float, generator:
 
     Returns:
         Moved coordinates, float64 (N, 3).
+
+    Raises:
+        OtocError: the room is so large, or the grid so fine, that the noise would take more than MOST_NODES nodes.
     """
     low, high = kernels.bounds(coords)
     spacing = 2 * granularity
-    shape = np.ceil((high - low) / spacing).astype(int) + 4  # one node of margin on either side
+    nodes = np.ceil((high - low) / spacing) + 4  # one node of margin on either side
+    if not nodes.prod() <= MOST_NODES:
+        raise OtocError(
+            f"parameter 'elastic_granularity': noise every {spacing:g} voxels takes {nodes.prod():.0e} nodes in a room "
+            f"of {' x '.join(f'{side:.0f}' for side in high - low)} voxels; raise it, or voxel_size"
+        )
+    shape = nodes.astype(int)
     noise = generator.standard_normal((3, *shape)).astype(np.float32)  # a field for x, one for y, one for z
     for _ in range(2):
         for direction in (1, 2, 3):

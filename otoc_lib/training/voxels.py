@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from otoc_lib.config import Config
+from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import SparseTensor
@@ -19,6 +20,8 @@ from otoc_lib.training import augmentation, kernels
 
 # Largest grid of one room that is numbered by one bit a cell: 128 MiB of bits and 64 MiB of counts.
 MOST_CELLS = 1 << 30
+LARGEST_BATCH = 2**62  # cells of all its rooms, of which the sparse convolutions number each in 64 bits
+LONGEST_SIDE = 2**31 - 8  # voxels: their coordinates have 32 bits
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,18 @@ def _sample(scene: Scene, coords: np.ndarray, config: Config, shift: np.ndarray,
 
 
 def make_batch(samples: list[Sample], backend: str = "auto") -> Batch:
-    """Voxelise rooms together: a voxel's feature is the mean over its points. ``backend`` as for sparse.Pyramid."""
-    shapes = [np.floor(kernels.bounds(sample.coords)[1]).astype(np.int64) + 1 for sample in samples]  # (3,) each
+    """Voxelise rooms together: a voxel's feature is the mean over its points. ``backend`` as for sparse.Pyramid.
+
+    Raises OtocError where the grid of a room has more voxels than can be numbered.
+    """
+    sides = [np.floor(kernels.bounds(sample.coords)[1]) + 1 for sample in samples]  # (3,) each
+    largest = np.max(sides, axis=0)
+    if not (largest.max() <= LONGEST_SIDE and len(samples) * (largest + 2).prod() <= LARGEST_BATCH):
+        raise OtocError(
+            f"parameter 'voxel_size': a grid of {' x '.join(f'{side:.0f}' for side in largest)} voxels is too fine for "
+            f"{len(samples)} rooms of this size; raise it, or take out points that lie far off"
+        )
+    shapes = [side.astype(np.int64) for side in sides]
     numbered = [number_voxels(sample.coords, shape) for sample, shape in zip(samples, shapes, strict=True)]
     averaged = [
         kernels.average(sample.coords, sample.features, voxels, count, room)

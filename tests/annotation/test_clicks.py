@@ -214,6 +214,8 @@ def rewrite(path: Path, old: str, new: str) -> None:
     ("old", "new", "message"),
     [
         ("scene0000_00,1,", "scene0009_00,1,", "line 3: unknown scene 'scene0009_00'"),
+        ("scene0000_00,1,", "../scene,1,", "line 3: '../scene' is no scene name"),
+        ("scene0000_00,1,", ",1,", "line 3: '' is no scene name"),
         (",chair,", ",chiar,", "line 3: unknown class 'chiar'.*wall, floor"),
         ("scene0000_00,1,", "scene0000_00,3,", "line 3: point 3 is outside 0..2"),
         ("scene0000_00,1,", "scene0000_00,-1,", "line 3: point -1"),
@@ -237,6 +239,15 @@ def test_defects_in_the_file_are_refused_with_file_and_line(tmp_path, old, new, 
     write_clicks(path, {scene.name: Clicks([0, 1], [WALL, CHAIR], [0, 0])}, [scene])
     rewrite(path, old, new)
     with pytest.raises(OtocError, match=f"clicks.csv, {message}"):
+        read_clicks(path, [scene])
+
+
+def test_an_object_beyond_any_number_is_refused_where_objects_are_unknown(tmp_path):
+    scene, path = room([0]), tmp_path / "clicks.csv"
+    write_clicks(path, {scene.name: Clicks([0], [WALL], [2**31 - 1])}, [scene])
+    assert read_clicks(path, [scene])[scene.name].objects.tolist() == [2**31 - 1]
+    rewrite(path, str(2**31 - 1), str(2**31))
+    with pytest.raises(OtocError, match="clicks.csv, line 2: object 2147483648 is not one of"):
         read_clicks(path, [scene])
 
 

@@ -1,19 +1,22 @@
 """The kernel's side of the widget: its messages, without a browser; and what a model proposes."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tiny import TINY
 
 from otoc_lib.annotation import picker as picker_module
 from otoc_lib.annotation.assist import middle_points, propose
 from otoc_lib.annotation.clicks import read_clicks
 from otoc_lib.annotation.picker import Picker, disc_size, pack_room, person_present
-from otoc_lib.annotation.session import Session
+from otoc_lib.annotation.session import MOST_CHANGES, Session
 from otoc_lib.config import config_from
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 from otoc_lib.methods import control
 from otoc_lib.methods.stages import Scenes, Stages, load_networks, predict_rooms
 from otoc_lib.training.predict import predict
@@ -63,6 +66,149 @@ def test_an_action_that_cannot_be_saved_is_not_answered_as_saved(session, sent):
     assert [content["kind"] for content, _ in sent] == ["refused", "refused", "error"]
 
 
+HUGE = 10**5000
+ROOM = "scene0000_00"
+
+
+def state_of(session: Session) -> tuple:
+    """What a refused message must leave as it was: clicks, clocks and files."""
+    files = {path.name: path.read_bytes() for path in session.path.parent.iterdir()}
+    clicks = {name: list(zip(c.points.tolist(), c.classes.tolist(), strict=True)) for name, c in session.clicks.items()}
+    return clicks, [session.seconds_of(name) for name in clicks], files
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(
+            None,
+            3,
+            "open",
+            [],
+            ["kind", "open"],
+            {},
+            {"kind": None},
+            {"kind": ["open"]},
+            {"kind": "close"},
+            {"number": 5},
+        ),
+        *({"kind": "open", "index": index} for index in (-1, 4, 10**9, HUGE, "1", 1.0, True, None, [1], float("nan"))),
+        {"kind": "open", "room": ROOM},
+        *({"kind": "clock", "room": ROOM, "seconds": s} for s in (-1, "1", True, None, [1], 1e10, HUGE)),
+        *({"kind": "clock", "room": ROOM, "seconds": float(s)} for s in ("inf", "-inf", "nan")),
+        *({"kind": "clock", "room": room, "seconds": 1} for room in ("attic", 3, None, ["a"], {}, "x" * 10**6)),
+        *({"kind": "clock", "room": ROOM}, {"kind": "clock", "seconds": 1}, {"kind": "action"}),
+    ],
+    ids=shown,
+)
+def test_a_message_that_is_none_is_answered_and_changes_nothing(session, sent, message):
+    picker = Picker(session)
+    picker._receive(picker, action(1, [[7, 4]]), [])
+    before = state_of(session)
+    picker._receive(picker, message, [])
+    answer, _ = sent.pop()
+    assert answer["kind"] in ("error", "refused") and len(answer["text"]) < 1000 and state_of(session) == before
+    picker._receive(picker, {"kind": "open"}, [])
+    assert (sent[-1][0]["kind"], sent[-1][0]["index"]) == ("room", 0)  # the room that was shown before
+    picker._receive(picker, action(2, [[8, 4]]), [])
+    assert (sent[-1][0]["kind"], sent[-1][0]["clicks"]) == ("saved", [(7, 4), (8, 4)])
+
+
+BAD_CHANGES = (
+    *(None, 7, "ab", {"7": 4}, [7, 4], [[7]], [[7, 4, 1]], [["7", 4]], [[7, "chair"]], [[None, 4]], [[[7], 4]]),
+    *([[1.5, 4]], [[3.0, 4]], [[7, 4.0]], [[True, 4]], [[7, False]], [[-1, 4]], [[2**63, 4]], [[HUGE, 4]]),
+    *([[7, 20]], [[7, -2]], [[7, 2**64]], [[8, 4], [7, 20]], [[float("nan"), 4]], [[7, 4]] * (MOST_CHANGES + 1)),
+)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"changes": changes} for changes in BAD_CHANGES),
+        *({"seconds": seconds} for seconds in (float("inf"), float("nan"), -0.5, "1", True, None, HUGE)),
+        *({"room": room} for room in ("attic", "../scene0000_00", 0, None, [ROOM])),
+        {"more": 1},
+    ],
+    ids=shown,
+)
+def test_an_action_that_is_wrong_anywhere_is_refused_by_its_number_and_changes_nothing(session, sent, wrong):
+    picker = Picker(session)
+    picker._receive(picker, action(1, [[7, 4]]), [])
+    before = state_of(session)
+    picker._receive(picker, {**action(5, [[9, 4]]), **wrong}, [])
+    answer, _ = sent.pop()
+    assert (answer["kind"], answer["number"]) == ("refused", 5) and len(answer["text"]) < 1000
+    assert state_of(session) == before
+    picker._receive(picker, action(5, [[8, 4]]), [])  # the same number in order: it was not answered as saved
+    assert sent[-1][0]["clicks"] == [(7, 4), (8, 4)]
+
+
+@pytest.mark.parametrize("number", [None, "5", 1.5, True, -1, 2**53, HUGE, [5], float("nan")], ids=shown)
+def test_an_action_without_a_usable_number_is_refused(session, sent, number):
+    picker = Picker(session)
+    before = state_of(session)
+    picker._receive(picker, {**action(1, [[7, 4]]), "number": number}, [])
+    assert (sent[-1][0]["kind"], sent[-1][0]["number"]) == ("refused", None) and state_of(session) == before
+
+
+def test_a_fault_of_ours_is_told_and_the_next_action_is_saved(session, sent, monkeypatch):
+    picker = Picker(session)
+    with monkeypatch.context() as broken:
+        broken.setattr(session, "apply", lambda *arguments: 1 // 0)
+        picker._receive(picker, action(1, [[7, 4]]), [])
+    assert (sent[-1][0]["kind"], sent[-1][0]["number"]) == ("error", 1) and "ZeroDivisionError" in sent[-1][0]["text"]
+    picker._receive(picker, action(1, [[7, 4]]), [])
+    assert (sent[-1][0]["kind"], sent[-1][0]["clicks"]) == ("saved", [(7, 4)])
+
+
+def test_a_room_that_cannot_be_sent_is_not_shown_from_then_on(session, rooms, sent):
+    picker = Picker(session, {"scene0003_00": np.ones((1, 20)) / 20})
+    picker._receive(picker, {"kind": "open", "index": 3}, [])
+    assert sent[-1][0]["kind"] == "error" and "predictions of shape" in sent[-1][0]["text"]
+    picker._receive(picker, {"kind": "open"}, [])
+    assert sent[-1][0]["name"] == rooms[0].name
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-3, 10) | st.integers() | st.floats() | st.text(max_size=5)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner))
+ANYTHING = VALUES | st.fixed_dictionaries(
+    {},
+    optional={
+        "kind": st.sampled_from(["open", "clock", "action", "saved"]) | VALUES,
+        "index": st.integers(-1, 5) | VALUES,
+        "room": st.just(ROOM) | VALUES,
+        "number": st.integers(0, 9) | VALUES,
+        "changes": st.lists(st.lists(st.integers(-2, 30), min_size=2, max_size=2)) | VALUES,
+        "seconds": st.floats(0, 100) | VALUES,
+    },
+)
+
+
+@given(st.lists(ANYTHING, max_size=8))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_comes_between_good_messages_they_are_answered_and_saved(rooms, tmp_path_factory, sent, messages):
+    session = Session(rooms, tmp_path_factory.mktemp("session") / "clicks.csv")
+    picker = Picker(session)
+    for number, message in enumerate(messages, start=10**6):
+        before = state_of(session)
+        del sent[:]
+        picker._receive(picker, message, [])
+        kinds = [content["kind"] for content, _ in sent]
+        if kinds in (["error"], ["refused"]):
+            assert state_of(session) == before
+        else:  # a clock that was right is not answered
+            assert kinds in ([], ["saved"], ["room"]) and isinstance(message, dict)
+        if isinstance(message, dict) and message.get("kind") == "action":
+            assert kinds in (["saved"], ["refused"]) and sent[0][0]["number"] in (message.get("number"), None)
+        json.dumps([content for content, _ in sent], allow_nan=False)  # it can be sent
+        picker._receive(picker, action(number, [[int(rooms[0].num_points) - 1, 4]], seconds=0), [])
+        content, _ = sent.pop()
+        assert (content["kind"], content["number"]) == ("saved", number)
+        assert (rooms[0].num_points - 1, 4) in content["clicks"]
+    again = Session(rooms, session.path)  # the file is what the session holds
+    assert state_of(again)[0] == state_of(session)[0]
+
+
 def test_two_classes_in_one_super_voxel_are_warned_of(session, rooms, sent):
     region = np.flatnonzero(rooms[0].supervoxels == np.bincount(rooms[0].supervoxels).argmax())
     picker = Picker(session)
@@ -87,8 +233,9 @@ def test_the_browser_gets_the_room_as_it_is(session, rooms, sent):
     np.testing.assert_array_equal(np.frombuffer(regions, "<u4"), scene.supervoxels)
     picker._receive(picker, {"kind": "open", "index": 3}, [])
     assert sent.pop()[0]["name"] == "scene0003_00"
-    with pytest.raises(OtocError, match="no room 4"):
-        picker.show_room(4)
+    for index in (4, -1, 1.0, True, "1", None):
+        with pytest.raises(OtocError, match="there is no room"):
+            picker.show_room(index)
 
 
 def test_the_clock_of_a_room_is_kept(session, sent):

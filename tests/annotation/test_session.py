@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoc_lib.annotation.clicks import expand_clicks, read_clicks, simulate_clicks
-from otoc_lib.annotation.session import NOTHING, PAPER_SECONDS, Session, open_session
+from otoc_lib.annotation.session import MOST_CHANGES, NOTHING, PAPER_SECONDS, Session, open_session
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
@@ -223,3 +223,46 @@ def test_where_the_clicks_of_an_experiment_go(rooms, tmp_path, monkeypatch):
 def test_a_session_needs_a_room(tmp_path):
     with pytest.raises(OtocError, match="at least one room"):
         Session([], tmp_path / "clicks.csv")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda session: session.apply("attic", [(1, WALL)]),
+        lambda session: session.apply(["scene0000_00"], [(1, WALL)]),
+        lambda session: session.apply("scene0000_00", [(1, WALL), (2.0, WALL)]),
+        lambda session: session.apply("scene0000_00", [(1, True)]),
+        lambda session: session.apply("scene0000_00", [(2**63, WALL)]),
+        lambda session: session.apply("scene0000_00", [1, WALL]),
+        lambda session: session.apply("scene0000_00", [(1, WALL)] * (MOST_CHANGES + 1)),
+        lambda session: session.apply("scene0000_00", [(1, WALL)], seconds=float("inf")),
+        lambda session: session.apply("scene0000_00", [(1, WALL)], seconds="3"),
+        lambda session: session.click("scene0000_00", 1.5, "wall"),
+        lambda session: session.click("scene0000_00", "1", "wall"),
+        lambda session: session.click("scene0000_00", 1, ["wall"]),
+        lambda session: session.spend("scene0000_00", float("nan")),
+        lambda session: session.spend("scene0000_00", -1),
+        lambda session: session.spend("scene0000_00", 10**400),
+    ],
+)
+def test_what_is_no_click_or_time_is_refused_and_changes_nothing(rooms, tmp_path, wrong):
+    session = Session(rooms, tmp_path / "clicks.csv")
+    session.apply("scene0000_00", [(np.int64(3), np.int16(CHAIR))], seconds=2)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(OtocError):
+        wrong(session)
+    assert saved(session.path, rooms) == {"scene0000_00": [(3, CHAIR)]} and session.seconds_of("scene0000_00") == 2
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    session.click("scene0000_00", 4, "table")
+    assert saved(session.path, rooms) == {"scene0000_00": [(3, CHAIR), (4, TABLE)]}
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", "\x00", '{"a": NaN}', '{"a": -1}', '{"a": 1e999}', '{"a": "1"}', f'{{"a": 1{"0" * 400}}}']
+)
+def test_damaged_clocks_cost_the_times_alone(rooms, tmp_path, text):
+    (tmp_path / "clicks.seconds.json").write_text(text)
+    with pytest.warns(UserWarning, match="clicks.seconds.json: damaged; the clocks start again"):
+        session = Session(rooms, tmp_path / "clicks.csv")
+    session.apply("scene0000_00", [(3, CHAIR)], seconds=2)
+    assert json.loads(session.seconds_path.read_text()) == {"scene0000_00": 2.0}

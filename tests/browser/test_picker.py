@@ -242,13 +242,23 @@ def test_clicks_survive_orbiting_reloading_and_a_killed_kernel(annotator):
     painted = page.evaluate(f"[...{VIEW}.labels]")
     assert sorted(painted) == sorted([[int(supervoxels[red]), 1], [int(supervoxels[blue]), 2]])
 
-    # The page is reloaded: the same kernel goes on.
+    # What the kernel refuses is dropped, and said; nothing waits for it.
+    page.evaluate(f"{VIEW}.link.act('den', [[1.5, 1]], 1)")
+    page.wait_for_function(f"{VIEW}.link.pending.size === 0", timeout=PATIENCE)
+    _wait(lambda: "[1.5, 1] is no pair of whole numbers" in annotator.says())
+    assert page.evaluate(f"{VIEW}.clicks.size") == 2
+
+    # The page is reloaded: the same kernel goes on, whatever lies in the storage beside clicks.
+    damaged = page.evaluate(f"""['x', '7', '8'].map((name) => {VIEW}.link.prefix + name)""")
+    for key, text in zip(damaged, ("{", "null", '{"number": 8, "changes": 5}'), strict=True):
+        page.evaluate("([key, text]) => localStorage.setItem(key, text)", [key, text])
     page.keyboard.press("Control+s")
     page.wait_for_timeout(1500)
     page.reload()
     annotator.wait_for_room()
     page.evaluate(f"{VIEW}.go(0)")
     page.wait_for_function(f"{VIEW}.room.index === 0 && {VIEW}.clicks.size === 2", timeout=PATIENCE)
+    assert page.evaluate("(keys) => keys.map((key) => localStorage.getItem(key))", damaged) == [None] * 3
     annotator.click(green, "4")
     annotator.expect([(red, "box"), (blue, "crate"), (green, "ball")])
 

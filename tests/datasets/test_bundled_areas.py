@@ -228,6 +228,26 @@ def test_damaged_index_is_named(tmp_path, text):
         read_index(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("name", ["Area_1/..", "Area_../office_1", "Area_1/", "Area_1/a\nb", "Area_1/a/../../b", "x"])
+def test_a_room_whose_name_leaves_the_tree_is_refused_by_its_file(tmp_path, packed, name):
+    with pytest.raises(OtocError, match="packed room: "):
+        toy_room(name)
+    index = json.loads((packed / "index.json").read_text())
+    index["rooms"][name] = index["rooms"]["Area_1/office_1"]
+    (packed / "index.json").write_text(json.dumps(index))
+    with pytest.raises(OtocError, match="index.json: not a list of rooms .*packed room"):
+        unpack(tmp_path / "tree", packed)
+    assert [path.name for path in tmp_path.iterdir()] == ["packed"]
+
+
+def test_a_packed_room_that_names_another_folder_is_refused_by_its_file(tmp_path, packed):
+    path = packed_path(packed, "Area_1/office_1")
+    path.write_bytes(lzma.compress(lzma.decompress(path.read_bytes()).replace(b"Area_1/office_1", b"Area_1/../../ab")))
+    with pytest.raises(OtocError, match="Area_1_office_1.room.xz: .*not Area_<k>/<room>"):
+        unpack(tmp_path / "tree", packed)
+    assert [path.name for path in tmp_path.iterdir()] == ["packed"]
+
+
 def test_only_what_unpacks_exactly_can_be_packed(tmp_path):
     room = toy_room()
     wrong = (

@@ -252,6 +252,23 @@ def test_missing_or_foreign_index(tmp_path, packed):
             unpack(tmp_path / "tree", packed)
 
 
+def test_a_room_whose_name_leaves_the_tree_is_refused_by_its_file(tmp_path, packed):
+    with pytest.raises(OtocError, match="is no scene name"):
+        toy_room("../../escaped")
+    path = packed / "scene0000_00.room.xz"
+    whole = lzma.decompress(path.read_bytes())
+    path.write_bytes(lzma.compress(whole.replace(b"scene0000_00", b"../escaped00")))
+    with pytest.raises(OtocError, match="scene0000_00.room.xz: .*is no scene name"):
+        unpack(tmp_path / "tree", packed)
+    path.write_bytes(lzma.compress(whole))
+    index = (packed / "index.json").read_text().replace("scene0000_00", "../escaped00")
+    (packed / "index.json").write_text(index)
+    shutil.copyfile(path, tmp_path / "escaped00.room.xz")
+    with pytest.raises(OtocError, match="index.json: .*is no scene name"):
+        unpack(tmp_path / "tree", packed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["escaped00.room.xz", "packed"]
+
+
 def test_what_cannot_be_packed_exactly_is_refused(tmp_path):
     room = toy_room()
     odd = BundledRoom(

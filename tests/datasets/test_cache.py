@@ -87,6 +87,17 @@ def test_several_experiments_are_prepared_at_once_and_what_they_share_once(confi
     assert len(cached(config)) == 13 and cache.prepare(config) == 0
 
 
+@pytest.mark.parametrize("name", ["../room", "/room", "a\0b", "", "statistics"])
+def test_no_name_leads_out_of_the_cache(config, name, monkeypatch):
+    for call in (cache.open_scene, cache.load_converted, lambda config, name: cache.convert_missing(config, [name])):
+        with pytest.raises(OtocError, match="is no scene name"):
+            call(config, name)
+    monkeypatch.setattr(scannet, "list_scenes", lambda root, split: [NAME, name])  # whatever a reader may say
+    with pytest.raises(OtocError, match="split train: .* is no scene name"):
+        load_split(config, "train")
+    assert not cached(config)
+
+
 def test_opened_scenes_are_mapped_and_cannot_be_written_to(config):
     scene = cache.open_scene(config, NAME)
     for field in ARRAYS:

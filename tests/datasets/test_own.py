@@ -42,6 +42,13 @@ def test_what_cannot_be_listed_is_said(tmp_path):
         own.list_scenes(tmp_path, "train")
 
 
+@pytest.mark.parametrize("name", ["a\\b", "a..b", "a\nb", "labels", "con"])
+def test_a_scan_whose_name_cannot_be_a_file_of_ours_is_named(tmp_path, name):
+    (tmp_path / f"{name}.ply").write_text("")
+    with pytest.raises(OtocError, match="(?s)\\.ply: .* is no scene name.*rename it"):
+        own.list_scenes(tmp_path, "train")
+
+
 def test_a_mesh_becomes_a_scene_in_the_order_of_its_vertices(tmp_path):
     write_ascii(tmp_path / "room.ply")
     scene = load(tmp_path)

@@ -439,3 +439,14 @@ def test_damage_anywhere_gives_a_scene_or_one_clear_error(tmp_path_factory, path
     except OtocError:
         return
     assert scene.num_points == len(RAW_SEGMENTS)
+
+
+@pytest.mark.parametrize("name", ["../scene0000_00", "a\\b", ".hidden", "x" * 201, "a\x1bb"])
+def test_a_name_in_a_list_or_an_argument_does_not_leave_the_folder(root, name):
+    path = root / "splits" / "scannetv2_train.txt"
+    path.write_text(f"{NAME}\n{name}\n")
+    with pytest.raises(OtocError, match="scannetv2_train.txt, line 2: .* is no scene name"):
+        list_scenes(root, "train")
+    for call in (scene_files, load_scene):
+        with pytest.raises(OtocError, match="is no scene name"):
+            call(root, name)

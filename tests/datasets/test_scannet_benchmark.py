@@ -72,6 +72,13 @@ def test_what_the_benchmark_would_refuse_is_not_written(tmp_path, changes, messa
         export_benchmark({}, {}, tmp_path / "out.zip")
 
 
+@pytest.mark.parametrize("name", ["../scene", "/scene", "a/b", "", "a\0"])
+def test_no_member_of_a_submission_leaves_its_folder(tmp_path, name):
+    with pytest.raises(OtocError, match="out.zip: .* is no scene name"):
+        export_benchmark({name: np.zeros(3, int)}, {name: 3}, tmp_path / "out.zip")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_submission_is_scored_as_the_rooms_are(tmp_path):
     rng = np.random.default_rng(1)
     predictions = submission()

@@ -176,6 +176,30 @@ def test_far_and_identical_super_voxels(dtype):
         torch.testing.assert_close(alone, unary)
 
 
+@pytest.mark.parametrize("distance", [5.5, 6.2, 6.4, 12.5, 13.2])
+def test_a_weight_over_row_sums_of_next_to_nothing_does_not_overflow(distance):
+    """Two super-voxels whose kernel is at the end of float32, about 1e-38: their mean row sum divides the weight."""
+    unary, blocks = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), [torch.tensor([[0.0, 0.0], [1.0, 0.0]])]
+    for storage in STORAGES:
+        got = propagate_graph(unary, blocks, bandwidth=distance, weight=1e6, storage=storage)
+        torch.testing.assert_close(got.sum(dim=1), torch.ones(2))
+    plain = mean_field(unary, pairwise_kernel(blocks, distance), 1e6)
+    torch.testing.assert_close(plain.sum(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize("bandwidth", [0.001, 10_000.0])
+@pytest.mark.parametrize("weight", [0.0, 1e6])
+@pytest.mark.parametrize("scaling", ["row_sum", "literal"])
+def test_graphs_at_the_edges_of_the_ranges_stay_probabilities(bandwidth, weight, scaling):
+    for size, classes in ((1, 2), (2, 20), (150, 13)):
+        unary, blocks = random_graph(size, (3, 4), classes=classes)
+        unary = torch.nn.functional.one_hot(unary.argmax(1), classes).float()
+        for storage in STORAGES:
+            options = {"bandwidth": bandwidth, "weight": weight, "scaling": scaling, "steps": 10, "tolerance": 0.0}
+            got = propagate_graph(unary, [b.float() for b in blocks], **options, storage=storage)
+            torch.testing.assert_close(got.sum(dim=1), torch.ones(size))
+
+
 def test_class_probabilities_of_zero_give_finite_marginals():
     unary = torch.zeros(80, 3)
     unary[:, 0] = 1

@@ -1,5 +1,6 @@
 """The geometric partition: each step against a slow twin, the whole by its properties."""
 
+import itertools
 import subprocess
 import sys
 
@@ -336,3 +337,20 @@ def test_broken_clouds_are_refused(message):
 def test_partitions_without_sense_are_refused(values):
     with pytest.raises(OtocError, match=f"partition_{next(iter(values))}"):
         Partition(**values)
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(1, 1.0), (2, 1.0), (3, 0.0), (50, 1.0), (2000, 1e-4), (2000, 3.0), (50, 1e4)]
+)
+@pytest.mark.parametrize("voxel", [0.001, 10])
+def test_partitions_at_the_edges_of_the_ranges_number_every_point_or_name_the_extent(count, size, voxel):
+    generator = np.random.default_rng(0)
+    points = size * generator.uniform(size=(count, 3))
+    colors = generator.integers(0, 256, (count, 3)).astype(np.uint8)
+    for strength, minimum in itertools.product((1e-6, 1e6), (1, 10**6)):
+        try:
+            ids = segment_points(points, colors, Partition(voxel, strength, minimum))
+        except OtocError as error:
+            assert "too much for cells of 0.001 m" in str(error) and size == 1e4
+        else:
+            assert ids.shape == (count,) and set(ids.tolist()) == set(range(ids.max() + 1))

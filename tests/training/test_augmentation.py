@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoc_lib.config import config_from
+from otoc_lib.errors import OtocError
 from otoc_lib.training import augmentation, reference
 
 
@@ -81,6 +82,32 @@ def test_the_noise_has_the_documented_deviation():
 def test_elastic_distortion_of_no_magnitude_moves_nothing():
     coords = np.random.default_rng(1).uniform(0, 50, (100, 3))
     np.testing.assert_array_equal(augmentation.elastic(coords, 6.0, 0.0, np.random.default_rng(0)), coords)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.sampled_from([0.0, 1e-3, 1.0, 300.0, 1e5, 1e9, 1e15]),
+    granularity=st.sampled_from([0.11, 1.0, 6.0, 10_000.0]),
+    magnitude=st.sampled_from([0.0, 40.0, 10_000.0]),
+    points=st.integers(1, 20),
+)
+def test_elastic_distortion_moves_any_room_or_names_what_is_too_fine(size, granularity, magnitude, points):
+    coords = np.random.default_rng(0).uniform(-size, size, (points, 3))
+    try:
+        moved = augmentation.elastic(coords, granularity, magnitude, np.random.default_rng(1))
+    except OtocError as error:
+        assert "'elastic_granularity'" in str(error) and size > 50 * granularity
+        return
+    assert np.isfinite(moved).all() and np.abs(moved - coords).max() <= magnitude
+
+
+def test_a_grid_of_noise_that_no_memory_holds_is_refused_before_it_is_drawn():
+    generator = np.random.default_rng(0)
+    with pytest.raises(OtocError, match="'elastic_granularity': noise every 0.22 voxels takes 3e\\+09 nodes in a room"):
+        augmentation.elastic(np.array([[0.0, 0, 0], [300, 300, 300]]), 0.11, 40.0, generator)
+    with pytest.raises(OtocError, match="'elastic_granularity'"):
+        augmentation.elastic(np.array([[0.0, 0, 0], [1e300, 300, 300]]), 6.0, 40.0, generator)
+    assert generator.random() == np.random.default_rng(0).random()
 
 
 @pytest.mark.parametrize("most", [1, 50, 400, 3000])

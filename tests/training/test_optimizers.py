@@ -34,3 +34,13 @@ def test_the_schedules_are_the_documented_ones():
     rates = [learning_rate(tiny_config(), Schedule(101, 0.01), s) for s in range(101)]
     assert rates[0] == pytest.approx(0.001) and max(rates) == pytest.approx(0.01) and rates[-1] == pytest.approx(1e-5)
     assert np.argmax(rates) == 20
+
+
+@pytest.mark.parametrize("schedule", ["halving", "one_cycle"])
+@pytest.mark.parametrize("rate", [1e-9, 0.01, 10])
+@pytest.mark.parametrize("steps", [1, 2, 10**8])
+@pytest.mark.parametrize("halve_every", [1, 10**9])
+def test_rates_at_the_edges_of_the_ranges_are_positive_numbers(schedule, rate, steps, halve_every):
+    config = tiny_config(schedule=schedule, halve_every=halve_every)
+    for step in {0, 1, steps // 5, steps // 2, steps - 1}:
+        assert 0 < learning_rate(config, Schedule(steps, rate), step) <= max(rate, 1e-6)

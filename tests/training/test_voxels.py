@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoc_lib.config import config_from
+from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.supervoxels.pooling import plain_pool_mean
 from otoc_lib.training import reference, voxels
@@ -155,3 +157,41 @@ def test_batches_go_to_a_gpu_whole(rooms):
         torch.testing.assert_close(moved.voxels.features.cpu(), batch.voxels.features)
         pooled = moved.supervoxels.pool(moved.voxels.features)
         torch.testing.assert_close(pooled.cpu(), batch.supervoxels.pool(batch.voxels.features))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    spans=st.lists(st.sampled_from([0.0, 1.0, 1e3, 1e6, 1e9, 2.0**31, 1e12, 1e30, 1e300]), min_size=3, max_size=3),
+    rooms=st.integers(1, 3),
+)
+def test_a_grid_of_any_size_is_numbered_or_names_voxel_size(spans, rooms):
+    samples = [replace(random_sample(20, seed), coords=np.linspace(0, 1, 20)[:, None] * spans) for seed in range(rooms)]
+    try:
+        batch = make_batch(samples, "torch")
+    except OtocError as error:
+        assert "'voxel_size'" in str(error) and (max(spans) > 2**31 - 10 or np.prod(np.add(spans, 3)) * rooms > 2**62)
+        return
+    assert batch.coords.min() >= 0 and len(torch.unique(batch.coords, dim=0)) == len(batch.coords)
+    np.testing.assert_array_equal(batch.coords[: batch.point_to_voxel[:20].max() + 1, 1:].amax(0), np.floor(spans))
+    network_map = batch.voxels.pyramid.submanifold(0, 3)  # numbers the cells with a margin
+    assert network_map.num_outputs == len(batch.coords)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e3, 1e7])
+@pytest.mark.parametrize("voxel_size", [0.00011, 10])
+@pytest.mark.parametrize("scale", [0.01, 100])
+def test_rooms_of_any_size_are_voxelised_or_refused_at_the_edges_of_the_ranges(rooms, size, voxel_size, scale):
+    values = {"voxel_size": voxel_size, "scale_range": [scale, scale], "jitter": 1, "color_shift": 10}
+    values |= {"elastic_granularity": [0.11, 10_000], "elastic_magnitude": [10_000, 10_000], "max_points": 100}
+    scene = replace(rooms[0], coords=rooms[0].coords / np.abs(rooms[0].coords).max() * np.float32(size))
+    config = config_from({"profile": "p", "experiment": "e", **values})
+    for make in (
+        lambda: training_sample(scene, scene.labels, config, np.random.default_rng(0)),
+        lambda: inference_sample(scene, config, np.random.default_rng(0)),
+    ):
+        try:
+            batch = make_batch([make()])
+        except OtocError as error:
+            assert "'voxel_size'" in str(error) or "'elastic_granularity'" in str(error)
+        else:
+            assert torch.isfinite(batch.features).all() and (batch.coords >= 0).all()
