@@ -5,7 +5,6 @@ ScanNet's own lists of a few annotated points a scene (points20, points50, ...) 
 
 import csv
 import io
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -124,8 +123,6 @@ def write_rows(path: Path, rows: Iterable[tuple]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_clicks(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:

@@ -16,7 +16,7 @@ from IPython import get_ipython
 
 from otoc_lib.annotation.assist import Proposal, propose
 from otoc_lib.annotation.session import Session
-from otoc_lib.errors import OtocError, shown
+from otoc_lib.errors import CannotWriteError, OtocError, shown
 from otoc_lib.palette import distinct_colors
 from otoc_lib.scene import Scene
 from otoc_lib.spacing import point_spacing
@@ -81,10 +81,12 @@ class Picker(anywidget.AnyWidget):
                     self.session.apply(message["room"], message["changes"], message["seconds"])
                     self._answered.add(number)
                 self.send({"kind": "saved", "number": number, **self._state(message["room"])})
+        except CannotWriteError as error:  # the browser keeps the click and sends it again
+            self.send({"kind": "error", **about, "text": str(error)})
         except OtocError as error:  # a click on other data would be wrong however often it came
             kind = "refused" if fields.get("kind") == "action" else "error"
             self.send({"kind": kind, **about, "text": str(error)})
-        except OSError as error:  # a full disk: the browser keeps the click and sends it again
+        except OSError as error:
             self.send({"kind": "error", **about, "text": f"{self.session.path.name} cannot be written: {error}"})
         except Exception as error:  # a fault of ours: the browser keeps the click, and the next message is read
             self.send({"kind": "error", **about, "text": f"the kernel failed: {type(error).__name__}: {error}"})

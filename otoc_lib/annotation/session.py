@@ -3,6 +3,7 @@
 Nothing here needs a browser: ``picker.Picker`` is its face in JupyterLab, tests and scripts may act on it directly.
 """
 
+import contextlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,9 @@ from otoc_lib.annotation.clicks import (
 )
 from otoc_lib.config import Config, project_root
 from otoc_lib.errors import OtocError, shown
-from otoc_lib.files import write_json
+from otoc_lib.files import checksum, write_json
 from otoc_lib.labels import PAPER_CLICKS
+from otoc_lib.lock import locked
 from otoc_lib.scene import Scene
 
 PAPER_SECONDS = 120  # "annotate a scene in under two minutes", section 1
@@ -49,7 +51,8 @@ class Session:
     Args:
         scenes: the rooms to label, in the order to show them.
         path: the clicks.csv. If it is there, the session goes on from it; rows of other rooms stay as they are.
-            How long each room took is kept in ``<name>.seconds.json`` beside it.
+            How long each room took is kept in ``<name>.seconds.json`` beside it. Sessions of several processes may
+            share the file: each keeps what the others did in other rooms.
         initial: clicks to begin with in every room that the file does not mention, for example simulated ones.
 
     Raises:
@@ -66,16 +69,14 @@ class Session:
         if self.path.exists():
             found, self._others = read_clicks_among_others(self.path, self.scenes)
         seconds = self._read_seconds()
-        self._rooms = {}
+        self._rooms, self._written = {}, None
         for scene in self.scenes:
             clicks = found.get(scene.name, Clicks([], [], []))
             if not len(clicks) and initial is not None:
                 clicks = initial.get(scene.name, clicks)
-            columns = zip(clicks.points.tolist(), clicks.classes.tolist(), clicks.objects.tolist(), strict=True)
-            made = {point: (label, instance) for point, label, instance in columns}
-            self._rooms[scene.name] = _RoomClicks(made, click_rows(scene, clicks), seconds.pop(scene.name, 0.0))
-        self._other_seconds = seconds
-        self._save()
+            self._rooms[scene.name] = _room_clicks(scene, clicks, seconds.get(scene.name, 0.0))
+        with self._lock():
+            self._save()
 
     @property
     def seconds_path(self) -> Path:
@@ -124,22 +125,24 @@ class Session:
             seconds: what the room's clock shows by now.
 
         Raises:
-            OtocError: for a vertex or class that does not exist, and for anything that is no change or no time; nothing
-                is changed then.
+            OtocError: for a vertex or class that does not exist, for anything that is no change or no time, and where
+                another session has changed this room meanwhile; nothing is changed then.
         """
         scene = self.scene(name)
         changes = _checked_changes(scene, changes)
         if seconds is not None:
             seconds = _checked_seconds(f"scene {name}", seconds)
-        room = self._rooms[name]
-        for point, label in changes:
-            room.clicks.pop(point, None)
-            if label != NOTHING:
-                # The object is known where the room is annotated; own scans have none.
-                instance = -1 if scene.instances is None else int(scene.instances[point])
-                room.clicks[point] = (label, instance)
-        room.rows = click_rows(scene, self.clicks_of(name))
-        self._save()
+        with self._lock():
+            self._catch_up(name)
+            room = self._rooms[name]
+            for point, label in changes:
+                room.clicks.pop(point, None)
+                if label != NOTHING:
+                    # The object is known where the room is annotated; own scans have none.
+                    instance = -1 if scene.instances is None else int(scene.instances[point])
+                    room.clicks[point] = (label, instance)
+            room.rows = click_rows(scene, self.clicks_of(name))
+            self._save()
         if seconds is not None:
             self.spend(name, seconds)
 
@@ -161,9 +164,12 @@ class Session:
         room, seconds = self._rooms[self.scene(name).name], _checked_seconds(f"scene {name}", seconds)
         if seconds > room.seconds:
             room.seconds = seconds
-            spent = {scene.name: self._rooms[scene.name].seconds for scene in self.scenes}
-            spent = {**self._other_seconds, **{room: round(value, 1) for room, value in spent.items() if value}}
-            write_json(self.seconds_path, spent)
+            with self._lock():
+                spent = self._read_seconds()  # another session's, too
+                for scene in self.scenes:
+                    counted = round(self._rooms[scene.name].seconds, 1)
+                    spent |= {scene.name: max(counted, spent.get(scene.name, 0.0))} if counted else {}
+                write_json(self.seconds_path, spent)
 
     def labels_of(self, name: str) -> dict[int, int]:
         """Super-voxel -> the class that its clicks give it, for every clicked super-voxel."""
@@ -217,9 +223,29 @@ class Session:
             lines.append(_report_line("*paper*", published, PAPER_SECONDS, None))
         return "\n".join(lines)
 
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self.path.with_name(f".{self.path.name}.lock"), str(self.path))
+
     def _save(self) -> None:
         rows = [row for scene in self.scenes for row in self._rooms[scene.name].rows]
         write_rows(self.path, [*self._others, *rows])
+        self._written = checksum(self.path)
+
+    def _catch_up(self, name: str) -> None:
+        """Take over what another session has written since this one did; OtocError if that was in the room ``name``."""
+        if not self.path.exists() or checksum(self.path) == self._written:
+            return
+        found, others = read_clicks_among_others(self.path, self.scenes)
+        rooms = {}
+        for scene in self.scenes:
+            mine = self._rooms[scene.name]
+            rooms[scene.name] = _room_clicks(scene, found.get(scene.name, Clicks([], [], [])), mine.seconds)
+            if scene.name == name and rooms[name].rows != mine.rows:
+                raise OtocError(
+                    f"{self.path}: the clicks of {name} were changed by another program since; open the rooms again to "
+                    "go on from them"
+                )
+        self._rooms, self._others = rooms, others
 
     def _read_seconds(self) -> dict[str, float]:
         """The clocks of the last session; a damaged file costs no click, only the times."""
@@ -249,6 +275,12 @@ def open_session(config: Config, scenes: Sequence[Scene], simulated: bool = Fals
     if simulated:
         initial = {scene.name: simulate_clicks(scene, config.clicks_per_object, config.seed) for scene in scenes}
     return Session(scenes, path, initial)
+
+
+def _room_clicks(scene: Scene, clicks: Clicks, seconds: float) -> _RoomClicks:
+    columns = zip(clicks.points.tolist(), clicks.classes.tolist(), clicks.objects.tolist(), strict=True)
+    made = {point: (label, instance) for point, label, instance in columns}
+    return _RoomClicks(made, click_rows(scene, clicks), seconds)
 
 
 def _checked_changes(scene: Scene, changes: Sequence[Change]) -> list[Change]:

@@ -37,7 +37,7 @@ def test_every_click_is_in_the_file_at_once(rooms, tmp_path):
     assert saved(path, rooms) == {"scene0001_00": [(5, CHAIR), (9, TABLE)]}
     instances = read_clicks(path, rooms)["scene0001_00"].objects
     assert instances.tolist() == rooms[1].instances[[5, 9]].tolist()
-    assert [file.name for file in tmp_path.iterdir()] == ["clicks.csv"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".clicks.csv.lock", "clicks.csv"]
 
 
 def test_undo_takes_back_the_last_click_of_a_room(rooms, tmp_path):
@@ -266,3 +266,38 @@ def test_damaged_clocks_cost_the_times_alone(rooms, tmp_path, text):
         session = Session(rooms, tmp_path / "clicks.csv")
     session.apply("scene0000_00", [(3, CHAIR)], seconds=2)
     assert json.loads(session.seconds_path.read_text()) == {"scene0000_00": 2.0}
+
+
+def test_sessions_of_several_processes_keep_each_others_rooms(rooms, tmp_path):
+    path = tmp_path / "clicks.csv"
+    one, two = Session(rooms, path), Session(rooms, path)
+    first, second = rooms[0].name, rooms[1].name
+    one.apply(first, [(3, 1)], seconds=5.0)
+    two.apply(second, [(4, 2)], seconds=7.0)
+    one.apply(first, [(5, 1)], seconds=9.0)
+    kept = Session(rooms, path)
+    assert kept.clicks_of(first).points.tolist() == [3, 5] and kept.clicks_of(second).points.tolist() == [4]
+    assert kept.seconds_of(first) == 9.0 and kept.seconds_of(second) == 7.0
+    assert one.clicks_of(second).points.tolist() == [4]  # it has caught up
+
+
+def test_a_room_that_another_session_changed_is_refused_and_stays(rooms, tmp_path):
+    path = tmp_path / "clicks.csv"
+    one, two = Session(rooms, path), Session(rooms, path)
+    name = rooms[0].name
+    one.apply(name, [(3, 1)])
+    before = path.read_bytes()
+    with pytest.raises(OtocError, match=rf"clicks\.csv: the clicks of {name} were changed by another program since"):
+        two.apply(name, [(4, 2)])
+    assert path.read_bytes() == before and not len(two.clicks_of(name))
+    two.apply(rooms[1].name, [(4, 2)])  # its other rooms go on
+    assert Session(rooms, path).clicks_of(name).points.tolist() == [3]
+
+
+def test_a_file_that_was_damaged_meanwhile_is_left_as_it_is(rooms, tmp_path):
+    path = tmp_path / "clicks.csv"
+    session = Session(rooms, path)
+    path.write_text("scene;point\n")
+    with pytest.raises(OtocError, match=r"clicks\.csv"):
+        session.apply(rooms[0].name, [(3, 1)])
+    assert path.read_text() == "scene;point\n"
