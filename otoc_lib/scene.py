@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import write_arrays
 from otoc_lib.labels import IGNORE, LabelSet
+from otoc_lib.outside import parse_json
 
 
 def densify(ids: np.ndarray) -> np.ndarray:
@@ -52,6 +53,7 @@ def checked_name(name: str, origin: object) -> str:
     raise OtocError(f"{origin}: {shown(name)} is no scene name: {fault}; rename it")
 
 
+LARGEST_ID = 65535  # of a class in the files of a dataset
 ARRAYS = ("coords", "colors", "supervoxels", "labels", "instances", "origin")
 
 
@@ -150,16 +152,13 @@ class Scene:
         try:
             # The torch side of safetensors maps the file and, unlike mmap, keeps no file descriptor for every scene.
             with safe_open(path, framework="pt") as file:
-                notes = json.loads((file.metadata() or {})["notes"])
+                notes = parse_json((file.metadata() or {})["notes"], path)
                 arrays = {field: _read_only(file.get_tensor(field).numpy()) for field in file.keys()}
-            known = notes["label_set"]
-            label_set = LabelSet(
-                name=known["name"],
-                names=tuple(known["names"]),
-                file_ids=tuple(known["file_ids"]),
-                colors=tuple(tuple(color) for color in known["colors"]),
+            scene = Scene(
+                name=notes["name"],
+                label_set=_label_set(notes["label_set"]),
+                **{"labels": None, "instances": None, **arrays},
             )
-            scene = Scene(name=notes["name"], label_set=label_set, **{"labels": None, "instances": None, **arrays})
             if scene.fingerprint != notes["fingerprint"]:
                 raise ValueError("its arrays are not those that were saved")
             return scene
@@ -178,6 +177,19 @@ class Scene:
 
     def _error(self, message: str) -> OtocError:
         return OtocError(f"scene {self.name}: {message}")
+
+
+def _label_set(known: dict) -> LabelSet:
+    """The label set that a saved scene describes; ValueError, KeyError or TypeError where that is none."""
+    name, names, file_ids, colors = (known[field] for field in ("name", "names", "file_ids", "colors"))
+    if not {type(name), *map(type, names)} == {str} or not names or not len(names) == len(file_ids) == len(colors):
+        raise ValueError("its classes have no names, or not as many ids and colours")
+    numbers = [*((number, LARGEST_ID) for number in file_ids), *((shade, 255) for color in colors for shade in color)]
+    if not all(type(number) is int and 0 <= number <= largest for number, largest in numbers):
+        raise ValueError("its classes have ids or colours that are none")
+    if not {len(color) for color in colors} == {3}:
+        raise ValueError("its colours are not red, green and blue")
+    return LabelSet(name, tuple(names), tuple(file_ids), tuple(tuple(color) for color in colors))
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

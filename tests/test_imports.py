@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom to the top; parts on one line may not import each other.
 LAYERS = (
     ("errors", "labels", "spacing", "jit", "vector_code", "one_thread"),
-    ("files",),
+    ("files", "outside"),
     ("config", "scene", "palette", "lock"),
     ("device", "store", "evaluation", "supervoxels"),
     ("sparse", "datasets", "propagation"),

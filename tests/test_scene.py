@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +166,50 @@ def test_damaged_files_are_refused_by_name(tmp_path):
         replace_in(path, old, new)
         with pytest.raises(OtocError, match="room.safetensors"):
             Scene.load(path)
+
+
+def label_set(**changes) -> str:
+    return json.dumps(dataclasses.asdict(OWN) | changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[]",
+        "9" * 5000,
+        label_set(names=[]),
+        label_set(names=["Wand", "Stuhl"]),
+        label_set(names=["Wand", "Stuhl", 3]),
+        label_set(name=3),
+        label_set(file_ids=[0, 1, 2**40]),  # from_file_ids would make a table as long
+        label_set(file_ids=[0, 1, -1]),
+        label_set(file_ids=[0, 1, 1.5]),
+        label_set(file_ids=3),
+        label_set(colors=[[0, 0, 0], [1, 2, 256], [1, 2, 3]]),
+        label_set(colors=[[0, 0, 0], [1, 2], [1, 2, 3]]),
+        label_set(colors="abc"),
+    ],
+)
+def test_classes_that_are_none_are_refused_by_name(tmp_path, text):
+    path = tmp_path / "room.safetensors"
+    with writing_label_set(text):
+        Scene(**fields(label_set=OWN, labels=None)).save(path)
+    with pytest.raises(OtocError, match="room.safetensors: not a scene saved by this kit, or damaged"):
+        Scene.load(path)
+
+
+@contextlib.contextmanager
+def writing_label_set(text: str):
+    """Let ``save`` write another text for the label set."""
+
+    def metadata_of(notes):
+        others = {name: value for name, value in notes.items() if name != "label_set"}
+        return {"notes": f'{json.dumps(others)[:-1]}, "label_set": {text}}}'}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otoc_lib.files.metadata_of", metadata_of)
+        yield
 
 
 @given(arrays(np.int64, st.integers(1, 50), elements=st.integers(-(2**62), 2**62) | st.integers(0, 5)))

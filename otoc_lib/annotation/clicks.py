@@ -5,8 +5,12 @@ ScanNet's own lists of a few annotated points a scene (points20, points50, ...) 
 
 import csv
 import io
+import operator
+import os
+import pickletools
 import warnings
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,23 +20,16 @@ import torch
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside, write_bytes
 from otoc_lib.labels import IGNORE
+from otoc_lib.outside import read_bytes, read_rows
 from otoc_lib.scene import Scene, checked_name
 
 COLUMNS = ("scene", "point", "x", "y", "z", "class", "object")
 
+# Vertices that a number of a limited-annotation file may count; no scan comes near it.
+MOST_VERTICES = 1 << 24
+
 # A click further than this from the point it names was made on other geometry.
 POSITION_TOLERANCE = 0.01  # metres
-
-# What a pickled array of whole numbers needs beyond what torch loads by itself; older files use numpy's older names.
-ARRAY_GLOBALS = [
-    np.ndarray,
-    np.dtype,
-    bytes,  # with it, and of floats, an empty array is pickled
-    *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "d"),
-    *(np._core.multiarray._reconstruct, np._core.multiarray.scalar),
-    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-]
 
 # What the tables call furniture is everything else.
 STRUCTURE = ("wall", "floor", "ceiling")
@@ -145,7 +142,7 @@ def read_clicks(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
 def read_clicks_among_others(path: Path, scenes: list[Scene]) -> tuple[dict[str, Clicks], list[tuple]]:
     """``read_clicks``, but the file may speak of other scenes: their rows come back as they are, to be kept."""
     names = {scene.name for scene in scenes}
-    rows = list(_read_rows(path))
+    rows = _read_rows(path)
     others = [tuple(row[column] for column in COLUMNS) for _, row in rows if row["scene"] not in names]
     return _parse_rows(path, [(line, row) for line, row in rows if row["scene"] in names], scenes), others
 
@@ -166,6 +163,7 @@ def read_points(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
     Raises:
         OtocError: naming the file, and the scene if it is one's fault.
     """
+    path = Path(path)
     listed = _load_points(path)
     clicks, dropped, total = {}, 0, 0
     for scene in scenes:
@@ -289,11 +287,13 @@ def _check(scene: Scene, clicks: Clicks) -> None:
 
 def _load_points(path: Path) -> dict:
     """The dict of a limited-annotation file."""
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise OtocError(f"{path}: no such file; give a file such as points20 of ScanNet's limited annotations")
+    data = read_bytes(path)
     try:
-        with torch.serialization.safe_globals(ARRAY_GLOBALS):
-            listed = torch.load(path, map_location="cpu", weights_only=True)
+        _check_pickles(data)
+        with torch.serialization.safe_globals(STAND_INS):
+            listed = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle may raise nearly anything
         raise OtocError(
             f"{path}: not a limited-annotation file, damaged, or not safe to load ({type(error).__name__}); "
@@ -304,14 +304,91 @@ def _load_points(path: Path) -> dict:
     return listed
 
 
-def _whole_numbers(path: Path, name: str, values: torch.Tensor | np.ndarray | list) -> np.ndarray:
+def _check_pickles(data: bytes) -> None:
+    """Raise ValueError for what torch would load but no list of points needs, and may allocate by a mere number.
+
+    That is any global but ``GLOBALS``, such as bytearray, and numbers beyond both the file's size and MOST_VERTICES.
+    """
+    pickles = [(data, range(5))]  # torch's older files begin with five: a magic number first, the points fourth
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("compressed")
+            pickles = [(archive.read(name), range(1, 2)) for name in archive.namelist() if name.endswith(".pkl")]
+    for pickled, numbers in pickles:
+        stream = io.BytesIO(pickled)
+        for number in numbers:
+            for opcode, value, _ in pickletools.genops(stream):
+                if "GLOBAL" in opcode.name and value not in GLOBALS:
+                    raise ValueError(f"names {value}")
+                if number > 0 and isinstance(value, int) and value > max(len(data), MOST_VERTICES):
+                    raise ValueError(f"holds the number {value}")
+
+
+class _Kind:
+    """Stands in for numpy.dtype in a pickle."""
+
+    def __init__(self, code: str, *rest: object):
+        if code not in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f8"):  # an empty array is of floats
+            raise ValueError(f"numbers of the type {code!r}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands in for numpy.ndarray in a pickle: its ``values`` [K] are as many as there are bytes for."""
+
+    values = np.empty(0)
+
+    def __init__(self, *rest: object):
+        pass
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, _, data = state
+        self.values = np.frombuffer(data, kind.dtype).reshape(shape)
+
+
+def _scalar(kind: _Kind, data: bytes) -> np.generic:
+    return np.frombuffer(data, kind.dtype)[0]
+
+
+def _no_bytes() -> bytes:
+    return b""
+
+
+# What a list of points may name, as pickles spell it, and what is called where torch does not load it by itself. Older
+# files use numpy's older names.
+MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
+STORAGES = (f"torch {kind}Storage" for kind in ("Byte", "Char", "Short", "Int", "Long", "Float", "Double"))
+GLOBALS = {
+    *("collections OrderedDict", "torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2", *STORAGES),
+    *("numpy ndarray", "numpy dtype", "_codecs encode", "__builtin__ bytes", "builtins bytes"),
+    *(f"{module} {name}" for module in MULTIARRAY for name in ("_reconstruct", "scalar")),
+}
+STAND_INS = [
+    *((_Array, "numpy.ndarray"), (_Kind, "numpy.dtype"), (_no_bytes, "builtins.bytes")),
+    *((_Array, f"{module}._reconstruct") for module in MULTIARRAY),
+    *((_scalar, f"{module}.scalar") for module in MULTIARRAY),
+]
+
+
+def _whole_numbers(path: Path, name: str, values: object) -> np.ndarray:
     """Vertex indices, int64 [K], as the file lists them."""
     try:
-        points = np.asarray(values)
-    except (ValueError, TypeError, RuntimeError):  # ragged lists, and kinds of tensors that numpy does not have
+        if isinstance(values, list | tuple):
+            if bool in set(map(type, values)):
+                raise TypeError
+            points = np.array([operator.index(value) for value in values], dtype=np.int64)
+        else:
+            points = values.numpy() if isinstance(values, torch.Tensor) else values.values
+    except (ValueError, TypeError, OverflowError, AttributeError, RuntimeError):  # whatever else a list may hold
         points = np.array(None)
     if points.ndim != 1 or (points.dtype.kind not in "iu" and points.size):
         raise OtocError(f"{path}: the points of {name} are no list of whole numbers")
+    if points.size > path.stat().st_size:  # a tensor may name one number again and again
+        raise OtocError(f"{path}: lists {points.size} points for {name}, more than it holds; copy the file again")
     return points.astype(np.int64)
 
 
@@ -319,21 +396,14 @@ def _percent(part: int, whole: int) -> float | None:
     return 100 * int(part) / int(whole) if whole else None
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and columns of every click in the file."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise OtocError(f"{path}, line 1: no column {', '.join(missing)}; the file needs {', '.join(COLUMNS)}")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise OtocError(f"{path}, line {reader.line_num}: needs {len(reader.fieldnames)} fields")
-                checked_name(row["scene"], f"{path}, line {reader.line_num}")
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise OtocError(f"{path}: cannot be read as a table of clicks ({error})") from error
+    rows = read_rows(path, COLUMNS)
+    for line, row in rows:
+        if None in row or None in row.values():
+            raise OtocError(f"{path}, line {line}: needs {len(row.keys() - {None})} fields")
+        checked_name(row["scene"], f"{path}, line {line}")
+    return rows
 
 
 def _parse_rows(path: Path, rows: Iterable[tuple[int, dict[str, str]]], scenes: list[Scene]) -> dict[str, Clicks]:
@@ -364,7 +434,8 @@ def _parse_row(row: dict[str, str], scene_of: dict[str, Scene]) -> tuple[str, in
     label = scene.label_set.index(row["class"])
     if label == IGNORE:
         raise OtocError(f"unknown class {row['class']!r}; the classes are {', '.join(scene.label_set.names)}")
-    if not -1 <= instance < (2**31 if scene.instances is None else scene.num_objects):
+    num_objects = np.iinfo(np.int32).max if scene.instances is None else scene.num_objects
+    if not -1 <= instance < num_objects:
         raise OtocError(f"object {instance} is not one of {scene.name}; write -1 where it is unknown")
     position = np.array([_number(row, axis, float) for axis in "xyz"])
     distance = np.linalg.norm(scene.coords[point] + scene.origin - position)

@@ -4,7 +4,7 @@ Nothing here needs a browser: ``picker.Picker`` is its face in JupyterLab, tests
 """
 
 import contextlib
-import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import checksum, write_json
 from otoc_lib.labels import PAPER_CLICKS
 from otoc_lib.lock import locked
+from otoc_lib.outside import opening, read_json
 from otoc_lib.scene import Scene
 
 PAPER_SECONDS = 120  # "annotate a scene in under two minutes", section 1
@@ -66,7 +67,9 @@ class Session:
         self.path = Path(path)
         self._index = {scene.name: index for index, scene in enumerate(self.scenes)}
         found, self._others = {}, []
-        if self.path.exists():
+        with opening(self.path):
+            goes_on = self.path.exists()
+        if goes_on:
             found, self._others = read_clicks_among_others(self.path, self.scenes)
         seconds = self._read_seconds()
         self._rooms, self._written = {}, None
@@ -249,12 +252,12 @@ class Session:
 
     def _read_seconds(self) -> dict[str, float]:
         """The clocks of the last session; a damaged file costs no click, only the times."""
-        if not self.seconds_path.exists():
+        if not os.path.exists(self.seconds_path):
             return {}
         try:
-            spent = json.loads(self.seconds_path.read_text(encoding="utf-8"))
+            spent = read_json(self.seconds_path)
             return {name: _checked_seconds(self.seconds_path, value) for name, value in spent.items()}
-        except (OSError, ValueError, AttributeError, RecursionError):
+        except (ValueError, AttributeError):  # no JSON, no times, or no dict
             warnings.warn(f"{self.seconds_path}: damaged; the clocks start again", stacklevel=3)
             return {}
 

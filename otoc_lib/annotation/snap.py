@@ -11,6 +11,7 @@ from otoc_lib.datasets import own
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
+from otoc_lib.outside import read_rows
 
 FARTHEST_CLICK = 0.1  # metres between a clicked position and the nearest point of its scan
 
@@ -59,20 +60,12 @@ def snap_clicks(root: Path, source: Path, destination: Path) -> int:
 def _read_positions(path: Path) -> dict[int, tuple[str, tuple[float, ...], str]]:
     """Line number -> scene, position and class of every click."""
     rows = {}
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in ("scene", "x", "y", "z", "class") if name not in (reader.fieldnames or ())]
-            if missing:
-                raise OtocError(f"{path}, line 1: no column {', '.join(missing)}; it needs scene, x, y, z and class")
-            for row in reader:
-                try:
-                    position = tuple(float(row[axis]) for axis in "xyz")
-                    if not np.isfinite(position).all() or not row["class"]:
-                        raise ValueError
-                except (TypeError, ValueError):
-                    raise OtocError(f"{path}, line {reader.line_num}: needs a class and numbers x, y, z") from None
-                rows[reader.line_num] = (row["scene"], position, row["class"])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise OtocError(f"{path}: cannot be read as a table of clicks ({error})") from error
+    for line, row in read_rows(path, ("scene", "x", "y", "z", "class")):
+        try:
+            position = tuple(float(row[axis]) for axis in "xyz")
+            if not np.isfinite(position).all() or not row["class"]:
+                raise ValueError
+        except (TypeError, ValueError):
+            raise OtocError(f"{path}, line {line}: needs a class and numbers x, y, z") from None
+        rows[line] = (row["scene"], position, row["class"])
     return rows

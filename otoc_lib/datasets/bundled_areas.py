@@ -5,6 +5,7 @@ of their files' names: the order in which the reader of S3DIS gives a room back.
 """
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -18,11 +19,13 @@ from otoc_lib.datasets.packing import color_planes, new_tree, planes, read_packe
 from otoc_lib.datasets.s3dis import write_room
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.labels import S3DIS13
+from otoc_lib.outside import opening, read_json
 from otoc_lib.scene import checked_name
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms_s3dis"
 FORMAT = "otoc-area-room-1"
 STEPS = 500  # lattice points a metre; every point lies on multiples of 2 mm
+FARTHEST = 10**9  # steps; no area is that large
 DONE = "rooms_s3dis.json"  # the manifest of an unpacked tree, written last
 
 
@@ -117,10 +120,18 @@ def read(path: Path) -> BundledAreaRoom:
 
 
 def _build(arrays: dict[str, np.ndarray], header: dict[str, str]) -> BundledAreaRoom:
-    steps, colors = np.cumsum(whole(arrays["points"]), axis=0), whole_colors(arrays["colors"])
-    objects = tuple((str(name), int(count)) for name, count in json.loads(header["objects"]))
+    """The room of a packed file; ValueError or KeyError for what could not be written as S3DIS' files."""
+    steps, colors = np.cumsum(whole(arrays["points"], 3), axis=0), whole_colors(arrays["colors"])
+    objects = tuple((name, count) for name, count in json.loads(header["objects"]))
+    for name, count in objects:
+        if not re.fullmatch(r"[a-z]+_[1-9]\d{,3}", name) or name.split("_")[0] not in S3DIS13.names:
+            raise ValueError(f"no annotation file is called {name!r}")
+        if type(count) is not int or count < 1:
+            raise ValueError(f"{name} has {count} points")
     if not len(steps) == len(colors) == sum(count for _, count in objects):
         raise ValueError("its objects do not hold as many points as it has")
+    if len(set(objects)) < len(objects) or (np.abs(steps) > FARTHEST).any():
+        raise ValueError("its points cannot be those of a room, or an object is listed twice")
     return BundledAreaRoom(header["name"], steps / STEPS, colors, objects)
 
 
@@ -132,15 +143,13 @@ def packed_path(folder: Path, name: str) -> Path:
 def read_index(source: Path = SOURCE) -> dict:
     """The list of the packed rooms: {"seed", "rooms": {"Area_1/office_1": {counts...}}}."""
     path = Path(source) / "index.json"
+    if not os.path.exists(path):
+        raise OtocError(f"{path}: no such file; give the folder of the packed areas, data/rooms_s3dis of a checkout")
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path)
         for name in index["rooms"]:
             _check_name(name)
         return index
-    except FileNotFoundError as error:
-        raise OtocError(
-            f"{path}: no such file; give the folder of the packed areas, data/rooms_s3dis of a checkout"
-        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OtocError(f"{path}: not a list of rooms ({error}); restore it from the repository") from error
 
@@ -168,4 +177,5 @@ def unpack(destination: Path, source: Path = SOURCE) -> None:
         for name in tqdm(index["rooms"], desc="unpacking areas", unit="room", file=sys.stderr):
             (tree / name).parent.mkdir(exist_ok=True)
             write_area_room(read(packed_path(source, name)), tree)
-        shutil.copyfile(Path(source) / "CREDITS", tree / "CREDITS")
+        with opening(Path(source) / "CREDITS"):
+            shutil.copyfile(Path(source) / "CREDITS", tree / "CREDITS")

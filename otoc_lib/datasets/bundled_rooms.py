@@ -5,6 +5,7 @@ so a room survives packing and unpacking bit by bit.
 """
 
 import json
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from otoc_lib.datasets.packing import color_planes, new_tree, planes, read_packe
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.outside import opening, read_json
 from otoc_lib.scene import checked_name
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms"
@@ -151,17 +153,29 @@ def read(path: Path) -> BundledRoom:
 
 
 def _build(arrays: dict[str, np.ndarray], header: dict[str, str]) -> BundledRoom:
-    vertices = (np.cumsum(whole(arrays["vertices"]), axis=0) * STEP).astype(np.float32)
-    starts = np.cumsum(whole(arrays["face_starts"]))[:, None]
-    faces = np.concatenate([starts, starts + whole(arrays["face_offsets"])], axis=1).astype(np.int32)
-    ids, owners = arrays["segment_ids"], arrays["owners"]
-    objects = tuple(
-        (category, tuple(ids[owners == number].tolist()))
-        for number, category in enumerate(json.loads(header["objects"]))
-    )
-    return BundledRoom(
-        header["name"], vertices, faces, whole_colors(arrays["colors"]), ids[arrays["segments"]], objects
-    )
+    """The room of a packed file; ValueError or KeyError for what could not be written as ScanNet's files."""
+    steps, colors = np.cumsum(whole(arrays["vertices"], 3), axis=0), whole_colors(arrays["colors"])
+    starts = np.cumsum(whole(arrays["face_starts"], 1))[:, None]
+    faces = np.concatenate([starts, starts + whole(arrays["face_offsets"], 2)], axis=1)
+    ids, segments, owners = (_row(arrays[name]) for name in ("segment_ids", "segments", "owners"))
+    categories = json.loads(header["objects"])
+    if not len(steps) == len(colors) == len(segments) or len(ids) != len(owners):
+        raise ValueError("its arrays are not of one length")
+    if faces.size and not 0 <= faces.min() <= faces.max() < len(steps):
+        raise ValueError("a face names a vertex that it does not have")
+    if segments.size and not 0 <= segments.min() <= segments.max() < len(ids):
+        raise ValueError("a vertex is in a segment that it does not have")
+    if not all(category in CATEGORIES for category in categories):
+        raise ValueError("the category of an object is none")
+    objects = tuple((category, tuple(ids[owners == number].tolist())) for number, category in enumerate(categories))
+    vertices = (steps * STEP).astype(np.float32)
+    return BundledRoom(header["name"], vertices, faces.astype(np.int32), colors, ids[segments], objects)
+
+
+def _row(ids: np.ndarray) -> np.ndarray:
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ValueError(f"{ids.dtype} {ids.shape} instead of a row of ids")
+    return ids
 
 
 # --- the official tree
@@ -243,17 +257,15 @@ def label_table() -> str:
 def read_index(source: Path = SOURCE) -> dict:
     """The list of the packed rooms: {"seed", "rooms": {name: {"split", counts...}}}."""
     path = Path(source) / "index.json"
+    if not os.path.exists(path):
+        raise OtocError(f"{path}: no such file; give the folder of the packed rooms, data/rooms of a checkout")
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path)
         if not all(room["split"] in SPLITS for room in index["rooms"].values()):
             raise ValueError("unknown split")
         for name in index["rooms"]:
-            checked_name(name, "rooms")
+            checked_name(name, path)
         return index
-    except FileNotFoundError as error:
-        raise OtocError(
-            f"{path}: no such file; give the folder of the packed rooms, data/rooms of a checkout"
-        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OtocError(f"{path}: not a list of rooms ({error}); restore it from the repository") from error
 
@@ -290,4 +302,5 @@ def unpack(destination: Path, source: Path = SOURCE) -> None:
             names = [name for name, room in index["rooms"].items() if room["split"] == split]
             (tree / "splits" / f"scannetv2_{split}.txt").write_text("".join(f"{name}\n" for name in names))
         (tree / "scannetv2-labels.combined.tsv").write_text(label_table(), encoding="utf-8")
-        shutil.copyfile(Path(source) / "CREDITS", tree / "CREDITS")
+        with opening(Path(source) / "CREDITS"):
+            shutil.copyfile(Path(source) / "CREDITS", tree / "CREDITS")

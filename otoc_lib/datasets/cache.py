@@ -152,6 +152,8 @@ def _convert(config: Config, name: str) -> None:
         scene = _reader(config).read_scene(config.data_folder, name, conversion(config))
     except OSError as error:
         raise OtocError(f"scene {name}: cannot be read ({error}); check the data root") from error
+    except MemoryError as error:
+        raise OtocError(f"scene {name}: is too large for the memory that is free; ask for one worker") from error
     path = _path(config, name)
     try:
         scene.save(path, {SOURCES: sources})

@@ -5,11 +5,12 @@ readable but odd: a part of the release that is not there, files that belong to 
 """
 
 import functools
+import os
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from otoc_lib.datasets import s3dis, scannet
 from otoc_lib.datasets.point_text import count_rows
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, PAPER_CLICKS, S3DIS13, SCANNET20, LabelSet
+from otoc_lib.outside import opening
 
 JUNK = {".DS_Store", "Icon\r", "Thumbs.db"}  # left by file managers, some of it in the release itself
 NAMES_SHOWN = 5
@@ -85,15 +87,15 @@ def diagnose(root: Path, workers: int = 1) -> Diagnosis:
         OtocError: there is no such folder, or neither dataset is in it.
     """
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise OtocError(f"{root}: no such folder; give the folder that holds the dataset")
     if workers < 1:
         raise OtocError(f"workers is {workers}; it must be at least 1")
-    if (root / "scans").is_dir() or (root / "scans_test").is_dir():
+    if os.path.isdir(root / "scans") or os.path.isdir(root / "scans_test"):
         return _diagnose_scannet(root, workers)
-    if any(entry.is_dir() for entry in root.glob("Area_*")):
+    if any(os.path.isdir(entry) for entry in root.glob("Area_*")):
         return _diagnose_s3dis(root, workers)
-    below = [entry.name for entry in sorted(root.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    below = [entry.name for entry in _entries(root) if os.path.isdir(entry)]
     raise OtocError(
         f"{root}: no dataset that this kit knows; looked for scans/ or scans_test/ (ScanNet) and Area_1/ to Area_6/ "
         f"(S3DIS), found {'the folders ' + _some(below) if below else 'no folder at all'}"
@@ -129,11 +131,14 @@ def _diagnose_scannet(root: Path, workers: int) -> Diagnosis:
             lists[split] = []
 
     present = {
-        entry.name: folder for folder in ("scans_test", "scans") for entry in _entries(root / folder) if entry.is_dir()
+        entry.name: folder
+        for folder in ("scans_test", "scans")
+        for entry in _entries(root / folder)
+        if os.path.isdir(entry)
     }
     for folder in ("scans", "scans_test"):
         for entry in _entries(root / folder):
-            if not entry.is_dir():
+            if not os.path.isdir(entry):
                 problems.append(_problem(root, f"{folder}/{entry.name}", "warning", "belongs to no scene"))
     listed = {name for names in lists.values() for name in names}
     unknown = sorted(set(present) - listed)
@@ -142,7 +147,7 @@ def _diagnose_scannet(root: Path, workers: int) -> Diagnosis:
         problems.append(Problem("scans", "warning", text))
 
     known = sorted(set(present) & listed)
-    checkups = _check_all(functools.partial(_check_scannet, root), known, workers)
+    checkups = _check_all(functools.partial(_checkup, _check_scannet, root), known, workers)
     problems += [problem for checkup in checkups for problem in checkup.problems]
     by_name = {checkup.name: checkup for checkup in checkups}
     totals = []
@@ -170,7 +175,7 @@ def _diagnose_scannet(root: Path, workers: int) -> Diagnosis:
 
 def _check_scannet(root: Path, name: str) -> Checkup:
     """Read one scene, and look for files that are none of ScanNet's."""
-    folder = next(root / part / name for part in ("scans", "scans_test") if (root / part / name).is_dir())
+    folder = next(root / part / name for part in ("scans", "scans_test") if os.path.isdir(root / part / name))
     pattern = re.escape(name) + r"(\.(sens|txt|aggregation\.json)|_vh_clean.*|_2d-.*\.zip)"
     extra = [entry.name for entry in _entries(folder) if not re.fullmatch(pattern, entry.name)]
     problems = []
@@ -187,7 +192,7 @@ def _check_scannet(root: Path, name: str) -> Checkup:
 
 def _official_scannet(split: str) -> int | None:
     path = scannet.OFFICIAL_LISTS / f"scannetv2_{split}.txt"
-    return len(path.read_text(encoding="utf-8").split()) if path.is_file() else None
+    return len(path.read_text(encoding="utf-8").split()) if os.path.isfile(path) else None
 
 
 # ---- S3DIS
@@ -196,7 +201,7 @@ def _official_scannet(split: str) -> int | None:
 def _diagnose_s3dis(root: Path, workers: int) -> Diagnosis:
     problems = []
     for entry in _entries(root):
-        if not (entry.is_dir() and re.fullmatch(r"Area_[1-6]", entry.name)):
+        if not (os.path.isdir(entry) and re.fullmatch(r"Area_[1-6]", entry.name)):
             problems.append(Problem(entry.name, "warning", "is none of Area_1 to Area_6, not used"))
     rooms = {}  # area -> names of its rooms
     for area in s3dis.AREAS:
@@ -205,13 +210,13 @@ def _diagnose_s3dis(root: Path, workers: int) -> Diagnosis:
         except OtocError:  # no room; told below among the missing ones
             rooms[area] = []
         for entry in _entries(root / f"Area_{area}"):
-            if not entry.is_dir():
+            if not os.path.isdir(entry):
                 turned = entry.name.endswith("alignmentAngle.txt")
                 text = "belongs to no room" + ("; this is the release whose rooms are not aligned" if turned else "")
                 problems.append(_problem(root, f"Area_{area}/{entry.name}", "warning", text))
 
     names = [name for area in s3dis.AREAS for name in rooms[area]]
-    checkups = _check_all(functools.partial(_check_s3dis, root), names, workers)
+    checkups = _check_all(functools.partial(_checkup, _check_s3dis, root), names, workers)
     problems += [problem for checkup in checkups for problem in checkup.problems]
     by_name = {checkup.name: checkup for checkup in checkups}
     totals = []
@@ -246,18 +251,19 @@ def _check_s3dis(root: Path, name: str) -> Checkup:
     room, told = _read(root, name, lambda: s3dis.read_room(root, name))
     problems += told
     for entry in _entries(folder / "Annotations"):
-        if entry.suffix != ".txt" or not entry.is_file():
+        if entry.suffix != ".txt" or not os.path.isfile(entry):
             warn(entry, "is no annotation <class>_<i>.txt, not read")
     whole = folder / f"{folder.name}.txt"
     others = [entry for entry in _entries(folder) if entry not in (whole, folder / "Annotations")]
-    if not whole.is_file():
+    if not os.path.isfile(whole):
         named = f"; {_some([entry.name for entry in others])} may be it, misnamed" if others else ""
         warn(folder, f"has no {whole.name}{named}; it is not needed")
     else:
         for entry in others:
             warn(entry, "belongs to no room")
-        count = count_rows(whole)
-        if room is not None and count != len(room.points):
+        count, told = _read(root, name, lambda: count_rows(whole))
+        problems += [replace(problem, severity="warning") for problem in told]  # no training reads this file
+        if room is not None and count is not None and count != len(room.points):
             warn(whole, f"{count} points, but the annotations hold {len(room.points)}; these are used")
     if room is None:
         return Checkup(name, 0, 0, None, tuple(problems))
@@ -278,6 +284,14 @@ def _check_all(check: Callable[[str], Checkup], names: list[str], workers: int) 
         return list(bar(pool.map(check, names)))
 
 
+def _checkup(check: Callable[[Path, str], Checkup], root: Path, name: str) -> Checkup:
+    """Check a scene; what lies around its files, such as a folder that may not be listed, may also be at fault."""
+    try:
+        return check(root, name)
+    except (OtocError, OSError) as error:
+        return Checkup(name, 0, 0, None, (_problem(root, name, "error", str(error)),))
+
+
 def _read(root: Path, name: str, read: Callable):
     """What ``read`` returns, or None if it refuses, and its warnings and errors as problems."""
     result, problems = None, []
@@ -287,6 +301,8 @@ def _read(root: Path, name: str, read: Callable):
             result = read()
         except (OtocError, OSError) as error:
             problems.append(_problem(root, name, "error", str(error)))
+        except MemoryError:
+            problems.append(Problem(name, "error", "is too large for the memory that is free; ask for one worker"))
     problems += [_problem(root, name, "warning", str(warning.message)) for warning in told]
     return result, problems
 
@@ -335,7 +351,8 @@ def _finish(
 
 def _entries(folder: Path) -> list[Path]:
     """What is in a folder, sorted, without hidden files and what file managers leave."""
-    entries: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
+    with opening(folder):
+        entries = list(folder.iterdir()) if os.path.isdir(folder) else []
     return sorted(entry for entry in entries if entry.name not in JUNK and not entry.name.startswith("."))
 
 

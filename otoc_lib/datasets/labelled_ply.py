@@ -65,6 +65,8 @@ def export_run(config: Config, scenes: list[Scene], evaluation: Path) -> list[Pa
             arrays = load_file(predicted)
         except (OSError, SafetensorError) as error:
             raise OtocError(f"{predicted}: cannot be read ({error}); set eval_splits: [val] and run again") from error
+        if "confidence" not in arrays or not arrays.keys() & {"full", "point"}:
+            raise OtocError(f"{predicted}: lacks labels or confidence; set eval_splits: [val] and run again")
         labels = arrays["full"] if "full" in arrays else arrays["point"]
         (scan_path,) = own.scene_files(config.data_folder, scene.name)
         paths.append(config.report_folder / "labelled" / f"{scene.name}.ply")

@@ -4,6 +4,7 @@ Every scan file directly in the folder is a scene without labels, named as the f
 are in every split: nothing is held out of scans that have no labels to judge by.
 """
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from otoc_lib.config import Config
 from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import LabelSet
+from otoc_lib.outside import opening
 from otoc_lib.palette import distinct_colors
 from otoc_lib.scene import Scene, checked_name
 from otoc_lib.supervoxels.geometric import Partition
@@ -60,11 +62,15 @@ def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition)
     scan = read_scan(path)
     origin = scan.points.mean(axis=0)
     centred = scan.points - origin
+    try:
+        supervoxels = _supervoxels(path, centred, scan.colors, scan.faces, partition)
+    except OtocError as error:
+        raise OtocError(f"{path}: {error}") from error
     return Scene(
         name=name,
         coords=centred.astype(np.float32),
         colors=scan.colors,
-        supervoxels=_supervoxels(path, centred, scan.colors, scan.faces, partition),
+        supervoxels=supervoxels,
         labels=None,
         instances=None,
         origin=origin,
@@ -87,12 +93,14 @@ def label_set(names: Sequence[str]) -> LabelSet:
 def _scan_files(root: Path) -> dict[str, Path]:
     """Name -> file of every scan in the folder."""
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise OtocError(f"data root {root}: no such folder; set it to the folder that holds your scans")
     files: dict[str, Path] = {}
-    for path in sorted(root.iterdir()):
+    with opening(root):
+        entries = sorted(root.iterdir())
+    for path in entries:
         supported = path.suffix.lower() in FORMATS and not path.name.startswith(".")
-        if not supported or not path.is_file() or _holds_clicks(path):
+        if not supported or not os.path.isfile(path) or _holds_clicks(path):
             continue
         if path.stem in files:
             raise OtocError(f"{path}: {files[path.stem].name} has the same name; rename one of the two scans")
@@ -106,8 +114,11 @@ def _holds_clicks(path: Path) -> bool:
     """Whether a file is a table of clicks and not of points: its first line names a column "class"."""
     if path.suffix.lower() != ".csv":
         return False
-    with open(path, "rb") as file:
-        first = file.readline(1000)
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(1000)
+    except OSError:  # told when it is read as a scan
+        return False
     return b"class" in first.strip().split(b",")
 
 

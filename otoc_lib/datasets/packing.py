@@ -17,9 +17,14 @@ import safetensors
 import safetensors.numpy
 
 from otoc_lib.errors import OtocError
-from otoc_lib.files import write_aside
+from otoc_lib.files import telling_full_disks, write_aside
+from otoc_lib.lock import locked
+from otoc_lib.outside import opening
 
 T = TypeVar("T")
+
+# Bytes that a packed room may unpack to, and that unpacking may need; ours take 1.3 MB and 66 MB.
+MOST_UNPACKED, MOST_MEMORY = 1 << 26, 1 << 28
 
 
 def planes(values: np.ndarray) -> np.ndarray:
@@ -30,8 +35,10 @@ def planes(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(folded[:, :, None].view(np.uint8).transpose(0, 2, 1)[:, :count])
 
 
-def whole(planes: np.ndarray) -> np.ndarray:
-    """The inverse of ``planes``: int64 [N] for one column, [N, C] for more."""
+def whole(planes: np.ndarray, columns: int) -> np.ndarray:
+    """The inverse of ``planes``: int64 [N] for one column, [N, C] for more; ValueError for anything else."""
+    if planes.dtype != np.uint8 or planes.ndim != 3 or len(planes) != columns or not 1 <= planes.shape[1] <= 4:
+        raise ValueError(f"{planes.dtype} {planes.shape} instead of {columns} columns in byte planes")
     scale = (256 ** np.arange(planes.shape[1], dtype=np.int64))[None, :, None]
     folded = (planes.astype(np.int64) * scale).sum(axis=1)
     values = np.where(folded % 2, -(folded + 1) // 2, folded // 2)
@@ -47,7 +54,7 @@ def color_planes(colors: np.ndarray) -> np.ndarray:
 
 def whole_colors(planes: np.ndarray) -> np.ndarray:
     """The inverse of ``color_planes``."""
-    shades = np.cumsum(whole(planes), axis=0)
+    shades = np.cumsum(whole(planes, 3), axis=0)
     shades[:, [0, 2]] += shades[:, [1]]
     return (shades * 4).astype(np.uint8)
 
@@ -60,20 +67,29 @@ def write_packed(path: Path, arrays: dict[str, np.ndarray], header: dict[str, st
 def read_packed(path: Path, form: str, build: Callable[[dict[str, np.ndarray], dict[str, str]], T]) -> T:
     """What ``build`` makes of the arrays and the header of a packed file whose header names the format ``form``.
 
-    OtocError naming the file if it is missing, truncated or something else.
+    OtocError naming the file if it is missing, truncated or something else, for which ``build`` raises ValueError.
     """
     path = Path(path)
+    with opening(path, missing=f"is {path.parent} complete?"):
+        packed = path.read_bytes()
     try:
-        data = lzma.decompress(path.read_bytes())
+        data = _decompress(packed)
         arrays = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
         if header["format"] != form:
             raise ValueError(f"format {header['format']!r}")
         return build(arrays, header)
-    except FileNotFoundError as error:
-        raise OtocError(f"{path}: no such file; is {path.parent} complete?") from error
-    except (lzma.LZMAError, EOFError, safetensors.SafetensorError, KeyError, ValueError, IndexError) as error:
+    except (lzma.LZMAError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise OtocError(f"{path}: not a packed room or damaged ({error}); restore it from the repository") from error
+
+
+def _decompress(packed: bytes) -> bytes:
+    """What one xz stream holds, if that is no more than a room."""
+    unpacker = lzma.LZMADecompressor(memlimit=MOST_MEMORY)
+    data = unpacker.decompress(packed, max_length=MOST_UNPACKED)
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("it is cut off, followed by something else, or larger than any room")
+    return data
 
 
 @contextmanager
@@ -81,22 +97,32 @@ def new_tree(destination: Path, manifest: str, content: str) -> Iterator[Path | 
     """A folder to fill, which becomes ``destination`` when the block ends well; None if that is complete already.
 
     It is complete where its file ``manifest`` holds ``content``, and an older set of rooms where that
-    holds something else: then it is replaced. A folder that holds anything else is refused with OtocError.
+    holds something else: then it is replaced. A folder that holds anything else is refused with OtocError. Another
+    process that fills it is waited for.
     """
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        if not (destination / manifest).is_file():
-            raise OtocError(f"{destination}: holds something other than unpacked rooms; give a new or empty folder")
-        if (destination / manifest).read_text(encoding="utf-8") == content:
+    aside = destination.with_name(f".{destination.name}.part")
+    lock = locked(destination.with_name(f".{destination.name}.lock"), str(destination))
+    with telling_full_disks(destination), lock:
+        if _is_tree(destination, manifest, content):
             yield None
             return
-    aside = destination.with_name(f".{destination.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        (aside / manifest).write_text(content, encoding="utf-8")
-        if destination.exists():
-            shutil.rmtree(destination)
-        aside.rename(destination)
-    finally:
         shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        try:
+            yield aside
+            (aside / manifest).write_text(content, encoding="utf-8")
+            if destination.exists():
+                shutil.rmtree(destination)
+            aside.rename(destination)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_tree(destination: Path, manifest: str, content: str) -> bool:
+    """Whether the folder is complete; OtocError if it holds something other than unpacked rooms."""
+    if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
+        return False
+    if not (destination / manifest).is_file():
+        raise OtocError(f"{destination}: holds something other than unpacked rooms; give a new or empty folder")
+    with opening(destination / manifest):
+        return (destination / manifest).read_bytes() == content.encode()

@@ -14,6 +14,7 @@ import numpy as np
 
 from otoc_lib.errors import OtocError
 from otoc_lib.jit import compiled
+from otoc_lib.outside import opening
 
 OK, WRONG_COLUMNS, NOT_A_NUMBER = range(3)
 EXACT_MANTISSA = np.uint64(2**53)
@@ -61,7 +62,9 @@ def parse_table(data: np.ndarray, path: Path, columns: int | None = None, header
     start, line = _first_row(data, header)
     if columns is None:
         columns = len(_fields(_line(data, _walk(data, start, line, KIND, 0)[1])))
-    table = np.empty((_count_line_ends(data), max(columns, 1)))
+    columns = max(columns, 1)
+    most = len(data) // (2 * columns) + 1  # a number takes two bytes at least: few lines of many columns fit
+    table = np.empty((min(_count_line_ends(data), most), columns))
     status, rows, line, line_start, position, slow = _parse(data, start, line, KIND, POWERS_OF_TEN, table)
     if status != OK:
         _refuse(data, path, status, columns, line, line_start, position)
@@ -83,15 +86,10 @@ def read_header(path: Path) -> list[str] | None:
 def read_bytes(path: Path) -> np.ndarray:
     """Bytes of a file, uint8 [B + 1], followed by the line end that the parser needs after the last line."""
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            data = np.empty(size + 1, dtype=np.uint8)
-            read = file.readinto(memoryview(data)[:size])
-    except FileNotFoundError:
-        raise OtocError(f"{path}: no such file; check the data root, or copy the file there") from None
-    except OSError as error:
-        raise OtocError(f"{path}: cannot be read ({error.strerror})") from error
+    with opening(path), path.open("rb") as file:
+        size = path.stat().st_size
+        data = np.empty(size + 1, dtype=np.uint8)
+        read = file.readinto(memoryview(data)[:size])
     data = data[: read + 1]
     data[read] = ord("\n")
     return data

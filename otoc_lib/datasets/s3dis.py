@@ -15,6 +15,7 @@
 All but the last two are told as warnings where they are met.
 """
 
+import os
 import re
 import shutil
 import warnings
@@ -27,6 +28,7 @@ from otoc_lib.config import Config
 from otoc_lib.datasets.point_text import format_points, line_of_byte, line_of_row, parse_table, read_bytes
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
+from otoc_lib.outside import opening
 from otoc_lib.scene import Scene, checked_name
 from otoc_lib.supervoxels.geometric import Partition, segment_points
 
@@ -73,7 +75,8 @@ def list_scenes(root: Path, split: str) -> list[str]:
     names = []
     for area in areas:
         folder = root / f"Area_{area}"
-        rooms = [entry.name for entry in folder.iterdir() if _is_room(entry)] if folder.is_dir() else []
+        with opening(folder):
+            rooms = [entry.name for entry in folder.iterdir() if _is_room(entry)] if os.path.isdir(folder) else []
         names += [f"Area_{area}_{room}" for room in sorted(rooms, key=_natural)]
     if not names:
         wanted = " or ".join(f"Area_{area}" for area in areas)
@@ -85,7 +88,7 @@ def room_folder(root: Path, name: str) -> Path:
     """Folder of a room: "Area_1_office_1" is ``<root>/Area_1/office_1``."""
     match = re.fullmatch(r"(Area_\d+)_(.+)", checked_name(name, root))
     folder = _root(root) / match[1] / match[2] if match else None
-    if folder is None or not folder.is_dir():
+    if folder is None or not os.path.isdir(folder):
         raise OtocError(f"{root}: has no room {name!r}; names look like Area_1_office_1")
     return folder
 
@@ -94,7 +97,7 @@ def scene_files(root: Path, name: str) -> list[Path]:
     """The annotation files of a room, sorted by name."""
     folder = room_folder(root, name)
     annotations = folder / "Annotations"
-    if not annotations.is_dir():
+    if not os.path.isdir(annotations):
         raise OtocError(f"{folder}: has no folder Annotations; copy the room again")
     files = sorted(path for path in annotations.glob("*.txt") if not path.name.startswith("."))
     if not files:
@@ -129,6 +132,8 @@ def read_room(root: Path, name: str) -> Room:
         tables.append(table)
         classes.append(label)
 
+    if not tables:
+        raise OtocError(f"{room_folder(root, name)}: holds no object that counts; the room is empty, copy it again")
     sizes = [len(table) for table in tables]
     points = np.concatenate([table[:, :3] for table in tables])
     extent = [np.ptp(points[:, axis]) for axis in range(3)]  # three times as fast as over axis 0
@@ -160,11 +165,15 @@ def load_scene(root: Path, name: str, partition: Partition) -> Scene:
     """
     room = read_room(root, name)
     origin = room.points.mean(axis=0)
+    try:
+        supervoxels = segment_points(room.points - origin, room.colors, partition)
+    except OtocError as error:
+        raise OtocError(f"{room_folder(root, name)}: {error}") from error
     return Scene(
         name=name,
         coords=(room.points - origin).astype(np.float32),
         colors=room.colors,
-        supervoxels=segment_points(room.points - origin, room.colors, partition),
+        supervoxels=supervoxels,
         labels=room.labels,
         instances=room.instances,
         origin=origin,
@@ -281,15 +290,15 @@ def _read_colors(files: list[Path], tables: list[np.ndarray]) -> np.ndarray:
 
 def _root(root: Path) -> Path:
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise OtocError(f"data root {root}: no such folder; set it to the folder that holds Area_1 to Area_6")
     return root
 
 
 def _is_room(entry: Path) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
+    return os.path.isdir(entry) and not entry.name.startswith(".")
 
 
 def _natural(name: str) -> list[str | int]:
     """Sort key with "office_2" before "office_10"."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

@@ -7,19 +7,19 @@
 ``<root>/splits/scannetv2_<split>.txt`` or ``<root>/scannetv2_<split>.txt``, else in the official lists shipped here.
 """
 
-import csv
-import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plyfile import PlyData, PlyParseError
 
 from otoc_lib.config import Config
+from otoc_lib.datasets.ply import read_ply
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import SCANNET20
+from otoc_lib.outside import read_json, read_rows, read_text
 from otoc_lib.scene import Scene, checked_name, densify
 from otoc_lib.supervoxels.mesh import segment_mesh
 
@@ -31,9 +31,6 @@ READS: tuple[str, ...] = ()  # ScanNet brings its own super-voxels
 # scene0384_00 (149); they are no benchmark class.
 VALID_LABEL_IDS = (*range(41), 50, 149)
 
-# ScanNet's faces are triangles. Knowing it lets plyfile map them instead of reading them one by one.
-TRIANGLES = {"face": {"vertex_indices": 3, "vertex_index": 3}}
-
 LARGEST_ROOM = 100  # metres; anything larger was hardly measured in metres
 FARTHEST = 1e7  # metres; what lies beyond is no coordinate
 
@@ -43,10 +40,10 @@ def list_scenes(root: Path, split: str) -> list[str]:
     if split not in SPLITS:
         raise OtocError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
     path = own_list(root, split) or OFFICIAL_LISTS / f"scannetv2_{split}.txt"
-    if not path.is_file():  # the official ones have no such split
+    if not os.path.isfile(path):  # the official ones have no such split
         path = _list_places(root, split)[0]
     first_line: dict[str, int] = {}
-    for line, text in enumerate(_read_text(path).splitlines(), start=1):
+    for line, text in enumerate(read_text(path).splitlines(), start=1):
         name = text.strip()
         if not name:
             continue
@@ -63,7 +60,7 @@ def list_scenes(root: Path, split: str) -> list[str]:
 
 def own_list(root: Path, split: str) -> Path | None:
     """The list of a split under ``root``; None where there is none and the official one counts."""
-    return next((place for place in _list_places(root, split) if place.is_file()), None)
+    return next((place for place in _list_places(root, split) if os.path.isfile(place)), None)
 
 
 def _list_places(root: Path, split: str) -> list[Path]:
@@ -76,7 +73,7 @@ def scene_files(root: Path, name: str) -> list[Path]:
     folder = _folder(root, name)
     files = [folder / f"{name}_vh_clean_2.ply"]
     segments = folder / f"{name}_vh_clean_2.0.010000.segs.json"
-    if folder.parent.name == "scans" or segments.exists():
+    if folder.parent.name == "scans" or os.path.exists(segments):
         files.append(segments)
     if folder.parent.name == "scans":
         files += [folder / f"{name}_vh_clean_2.labels.ply", _aggregation_file(folder, name), _categories_file(root)]
@@ -105,7 +102,7 @@ def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
         OtocError: a file is missing, damaged or contradicts another one; the message names it.
     """
     folder = _folder(root, name)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise OtocError(f"{root}: has neither scans/{name} nor scans_test/{name}; check the data root")
 
     mesh_path = folder / f"{name}_vh_clean_2.ply"
@@ -199,7 +196,7 @@ def _read_labels(path: Path, num_points: int) -> np.ndarray:
 
 def _read_segments(path: Path) -> np.ndarray:
     """Raw segment ids, int64 [N], not dense."""
-    return _whole_numbers(path, _member(path, _read_json(path), "segIndices", list))
+    return _whole_numbers(path, _member(path, read_json(path), "segIndices", list))
 
 
 def _segment(mesh_path: Path) -> np.ndarray:
@@ -218,7 +215,7 @@ def _read_instances(path: Path, segments: np.ndarray, categories: dict[str, int]
         segments: int64 [N] raw segment ids of the vertices.
         categories: raw category name -> NYU40 id.
     """
-    aggregation = _read_json(path)
+    aggregation = read_json(path)
     groups = _member(path, aggregation, "segGroups", list)
     if str(aggregation.get("segmentsFile")).endswith("_vh_clean.segs.json"):
         raise OtocError(f"{path}: lists the objects of the full-resolution mesh; copy <id>.aggregation.json as well")
@@ -257,31 +254,29 @@ def _read_instances(path: Path, segments: np.ndarray, categories: dict[str, int]
 
 def _read_categories(path: Path) -> dict[str, int]:
     """Raw category name -> NYU40 id."""
-    rows = csv.DictReader(_read_text(path).splitlines(), delimiter="\t")
-    missing = {"raw_category", "nyu40class", "nyu40id"} - set(rows.fieldnames or ())
-    if missing:
-        raise OtocError(f"{path}: has no column {', '.join(sorted(missing))}; copy the file of the release again")
     categories = {}
-    try:
-        for row in rows:
+    for line, row in read_rows(path, ("raw_category", "nyu40id", "nyu40class"), delimiter="\t"):
+        try:
             if row["nyu40class"] is None:  # comes after nyu40id in the release: the number before it may be cut
                 raise ValueError("the line is cut")
             categories[row["raw_category"]] = int(row["nyu40id"])
-    except (TypeError, ValueError, csv.Error) as error:
-        raise OtocError(f"{path}, line {rows.line_num}: no whole number in column nyu40id ({error})") from error
+        except (TypeError, ValueError) as error:
+            raise OtocError(
+                f"{path}, line {line}: no whole number in column nyu40id ({error}); copy the file of the release again"
+            ) from error
     return categories
 
 
 def _folder(root: Path, name: str) -> Path:
     """The folder of a scene; the one in scans_test/ if scans/ has none."""
     folder = _root(root) / "scans" / checked_name(name, root)
-    return folder if folder.is_dir() else _root(root) / "scans_test" / name
+    return folder if os.path.isdir(folder) else _root(root) / "scans_test" / name
 
 
 def _aggregation_file(folder: Path, name: str) -> Path:
     """The list of objects, by either of its names."""
     path, other = folder / f"{name}.aggregation.json", folder / f"{name}_vh_clean.aggregation.json"
-    return path if path.exists() or not other.exists() else other
+    return path if os.path.exists(path) or not os.path.exists(other) else other
 
 
 def _categories_file(root: Path) -> Path:
@@ -290,31 +285,18 @@ def _categories_file(root: Path) -> Path:
 
 def _root(root: Path) -> Path:
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise OtocError(f"data root {root}: no such folder; set it to the folder that holds scans/ and splits/")
     return root
 
 
 def _read_vertices(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The named vertex properties, each [N]; others are left alone."""
-    _require(path)
-    try:
-        ply = PlyData.read(str(path), known_list_len=TRIANGLES)
-    except (PlyParseError, ValueError) as error:
-        raise OtocError(f"{path}: damaged or truncated PLY ({error}); copy it again") from error
-    data = ply["vertex"].data if "vertex" in ply else np.empty(0, dtype=[])
-    missing = [name for name in names if name not in (data.dtype.names or ()) or data.dtype[name].kind not in "fiu"]
+    vertices, _ = read_ply(path, with_faces=False)
+    missing = [name for name in names if name not in vertices]
     if missing:
         raise OtocError(f"{path}: the vertices have no numeric {', '.join(missing)}; the file needs {', '.join(names)}")
-    return {name: np.array(data[name]) for name in names}
-
-
-def _read_json(path: Path) -> Any:
-    text = _read_text(path)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # a ValueError may also be a number of thousands of digits
-        raise OtocError(f"{path}: damaged or truncated JSON ({error}); copy it again") from error
+    return {name: vertices[name] for name in names}
 
 
 def _member(path: Path, value: Any, key: str, kind: type) -> Any:
@@ -324,23 +306,10 @@ def _member(path: Path, value: Any, key: str, kind: type) -> Any:
 
 
 def _whole_numbers(path: Path, values: list) -> np.ndarray:
+    """The numbers of a JSON list, int64 [N]."""
     try:
-        numbers = np.array(values, dtype=None if values else np.int64)
-    except ValueError:  # ragged
-        numbers = np.empty(0, dtype=object)
-    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-        raise OtocError(f"{path}: holds something else than whole numbers among its segments; copy it again")
-    return numbers.astype(np.int64)
-
-
-def _read_text(path: Path) -> str:
-    _require(path)
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise OtocError(f"{path}: not a text file ({error}); copy it again") from error
-
-
-def _require(path: Path) -> None:
-    if not path.is_file():
-        raise OtocError(f"{path}: no such file; check the data root, or copy the file there")
+        if not set(map(type, values)) <= {int}:
+            raise TypeError
+        return np.array(values, dtype=np.int64)
+    except (TypeError, OverflowError):
+        raise OtocError(f"{path}: holds something else than whole numbers among its segments; copy it again") from None

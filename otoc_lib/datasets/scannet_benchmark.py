@@ -2,7 +2,8 @@
 
 import re
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import are_integers, confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
 from otoc_lib.labels import SCANNET20
+from otoc_lib.outside import read_bytes
 from otoc_lib.scene import checked_name
 
 LARGEST_ID = 65535  # of a label in a file
+LONGEST_LINE = 100  # bytes, generously; no more of a submission is unpacked
 
 
 def export_benchmark(predictions: dict[str, np.ndarray], num_points: dict[str, int], path: Path) -> None:
@@ -72,22 +75,28 @@ def score_benchmark(path: Path, labels: Path) -> tuple[np.ndarray, dict[str, flo
     truths = {file.stem: file for file in sorted(Path(labels).glob("*.txt"))}
     if not truths:
         raise OtocError(f"{labels}: no folder of <scene>.txt files with the true labels")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise OtocError(f"{path}: missing, damaged or not a zip file ({error}); export it again") from error
+    with _zip(path), zipfile.ZipFile(path) as archive:
+        members = set(archive.namelist())
     expected = {f"{name}.txt" for name in truths}
-    if members.keys() != expected:
-        name = min(members.keys() ^ expected)
+    if members != expected:
+        name = min(members ^ expected)
         problem = "lacks" if name in expected else "holds, beside those of the labels,"
         raise OtocError(f"{path}: {problem} {name}; it must hold one <scene>.txt for each of {labels}, in no folder")
 
     confusions = {}
     for name, file in truths.items():
         member = f"{path}: {name}.txt"
-        prediction = SCANNET20.from_file_ids(_read_ids(member, members[f"{name}.txt"]))
-        truth = SCANNET20.from_file_ids(_read_ids(str(file), file.read_bytes()))
+        truth = SCANNET20.from_file_ids(_read_ids(str(file), read_bytes(file)))
+        most = LONGEST_LINE * len(truth)
+        with _zip(path), zipfile.ZipFile(path) as archive:
+            entry = archive.getinfo(f"{name}.txt")
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise zipfile.BadZipFile("compressed by a method that may claim any memory; use deflate")
+            with archive.open(entry) as text:
+                data = text.read(most + 1)
+        if len(data) > most:
+            raise OtocError(f"{member}: has more than the {len(truth)} lines of {file}; one a vertex is needed")
+        prediction = SCANNET20.from_file_ids(_read_ids(member, data))
         if (truth < 0).all():
             raise OtocError(f"{file}: no vertex has a benchmark class; leave this scene out")
         if len(prediction) != len(truth):
@@ -99,6 +108,15 @@ def score_benchmark(path: Path, labels: Path) -> tuple[np.ndarray, dict[str, flo
             raise OtocError(f"{member}, line {unknown[0] + 1}: no NYU40 id of the {len(SCANNET20)} benchmark classes")
         confusions[name] = confusion_matrix(truth, prediction, len(SCANNET20))
     return sum(confusions.values()), {name: mean_iou(confusion) for name, confusion in confusions.items()}
+
+
+@contextmanager
+def _zip(path: Path) -> Iterator[None]:
+    """Turn what zipfile raises about a file in the block, which damaged ones make nearly anything, into OtocError."""
+    try:
+        yield
+    except Exception as error:
+        raise OtocError(f"{path}: missing, damaged or not a zip file ({error}); export it again") from error
 
 
 def _read_ids(origin: str, data: bytes) -> np.ndarray:

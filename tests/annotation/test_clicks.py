@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import at_most
 from scipy.stats import chisquare
 
 from otoc_lib.annotation.clicks import (
@@ -242,12 +243,13 @@ def test_defects_in_the_file_are_refused_with_file_and_line(tmp_path, old, new, 
         read_clicks(path, [scene])
 
 
-def test_an_object_beyond_any_number_is_refused_where_objects_are_unknown(tmp_path):
-    scene, path = room([0]), tmp_path / "clicks.csv"
-    write_clicks(path, {scene.name: Clicks([0], [WALL], [2**31 - 1])}, [scene])
-    assert read_clicks(path, [scene])[scene.name].objects.tolist() == [2**31 - 1]
-    rewrite(path, str(2**31 - 1), str(2**31))
-    with pytest.raises(OtocError, match="clicks.csv, line 2: object 2147483648 is not one of"):
+def test_an_object_must_be_a_number_that_is_kept_where_the_scene_knows_none(tmp_path):
+    scene = room([0, 0, 1], coords=np.outer(np.arange(3), [1, 0, 0]))
+    path = tmp_path / "clicks.csv"
+    write_clicks(path, {scene.name: Clicks([1], [CHAIR], [2**31 - 2])}, [scene])
+    assert read_clicks(path, [scene])[scene.name].objects.tolist() == [2**31 - 2]
+    rewrite(path, f",{2**31 - 2}", f",{2**31}")
+    with pytest.raises(OtocError, match=f"clicks.csv, line 2: object {2**31} is not one of"):
         read_clicks(path, [scene])
 
 
@@ -390,6 +392,11 @@ def test_arrays_named_as_older_numpy_names_them(tmp_path):
         ({"scene0000_00": [[0, 1]]}, "no list of whole numbers"),
         ({"scene0000_00": [[0], [1, 2]]}, "no list of whole numbers"),
         ({"scene0000_00": [True]}, "no list of whole numbers"),
+        ({"scene0000_00": torch.tensor([0.5])}, "no list of whole numbers"),
+        ({"scene0000_00": torch.tensor([[0]])}, "no list of whole numbers"),
+        ({"scene0000_00": np.array([0.5])}, "no list of whole numbers"),
+        ({"scene0000_00": np.array(["0"])}, "not safe to load"),
+        ({"scene0000_00": [2**70]}, "not safe to load"),
         ({"scene0000_00": "12"}, "no list of whole numbers"),
         ({"scene0000_00": None}, "no list of whole numbers"),
         ({"scene0000_00": torch.ones(2, requires_grad=True)}, "no list of whole numbers"),
@@ -408,6 +415,53 @@ def test_points_need_labelled_scenes_and_a_file(tmp_path):
         read_points(path, [room([0])])
     with pytest.raises(OtocError, match="points50: no such file"):
         read_points(tmp_path / "points50", [annotated_room()])
+
+
+def pickled(path: Path, data: bytes) -> Path:
+    """A file of torch's whose pickle is ``data``."""
+    torch.save({"scene0000_00": torch.arange(4)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, data if name.endswith("data.pkl") else content)
+    return path
+
+
+def number(value: int) -> bytes:
+    return b"\x8a\x09" + value.to_bytes(9, "little")
+
+
+@pytest.mark.parametrize(
+    "name", ["__builtin__ bytearray", "builtins bytes", "torch Tensor", "torch LongTensor", "numpy ndarray"]
+)
+@pytest.mark.parametrize("count", [10**8, 2**33])
+def test_no_number_in_a_pickle_is_allocated(tmp_path, name, count):
+    """Though torch, told to load weights only, would."""
+    call = f"c{name}\n".replace(" ", "\n").encode() + number(count) + b"\x85R"
+    path = pickled(tmp_path / "points20", b"\x80\x02}U\x0cscene0000_00" + call + b"s.")
+    with at_most(megabytes=10), pytest.raises(OtocError, match="points20: .*not safe to load"):
+        read_points(path, [annotated_room()])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_tensor_holds_no_more_than_its_file(tmp_path, zipped):
+    path = tmp_path / "points20"
+    for count, message in ((10**7, "lists 10000000 points for scene0000_00"), (2**40, ".*not safe to load")):
+        again = torch.zeros(1, dtype=torch.int64).expand(count)
+        torch.save({"scene0000_00": again}, path, _use_new_zipfile_serialization=zipped)
+        with at_most(megabytes=10), pytest.raises(OtocError, match=f"points20: {message}"):
+            read_points(path, [annotated_room()])
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    torch.save({"scene0000_00": torch.zeros(10**6, dtype=torch.int64)}, tmp_path / "plain")
+    with zipfile.ZipFile(tmp_path / "plain") as plain:
+        with zipfile.ZipFile(tmp_path / "points20", "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in plain.namelist():
+                packed.writestr(name, plain.read(name))
+    with at_most(megabytes=1), pytest.raises(OtocError, match="points20: .*not safe to load"):
+        read_points(tmp_path / "points20", [annotated_room()])
 
 
 class Malice:

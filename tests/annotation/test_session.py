@@ -163,13 +163,24 @@ def test_a_wrong_file_is_refused_and_left_as_it_is(rooms, tmp_path, content, mes
     assert path.read_text() == content
 
 
-def test_a_damaged_clock_costs_no_click(rooms, tmp_path):
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"scene0000_00": ',
+        "[1]",
+        "[" * 100_000,
+        *(f'{{"other": {value}}}' for value in ("NaN", "1e400", "-1", '"9"', "null", "9" * 400, "9" * 5000)),
+    ],
+)
+def test_a_damaged_clock_costs_no_click(rooms, tmp_path, damaged):
     session = Session(rooms, tmp_path / "clicks.csv")
     session.apply("scene0000_00", [(1, WALL)], seconds=9)
-    session.seconds_path.write_text('{"scene0000_00": ')
+    session.seconds_path.write_text(damaged)
     with pytest.warns(UserWarning, match="the clocks start again"):
         again = Session(rooms, session.path)
     assert again.seconds_of("scene0000_00") == 0 and len(again.clicks_of("scene0000_00")) == 1
+    again.spend("scene0000_00", 5)
+    assert Session(rooms, session.path).seconds_of("scene0000_00") == 5
 
 
 KILLED = """

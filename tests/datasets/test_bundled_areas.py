@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoc_lib.datasets.bundled_areas import (
+    FORMAT,
     SOURCE,
     BundledAreaRoom,
     _morton,
@@ -21,6 +22,7 @@ from otoc_lib.datasets.bundled_areas import (
     read_index,
     unpack,
 )
+from otoc_lib.datasets.packing import planes, read_packed, write_packed
 from otoc_lib.datasets.s3dis import AREAS, list_scenes, read_room
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import S3DIS13
@@ -219,7 +221,39 @@ def test_damaged_room_is_named_and_nothing_is_left(tmp_path, packed, damage):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["packed"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"rooms": {"office_1": {}}}', '{"seed": 0}'])
+@pytest.mark.parametrize(
+    ("arrays", "header"),
+    [
+        ({}, {"name": "../office_1"}),
+        ({}, {"name": "Area_1/../../escaped"}),
+        ({}, {"objects": '[["chair_1", 400]'}),
+        ({}, {"objects": '[["chair_1", 400.0]]'}),
+        ({}, {"objects": '[["chair_1", NaN]]'}),
+        ({}, {"objects": '[["chair_1", 401], ["chair_2", -1]]'}),
+        ({}, {"objects": '[["chair", 400]]'}),
+        ({}, {"objects": '[["throne_1", 400]]'}),
+        ({}, {"objects": '[["chair_1", 200], ["chair_1", 200]]'}),
+        ({}, {"objects": "[3]"}),
+        ({}, {"objects": "[" * 100_000}),
+        ({"points": planes(np.full((400, 3), 2**30))}, {}),
+        ({"points": np.zeros((3, 2, 400), np.int8)}, {}),
+    ],
+)
+def test_a_room_that_no_files_can_be_written_of_is_refused(tmp_path, arrays, header):
+    path = tmp_path / "a.room.xz"
+    pack(toy_room(n=400), path)
+    packed, known = read_packed(path, FORMAT, lambda arrays, header: (arrays, header))
+    assert len(read(path).points) == 400
+    write_packed(path, packed, {**known, "objects": '[["chair_1", 400]]'})
+    read(path)
+    write_packed(path, {**packed, **arrays}, {**known, "objects": '[["chair_1", 400]]', **header})
+    with pytest.raises(OtocError, match="a.room.xz: not a packed room or damaged"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"rooms": {"office_1": {}}}', '{"seed": 0}', '{"rooms": {"Area_1/..": {}}}', "[" * 100_000]
+)
 def test_damaged_index_is_named(tmp_path, text):
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(OtocError, match="index.json: not a list of rooms"):

@@ -3,6 +3,9 @@
 import json
 import lzma
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from plyfile import PlyData
 
 from otoc_lib.datasets.bundled_rooms import (
     CATEGORIES,
+    FORMAT,
     SOURCE,
     SPLITS,
     BundledRoom,
@@ -21,6 +25,7 @@ from otoc_lib.datasets.bundled_rooms import (
     read_index,
     unpack,
 )
+from otoc_lib.datasets.packing import planes, read_packed, write_packed
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.supervoxels.mesh import segment_mesh
@@ -243,10 +248,46 @@ def test_damaged_rooms_are_named_and_nothing_is_left(tmp_path, packed):
         unpack(tmp_path / "tree", packed)
 
 
+def spoil(path, arrays, header) -> None:
+    """Pack the room again, with other arrays or another header."""
+    packed, known = read_packed(path, FORMAT, lambda arrays, header: (arrays, header))
+    write_packed(path, {**packed, **arrays}, {**known, **header})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "header"),
+    [
+        ({}, {"name": "../escaped"}),
+        ({}, {"name": "a/b"}),
+        ({}, {"objects": '["wall", "spaceship"]'}),
+        ({}, {"objects": "[" * 100_000}),
+        ({}, {"objects": '[["wall"]]'}),
+        ({}, {"objects": "3"}),
+        ({"face_starts": planes(np.full(120, 9))}, {}),  # their sums name vertices that are not there
+        ({"vertices": planes(np.zeros((59, 3)))}, {}),
+        ({"vertices": planes(np.zeros(60))}, {}),
+        ({"segments": np.full(60, 4, np.uint16)}, {}),
+        ({"segments": np.zeros((60, 1), np.uint16)}, {}),
+        ({"owners": np.zeros(3, np.int16)}, {}),
+        ({"segment_ids": np.zeros(4, np.float32)}, {}),
+        ({"colors": np.zeros((3, 2**40, 0), np.uint8)}, {}),
+    ],
+)
+def test_a_room_that_no_files_can_be_written_of_is_refused(tmp_path, packed, arrays, header):
+    path = packed / "scene1000_00.room.xz"
+    spoil(path, {}, {})
+    read(path)
+    spoil(path, arrays, header)
+    with pytest.raises(OtocError, match="scene1000_00.room.xz: not a packed room or damaged"):
+        unpack(tmp_path / "tree", packed)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["packed"]
+
+
 def test_missing_or_foreign_index(tmp_path, packed):
     with pytest.raises(OtocError, match="index.json"):
         unpack(tmp_path / "tree", tmp_path / "nowhere")
-    for text in ("{", "[]", '{"rooms": {"scene0000_00": {"split": "exam"}}}'):
+    strange = ['{"rooms": {"../escaped": {"split": "train"}}}', "[" * 100_000, '{"rooms": {"a": NaN}}', '{"rooms": 3}']
+    for text in ("{", "[]", '{"rooms": {"scene0000_00": {"split": "exam"}}}', *strange):
         (packed / "index.json").write_text(text)
         with pytest.raises(OtocError, match="index.json"):
             unpack(tmp_path / "tree", packed)
@@ -288,3 +329,14 @@ def test_a_missing_file_leaves_an_unpacked_tree_usable(tmp_path, packed):
     with pytest.raises(OtocError):
         unpack(tree, packed)
     assert (tree / "scans" / "scene0000_00").is_dir()  # the older set is still there
+
+
+def test_two_processes_that_unpack_at_once_unpack_once(tmp_path):
+    command = [sys.executable, "-m", "otoc_lib", "rooms", "unpack", str(tmp_path / "tree")]
+    processes = [
+        subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [process.communicate(timeout=600)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert sum("100%" in text for text in said) == 1 and any("waiting for process" in text for text in said)
+    assert (tmp_path / "tree" / "rooms.json").is_file() and not (tmp_path / ".tree.part").exists()

@@ -234,6 +234,29 @@ def test_scenes_that_fail_are_reported_together_after_the_others_are_done(config
     assert cache.prepare(config, workers=workers) == 2
 
 
+@pytest.mark.parametrize("vertices", [2**40, 2**64])
+def test_a_count_that_no_machine_has_memory_for_stops_no_other_scene(config, vertices):
+    mesh = config.data_folder / MESH
+    mesh.write_bytes(mesh.read_bytes().replace(b"element vertex 10\n", b"element vertex %d\n" % vertices))
+    with pytest.raises(OtocError, match=f"1 of 7 scenes cannot be read.*(?s:.)*{mesh}: truncated"):
+        cache.prepare(config)
+    assert len(cached(config)) == 6
+
+
+def test_a_scene_that_memory_is_too_short_for_stops_no_other(config, monkeypatch):
+    read_scene = scannet.read_scene
+
+    def read(root, name, config):
+        if name == NAME:
+            raise MemoryError
+        return read_scene(root, name, config)
+
+    monkeypatch.setattr(scannet, "read_scene", read)
+    with pytest.raises(OtocError, match=f"1 of 7 scenes cannot be read.*(?s:.)*scene {NAME}: is too large"):
+        cache.prepare(config)
+    assert len(cached(config)) == 6
+
+
 def test_a_long_list_of_failures_is_cut(config):
     names = [f"scene9{i:03}_00" for i in range(30)]
     with pytest.raises(OtocError, match=r"30 of 30 scenes.*(?s:.)*\.\.\. and 10 more"):

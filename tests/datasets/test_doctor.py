@@ -83,6 +83,13 @@ def totals(diagnosis) -> dict[str, tuple[str, str]]:
     return {total.name: (total.found, total.official) for total in diagnosis.totals}
 
 
+OF_ALL_MEMORY = b"ply\nformat binary_little_endian 1.0\nelement vertex %d\nproperty float x\nend_header\n" % 2**40
+OF_A_COLOUR_300 = (
+    b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
+    b"property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n1 2 3 300 0 0\n"
+)
+
+
 # ---- what is recognised
 
 
@@ -135,6 +142,8 @@ def test_processes_find_what_one_process_finds(scannet_root, s3dis_root):
     ("path", "content", "place"),
     [
         ("scans/scene0001_00/scene0001_00_vh_clean_2.ply", b"", "scans/scene0001_00/scene0001_00_vh_clean_2.ply"),
+        ("scans/scene0001_00/scene0001_00_vh_clean_2.ply", OF_ALL_MEMORY, "scene0001_00_vh_clean_2.ply"),
+        ("scans/scene0001_00/scene0001_00_vh_clean_2.ply", OF_A_COLOUR_300, "scene0001_00_vh_clean_2.ply"),
         ("scans/scene0002_00/scene0002_00.aggregation.json", None, "scans/scene0002_00/scene0002_00.aggregation.json"),
         ("scans/scene0000_00/scene0000_00_vh_clean_2.labels.ply", b"ply\n", "scene0000_00_vh_clean_2.labels.ply"),
         ("scans_test/scene0707_00/scene0707_00_vh_clean_2.0.010000.segs.json", b"[]", "0.010000.segs.json"),
@@ -281,6 +290,25 @@ def test_a_defect_of_s3dis_is_an_error_at_its_place(s3dis_root, damage, place, c
     assert any(problem.severity == "error" and problem.place.endswith(place) for problem in diagnosis.problems)
     print_diagnosis(diagnosis)
     assert "BROKEN: training would fail (1 error, " in capsys.readouterr().out
+
+
+def test_what_may_not_be_read_is_told_and_stops_nothing(s3dis_root, monkeypatch):
+    """As another user's files: the folder of a room's objects may not be listed, nor another room's repetition read."""
+    place, iterdir = s3dis_root / "Area_1/office_1/Annotations", Path.iterdir
+    whole, open_file = s3dis_root / "Area_2/hallway_1/hallway_1.txt", Path.open
+
+    def refused(path, *rest):
+        if path in (place, whole):
+            raise PermissionError(13, "Permission denied")
+        return (iterdir if not rest else open_file)(path, *rest)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    monkeypatch.setattr(Path, "open", refused)
+    diagnosis = diagnose(s3dis_root)
+    text = "cannot be read (Permission denied); make it a readable file"
+    assert [row for row in rows(diagnosis, "error") if text in row] == [f"Area_1/office_1/Annotations: {text}"]
+    assert [row for row in rows(diagnosis, "warning") if text in row] == [f"Area_2/hallway_1/hallway_1.txt: {text}"]
+    assert totals(diagnosis)["points"] == ("312", "-")
 
 
 def test_what_is_odd_in_s3dis_is_a_warning(s3dis_root):

@@ -66,6 +66,12 @@ def test_triangles_that_share_no_vertices_give_the_super_voxels_of_those_that_do
     assert same_partition(whole.supervoxels[loose], pieces.supervoxels)
 
 
+def test_points_that_no_grid_covers_are_refused_by_file(tmp_path):
+    (tmp_path / "room.xyz").write_text("0 0 0 1 2 3\n9e11 9e11 9e11 4 5 6\n")
+    with pytest.warns(UserWarning, match="spans"), pytest.raises(OtocError, match="room.xyz: points: they span"):
+        load(tmp_path)
+
+
 def test_a_mesh_in_crumbs_is_cut_as_points(tmp_path):
     write_ascii(tmp_path / "room.ply", faces=FACES[::40])
     with pytest.warns(UserWarning, match="room.ply: its mesh is in too many pieces"):

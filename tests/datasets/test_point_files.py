@@ -243,6 +243,7 @@ def test_a_binary_ply_with_bytes_left_over_is_refused(tmp_path):
         ("a.csv", "x,y,height\n1,2,3\n", ["a.csv, line 1", "name every column"]),
         ("a.csv", "x,y,z\n1,2,3,4\n", ["a.csv, line 1"]),
         ("a.xyz", "", ["is empty"]),
+        ("a.xyz", "1 2 3\n1e300 5 6\n", ["a.xyz", "1 points have a NaN, infinite or absurd coordinate", "is 1"]),
         ("a.las", "no LAS at all", ["a.las", "damaged or truncated LAS"]),
         ("a.obj", "v 1 2 3", ["a.obj", ".ply, .las, .laz"]),
     ],

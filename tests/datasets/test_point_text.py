@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import at_most
 
 from otoc_lib.datasets.point_text import count_rows, format_points, line_of_row, read_header, read_table
 from otoc_lib.errors import OtocError
@@ -223,3 +224,11 @@ def test_formatted_points_are_what_python_prints_and_come_back_exactly(tmp_path_
 def test_points_that_have_no_place_in_a_file(bad):
     with pytest.raises(OtocError, match="points: hold NaN, infinity"):
         format_points(np.array([[0, bad, 0]]), np.zeros((1, 3), dtype=np.uint8))
+
+
+def test_the_columns_of_the_first_line_take_no_memory_for_the_others(tmp_path):
+    (tmp_path / "a.xyz").write_text("1 " * 4000 + "\n" + "\n1" * 100_000)
+    with pytest.raises(OtocError, match="a.xyz, line 3: 1 columns where 4000 are needed"):
+        read_table(tmp_path / "a.xyz")  # compiles what is compiled
+    with at_most(megabytes=5), pytest.raises(OtocError):
+        read_table(tmp_path / "a.xyz")

@@ -111,6 +111,24 @@ def test_a_root_that_is_not_there(tmp_path):
             read(tmp_path / "elsewhere")
 
 
+def test_points_that_no_grid_covers_are_refused_by_room(tmp_path):
+    write_text_room(tmp_path, {"wall_1.txt": "0 0 0 1 2 3\n1e300 1e300 1e300 4 5 6\n"})
+    with pytest.warns(UserWarning, match="measures"), pytest.raises(OtocError, match="office_1: points: they span"):
+        load_scene(tmp_path, NAME, Partition())
+
+
+def test_a_room_of_nothing_but_the_object_that_is_left_out(tmp_path):
+    write_text_room(tmp_path, {"wall_3 (1).txt": "0 0 0 1 2 3\n"}, "Area_5/office_36")
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(OtocError, match="office_36: holds no object"):
+        read_room(tmp_path, "Area_5_office_36")
+
+
+def test_rooms_may_have_any_digits_in_their_names(tmp_path):
+    for room in ("office_10", "office_2", "1\u00b22"):
+        write_text_room(tmp_path, room=f"Area_1/{room}")
+    assert list_scenes(tmp_path, "area_1") == ["Area_1_1\u00b22", "Area_1_office_2", "Area_1_office_10"]
+
+
 def test_scene_files_are_what_a_scene_is_read_from(tmp_path):
     folder = write_text_room(tmp_path)
     for name in (".DS_Store", "Icon\r", "._chair_1.txt", "notes.md"):

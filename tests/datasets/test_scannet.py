@@ -293,6 +293,22 @@ def recount(path: Path, vertices: int) -> None:
     path.write_bytes(data.replace(b"element vertex 10\n", b"element vertex %d\n" % vertices))
 
 
+def rewrite(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+
+
+def write_text_mesh(path: Path, old: str, new: str) -> None:
+    write_ply(path, vertices(), text=True)
+    rewrite(path, old.encode(), new.encode())
+
+
+def put_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def with_nan() -> np.ndarray:
     points = POINTS.copy()
     points[3, 1] = np.nan
@@ -326,6 +342,39 @@ DEFECTS = {
         LABELS,
         "labels are float32",
     ),
+    "mesh counts all there could be": (lambda r: recount(r / MESH, 2**40), MESH, "damaged|truncated"),
+    "mesh counts beyond any number": (lambda r: recount(r / MESH, 2**64), MESH, "damaged|truncated"),
+    "colour beyond its type": (
+        lambda r: write_text_mesh(r / MESH, " 29 0 ", " 300 0 "),
+        MESH,
+        "blue of vertex 9 is 300",
+    ),
+    "label beyond its type": (
+        lambda r: (
+            write_ply(r / LABELS, vertices(labels=NYU40), text=True),
+            rewrite(r / LABELS, b" 18\n", b" 65554\n"),
+        ),
+        LABELS,
+        "label of vertex 5 is 65554",
+    ),
+    "segment beyond any number": (lambda r: change_json(r / SEGMENTS, segIndices=[2**63] * 10), SEGMENTS, "whole"),
+    "segments as text": (lambda r: change_json(r / SEGMENTS, segIndices=["a" * 10**6] + [1] * 9), SEGMENTS, "whole"),
+    "segments as truths": (lambda r: change_json(r / SEGMENTS, segIndices=[True] * 10), SEGMENTS, "whole"),
+    "a number of 5000 digits": (lambda r: (r / SEGMENTS).write_text('{"segIndices": [' + "9" * 5000), SEGMENTS, "JSON"),
+    "category as long as a book": (
+        lambda r: (r / CATEGORIES).write_text((r / CATEGORIES).read_text() + "4\t" + "x" * 200_000),
+        CATEGORIES,
+        "line 6: no line of a table",
+    ),
+    "columns as long as a book": (
+        lambda r: (r / CATEGORIES).write_text("id\t" + "x" * 200_000),
+        CATEGORIES,
+        "line 1: no line of a table",
+    ),
+    "split names the folder itself": (lambda r: (r / TRAIN).write_text("..\n"), TRAIN, "line 1: .*no scene name"),
+    "split names what no file can": (lambda r: (r / TRAIN).write_text("a\0b\n"), TRAIN, "line 1: .*no scene name"),
+    "split names a book": (lambda r: (r / TRAIN).write_text("x" * 300), TRAIN, "line 1: .*no scene name"),
+    "mesh is a folder": (lambda r: put_a_folder(r / MESH), MESH, "cannot be read"),
     "mesh counts too few": (lambda r: recount(r / MESH, 9), MESH, "damaged|truncated"),
     "mesh counts too many": (lambda r: recount(r / MESH, 11), MESH, "damaged|truncated"),
     "labels count too few": (lambda r: recount(r / LABELS, 9), LABELS, "damaged|truncated"),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import at_most
 
 from otoc_lib.datasets.scannet_benchmark import export_benchmark, score_benchmark
 from otoc_lib.errors import OtocError
@@ -135,6 +136,27 @@ def zipped(path: Path, members: dict[str, str]) -> None:
 def test_submissions_that_cannot_be_scored_are_refused_by_file_and_line(tmp_path, members, message):
     zipped(tmp_path / "out.zip", members)
     with pytest.raises(OtocError, match=f"out.zip: .*{message}"):
+        score_benchmark(tmp_path / "out.zip", write_ids(tmp_path / "labels", {"a": [1, 5]}))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_no_more_of_a_submission_is_unpacked_than_a_scene_takes(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "out.zip", "w", method) as archive:
+        archive.writestr("a.txt", b"1\n" * 25_000_000)
+    with at_most(megabytes=2), pytest.raises(OtocError, match="out.zip: "):
+        score_benchmark(tmp_path / "out.zip", write_ids(tmp_path / "labels", {"a": [1, 5]}))
+
+
+@pytest.mark.parametrize("flag", [0x01, 0x20, 0x40, 0x800])  # encrypted, a patch, strongly encrypted, a name in UTF-8
+def test_members_that_cannot_be_unpacked_are_refused(tmp_path, flag):
+    zipped(tmp_path / "out.zip", {"a.txt": "1\n5\n"})
+    data = bytearray((tmp_path / "out.zip").read_bytes())
+    entry = data.index(b"PK\1\2")
+    for place in (6, entry + 8):
+        data[place : place + 2] = flag.to_bytes(2, "little")
+    data[entry + 46] = data[30] = 0xFF if flag == 0x800 else ord("a")
+    (tmp_path / "out.zip").write_bytes(data)
+    with pytest.raises(OtocError, match="out.zip: missing, damaged"):
         score_benchmark(tmp_path / "out.zip", write_ids(tmp_path / "labels", {"a": [1, 5]}))
 
 

@@ -1,0 +1,103 @@
+"""Reader of LAS and LAZ files, through laspy and lazrs, which believe what a file says of itself: so we look first."""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import laspy
+import lazrs
+import numpy as np
+
+from otoc_lib.errors import OtocError
+from otoc_lib.outside import opening
+
+CHANNELS = ("red", "green", "blue")
+MOST_PACKED = 1000  # times that LAZ makes points smaller, generously
+BYTES = 1 << 26  # of points that are unpacked at a time
+
+# Layers that a chunk of compressed points has for an item of these types; extra bytes (14) have one each.
+LAYERS = {10: 9, 11: 1, 12: 2, 13: 1}
+
+
+def read_las(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Points, float64 [N, 3], and colours as the file holds them, uint16 [N, 3], or [0, 3] where it has none.
+
+    Raises OtocError naming the file, if it is missing, damaged, or holds fewer points than it announces.
+    """
+    _check_counts(path)
+    points, colors = [np.empty((3, 0))], [np.empty((0, 3), dtype=np.uint16)]
+    try:
+        # The parallel reader trusts damaged sizes, as reading of what follows the points does.
+        with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as las:
+            header = las.header
+            if header.are_points_compressed and header.point_count:
+                with open(path, "rb") as file:
+                    _check_chunks(file, header)
+            for chunk in las.chunk_iterator(max(BYTES // header.point_format.size, 1)):
+                points.append(np.stack([chunk.x, chunk.y, chunk.z]))
+                if set(CHANNELS) <= set(header.point_format.dimension_names):
+                    colors.append(np.stack([np.asarray(chunk[channel]) for channel in CHANNELS], axis=1))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # whatever the two libraries meet; a panic of lazrs is no Exception
+        raise OtocError(f"{path}: damaged or truncated LAS ({error}); copy it again") from error
+    points, colors = np.concatenate(points, axis=1).T, np.concatenate(colors)
+    if len(points) != header.point_count:
+        raise OtocError(f"{path}: {len(points)} of the {header.point_count} points it announces; copy it again")
+    return points, colors
+
+
+def _check_chunks(file: BinaryIO, header: laspy.LasHeader) -> None:
+    """Refuse compressed chunks that claim more than they have: lazrs would allocate it, or abort the process.
+
+    A chunk is its first point, then, from point format 6 on, a count and the sizes of its layers, then the rest.
+    """
+    record = header.vlrs.get("LasZipVlr")[0].record_data
+    (num_items,) = struct.unpack_from("<H", record, 32)
+    items = [struct.unpack_from("<HHH", record, 34 + 6 * i) for i in range(num_items)]  # type, size, version
+    layers = sum(size if kind == 14 else LAYERS[kind] for kind, size, version in items if version >= 3)
+    vlr = lazrs.LazVlr(record)
+    if vlr.item_size() != header.point_format.size:
+        raise ValueError(f"{vlr.item_size()} instead of {header.point_format.size} bytes a point")
+    file.seek(header.offset_to_point_data)
+    chunks = lazrs.read_chunk_table(file, vlr)  # points and bytes of each
+    place = header.offset_to_point_data + 8
+    for _, length in chunks:
+        if layers:
+            file.seek(place + vlr.item_size())
+            head = file.read(4 + 4 * layers)
+            sizes = struct.unpack_from(f"<{layers}I", head, 4)
+            if vlr.item_size() + len(head) + sum(sizes) != length:
+                raise ValueError("a chunk has not the size of its layers")
+        place += length
+    if place > file.seek(0, 2) or sum(count for count, _ in chunks) < header.point_count:
+        raise ValueError("its chunks hold less than it announces")
+
+
+def _check_counts(path: Path) -> None:
+    """Refuse counts that the file cannot hold: laspy and lazrs would loop, allocate and abort by them."""
+    with opening(path), open(path, "rb") as file:
+        size = path.stat().st_size
+        header = file.read(375)  # of version 1.4, the longest
+        fits = len(header) >= 227
+        if fits:
+            header_size, points_start, records = struct.unpack_from("<HII", header, 94)
+            point_size, count = struct.unpack_from("<HI", header, 105)
+            extended_start = extended = 0
+            if header[24:26] >= b"\x01\x04" and len(header) == 375:
+                extended_start, extended, count = struct.unpack_from("<QIQ", header, 235)
+            is_laz = bool(header[104] & 128)
+            fits = header_size + 54 * records <= points_start <= size
+            fits &= extended == 0 or extended_start + 60 * extended <= size
+            fits &= count * point_size <= (MOST_PACKED if is_laz else 1) * (size - points_start)
+        if fits and is_laz and count:
+            file.seek(points_start)
+            (chunks_start,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
+            if chunks_start == -1:  # written without going back: the place is at the file's end
+                file.seek(size - 8)
+                (chunks_start,) = struct.unpack("<q", file.read(8))
+            file.seek(min(max(chunks_start, 0), size))
+            _, chunks = struct.unpack("<II", file.read(8).ljust(8, b"\xff"))
+            fits = chunks <= count and chunks * point_size <= size
+    if not fits:
+        raise OtocError(f"{path}: damaged or truncated LAS (too short for the counts it names); copy it again")
