@@ -9,16 +9,27 @@
 
 import sys
 
+from otoc_lib.current import remove_stale_stamps
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import NOTEBOOKS, SIMULATED, parse_seeds, plan_jobs, write_plan
 from otoc_lib.progress import PLAN
 
 PROFILE = config.get("profile", "rooms")
 RUNS, REPORTS = f"runs/{PROFILE}", f"reports/{PROFILE}"
+
+
+def stamp(notebook, run):
+    return f"{RUNS}/{run}/{notebook}.done"
+
+
+# A stamp says that a job has run; whether its stages are there still, and current, their keys say.
 try:
-    JOBS = {job.name: job for job in plan_jobs("params", PROFILE, parse_seeds(config.get("seeds")))}
+    SEEDS = parse_seeds(config.get("seeds"))
+    JOBS = {job.name: job for job in plan_jobs("params", PROFILE, SEEDS)}
+    STALE = remove_stale_stamps(JOBS.values(), "params", PROFILE, SEEDS, stamp) if workflow.is_main_process else []
 except OtocError as error:
     sys.exit(f"error: {error}")
+print(*(f"to run again: {line}" for line in STALE), sep="\n", end="\n" if STALE else "", file=sys.stderr)
 
 CORES = workflow.cores or 1
 AT_ONCE = min(CORES, int(config.get("at_once", 4 if PROFILE in SIMULATED else 1)))
@@ -30,10 +41,6 @@ RUN = (
     "papermill {input.notebook} {log} -f {input.params[0]} -p seed {params.seed} "
     "--log-level ERROR --no-progress-bar --stderr-file - 2>&1 | python -m otoc_lib.progress relay {wildcards.run}"
 )
-
-
-def stamp(notebook, run):
-    return f"{RUNS}/{run}/{notebook}.done"
 
 
 wildcard_constraints:
@@ -65,6 +72,7 @@ for NOTEBOOK in NOTEBOOKS:
             f"{REPORTS}/notebooks/{NOTEBOOK}.{{run}}.ipynb",
         params:
             seed=lambda wildcards, notebook=NOTEBOOK: JOBS[notebook, wildcards.run].seed,
+            stages=lambda wildcards, notebook=NOTEBOOK: JOBS[notebook, wildcards.run].digest,  # another, and it runs again
         priority: lambda wildcards, notebook=NOTEBOOK: JOBS[notebook, wildcards.run].chain
         threads: CORES // AT_ONCE
         shell:

@@ -4,16 +4,18 @@ An experiment is a file ``params/<profile>/<experiment>.yaml``. The Snakefile ru
 tables and figures show ``rows_of``. A params file that no list here names gets jobs and rows all the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from otoc_lib.config import Config, load_config, read_origins
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_json
 from otoc_lib.methods import control
 from otoc_lib.methods.stages import Plan, PlannedStage, method_of
+from otoc_lib.store import stage_key
 from otoc_lib.tsne import tsne_stage
 
 NOTEBOOKS = ("01_annotate", "02_baseline", "03_self_train", "04_ablate", "05_tsne", "06_report")
@@ -146,11 +148,16 @@ def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A params file and what it says."""
+    """A params file and what it says.
+
+    config: with the first of its seeds. files: the params file, and the one that it extends; () where a notebook was
+    given its parameters otherwise. changed: what a notebook was given by ``-p`` instead of what the file says.
+    """
 
     name: str
-    config: Config  # with the first of its seeds
-    files: tuple[Path, ...]  # the params file, and the one that it extends
+    config: Config
+    files: tuple[Path, ...]
+    changed: tuple[tuple[str, Any], ...] = ()
 
     @property
     def seeds(self) -> list[int]:
@@ -171,7 +178,7 @@ class Experiment:
     @cached_property
     def last_evaluation(self) -> str:
         """The last evaluation stage that it runs."""
-        names = [stage.name for notebook in self.notebooks for stage in plan(notebook, self.config)]
+        names = [stage.name for notebook in self.notebooks for stage in plan(notebook, self.config).stages]
         return [name for name in names if name.startswith("evaluate_")][-1]
 
 
@@ -187,19 +194,40 @@ def read_profile(params: Path, profile: str, seeds: list[int] | None = None) -> 
         OtocError: names the file that is wrong.
     """
     found = []
-    for path in sorted((Path(params) / profile).glob("[!_.]*.yaml")):
-        config = load_config(path, **({"seeds": seeds, "seed": seeds[0]} if seeds else {}))
-        if (config.profile, config.experiment) != (profile, path.stem):
-            raise OtocError(
-                f"{path}: names the experiment {config.profile}/{config.experiment}, so it would write over the runs "
-                f"of another file; write profile: {profile} and experiment: {path.stem}"
-            )
-        files = dict.fromkeys([path, *(place for _, place in read_origins(path).values())])
+    for path in _files(params, profile):
+        experiment = _read_experiment(path, seeds)
         twin = next((other.files[0] for other in found if other.name.lower() == path.stem.lower()), None)
         if twin:
             raise OtocError(f"{path}: {twin.name} has the same name but for capitals; rename one of the two")
-        found.append(Experiment(path.stem, config, tuple(files)))
+        found.append(experiment)
     return found
+
+
+def read_what_is_right(params: Path, profile: str) -> tuple[list[Experiment], dict[str, str]]:
+    """``read_profile`` of the files that are right, and of the others what is wrong, by the experiment's name."""
+    found, wrong = [], {}
+    for path in _files(params, profile):
+        try:
+            found.append(_read_experiment(path))
+        except OtocError as error:
+            wrong[path.stem] = str(error)
+    return found, wrong
+
+
+def _files(params: Path, profile: str) -> list[Path]:
+    return sorted((Path(params) / profile).glob("[!_.]*.yaml"))
+
+
+def _read_experiment(path: Path, seeds: list[int] | None = None) -> Experiment:
+    profile = path.parent.name
+    config = load_config(path, **({"seeds": seeds, "seed": seeds[0]} if seeds else {}))
+    if (config.profile, config.experiment) != (profile, path.stem):
+        raise OtocError(
+            f"{path}: names the experiment {config.profile}/{config.experiment}, so it would write over the runs of "
+            f"another file; write profile: {profile} and experiment: {path.stem}"
+        )
+    files = dict.fromkeys([path, *(place for _, place in read_origins(path).values())])
+    return Experiment(path.stem, config, tuple(files))
 
 
 def parse_seeds(text: str | int | None) -> list[int] | None:
@@ -221,9 +249,12 @@ def main_experiment(names: Iterable[str]) -> str | None:
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def plan(notebook: str, config: Config) -> list[PlannedStage]:
-    """The stages that a notebook runs for an experiment, in their order, those that it finds finished included."""
-    planned = Plan(config, control.METHOD if notebook == "02_baseline" else None)
+def plan(notebook: str, config: Config, fingerprints: Mapping[str, str] | None = None) -> Plan:
+    """The stages that a notebook runs for an experiment, in their order, those that it finds finished included.
+
+    fingerprints: as in ``Plan``.
+    """
+    planned = Plan(config, control.METHOD if notebook == "02_baseline" else None, fingerprints)
     match notebook:
         case "01_annotate":
             planned.clicks()
@@ -234,7 +265,29 @@ def plan(notebook: str, config: Config) -> list[PlannedStage]:
         case "05_tsne":
             *_, last = planned.method.loop(planned)
             tsne_stage(planned, last)
-    return planned.stages
+    return planned
+
+
+def current_stages(config: Config, fingerprints: Mapping[str, str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the stages of an experiment are made of now: notebook -> stage -> content of its key, in their order.
+
+    Every notebook that may be run on the experiment is there, whether it is one of its own or not.
+    """
+    config = replace(config, device="cpu")  # of a machine that may not be this one; no key names it
+    loop = Experiment(config.experiment, config, ()).notebooks[-1]
+    notebooks = ["01_annotate", "02_baseline", "03_self_train" if loop == "02_baseline" else loop]
+    if "relation" in method_of(config).networks(config):
+        notebooks.append("05_tsne")
+    return {notebook: plan(notebook, config, fingerprints).contents for notebook in notebooks}
+
+
+def current_keys(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
+    """Stage -> the key that it has if it is current; of two notebooks that make one of the same name the later one's.
+
+    fingerprints: as in ``Plan``.
+    """
+    contents = current_stages(config, fingerprints).values()
+    return {name: stage_key(content) for found in contents for name, content in found.items()}
 
 
 @dataclass(frozen=True)
@@ -254,6 +307,11 @@ class Job:
     @property
     def name(self) -> tuple[str, str]:
         return self.notebook, self.run
+
+    @property
+    def digest(self) -> str:
+        """Hash of what it needs: other parameters or another version of the code, another digest."""
+        return stage_key({"needs": self.needs})
 
 
 def plan_jobs(params: Path, profile: str, seeds: list[int] | None = None) -> list[Job]:
@@ -286,7 +344,7 @@ def _job(notebook: str, experiment: Experiment, seed: int, before: list[Job], ma
     """The next job; ``maker`` knows which one makes a stage, by its name and key."""
     config = replace(experiment.config, seed=seed)
     name = (notebook, config.run_name)
-    stages = {(stage.name, stage.key): stage for stage in plan(notebook, config)}
+    stages = {(stage.name, stage.key): stage for stage in plan(notebook, config).stages}
     makers = [maker.setdefault(identity, name) for identity in stages]
     after = [other for other in makers if other != name]
     if notebook == "04_ablate":  # so that the table which these notebooks show is complete

@@ -7,6 +7,7 @@ training step for networks and by stage for the rest, are applied to the stages 
 
 import argparse
 import codecs
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from otoc_lib.errors import OtocError
 from otoc_lib.store import find_stage, finished_manifests
 
 PLAN = "plan.json"  # in the runs folder of a profile; experiments.write_plan makes it
@@ -31,8 +33,14 @@ def unfinished(runs: Path, plan: list[dict[str, Any]]) -> list[dict[str, Any]]:
         stage
         for job in plan
         for stage in job["makes"]
-        if not any(find_stage(runs.parent, runs.name, run, stage["stage"]) for run in stage["runs"])
+        if not any(_is_there(runs, run, stage["stage"]) for run in stage["runs"])
     ]
+
+
+def _is_there(runs: Path, run: str, stage: str) -> bool:
+    with contextlib.suppress(OtocError):  # a damaged one is made anew
+        return find_stage(runs.parent, runs.name, run, stage) is not None
+    return False
 
 
 def seconds_left(runs: Path, plan: list[dict[str, Any]]) -> float | None:
@@ -53,11 +61,12 @@ def seconds_left(runs: Path, plan: list[dict[str, Any]]) -> float | None:
 def _rates(runs: Path) -> dict[str, float]:
     """Kind of stage -> seconds a training step, or a stage where nothing is trained."""
     seconds, units = defaultdict(float), defaultdict(int)
-    for _, manifest in finished_manifests(runs):
-        trained = manifest.get("steps", 0)
-        kind = _kind(manifest["stage"], trained)
-        seconds[kind] += manifest["seconds"]
-        units[kind] += trained or 1
+    with contextlib.suppress(OtocError):  # those before a damaged one tell, too
+        for _, manifest in finished_manifests(runs):
+            trained = manifest.get("steps", 0)
+            kind = _kind(manifest["stage"], trained)
+            seconds[kind] += manifest["seconds"]
+            units[kind] += trained or 1
     return {kind: seconds[kind] / units[kind] for kind in seconds}
 
 

@@ -1,6 +1,7 @@
 """The one list: what a profile runs, in which order, and which rows its tables have."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from otoc_lib.errors import OtocError
 from otoc_lib.experiments import (
     LISTED,
     Experiment,
+    current_keys,
+    current_stages,
     main_experiment,
     parse_seeds,
     plan_jobs,
     read_profile,
+    read_what_is_right,
     rows_of,
     write_plan,
 )
@@ -172,3 +176,39 @@ def test_experiments_know_their_files_and_seeds():
     experiment = next(e for e in read_profile(PARAMS, "rooms", [2, 5]) if e.name == "s3dis_otoc")
     assert isinstance(experiment, Experiment) and experiment.seeds == [2, 5] and experiment.config.seed == 2
     assert [path.name for path in experiment.files] == ["s3dis_otoc.yaml", "_areas.yaml"]
+
+
+def test_files_that_are_right_are_read_beside_one_that_is_wrong(tmp_path):
+    write(tmp_path, "otoc")
+    write(tmp_path, "wrong", views="many")
+    found, wrong = read_what_is_right(tmp_path, "p")
+    assert [experiment.name for experiment in found] == ["otoc"]
+    assert wrong.keys() == {"wrong"} and "wrong.yaml: parameter 'views' must be" in wrong["wrong"]
+    with pytest.raises(OtocError, match=r"wrong\.yaml"):
+        read_profile(tmp_path, "p")
+
+
+def test_a_job_has_another_digest_with_other_parameters(tmp_path):
+    def digests(**values):
+        write(tmp_path, "otoc", self_train_iterations=2, **values)
+        return {job.notebook: job.digest for job in plan_jobs(tmp_path, "p")}
+
+    before, after = digests(), digests(threshold=0.7)
+    assert before == digests()
+    assert {notebook for notebook in before if before[notebook] != after[notebook]} == {"03_self_train", "05_tsne"}
+
+
+def test_every_notebook_that_may_run_on_an_experiment_has_its_stages_in_its_keys():
+    config = next(e for e in read_profile(PARAMS, "smoke") if e.name == "unet").config
+    rooms = {"train": "t", "val": "v", "val_novel": "n"}
+    found = current_stages(config, rooms)
+    assert list(found) == ["01_annotate", "02_baseline", "04_ablate"] and "05_tsne" in current_stages(
+        replace(config, variant="unet_rel_gp"), rooms
+    )
+    keys = current_keys(config, rooms)
+    assert keys.keys() == {"clicks", "unet_1", "unet_2", "pseudo_1", "pseudo_2", "evaluate_baseline"} | {
+        f"evaluate_{k}" for k in (1, 2)
+    }
+    other = current_keys(config, rooms | {"val": "w"})
+    assert {name for name in keys if keys[name] != other[name]} == {"evaluate_baseline", "evaluate_1", "evaluate_2"}
+    assert keys == current_keys(replace(config, device="cuda", experiment="e"), rooms)  # of another machine

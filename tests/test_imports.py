@@ -16,6 +16,7 @@ LAYERS = (
     ("methods",),
     ("tsne",),
     ("experiments", "progress"),
+    ("current",),
     ("reporting",),
     ("__main__",),
 )

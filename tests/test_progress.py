@@ -36,6 +36,15 @@ def test_unknown_before_the_first_training(runs):
     assert progress.seconds_left(runs, plan(("06_report", "otoc", {}))) == 0.0
 
 
+def test_a_damaged_stage_is_still_to_do(runs):
+    finish(runs, "otoc", "clicks", 1.0)
+    finish(runs, "otoc", "unet_1", 50.0, steps=100)
+    (runs / "otoc" / "unet_1" / "manifest.json").write_text("{")
+    jobs = plan(("02_baseline", "otoc", {"clicks": 0, "unet_1": 100}))
+    assert [stage["stage"] for stage in progress.unfinished(runs, jobs)] == ["unet_1"]
+    assert progress.seconds_left(runs, jobs) is None
+
+
 def test_applies_measured_rates_to_what_is_missing(runs):
     finish(runs, "unet", "clicks", 1.0)
     finish(runs, "unet", "unet_1", 50.0, steps=100)  # half a second a step

@@ -49,12 +49,39 @@ def open_scene(config: Config, name: str) -> Scene:
 
 def load_converted(config: Config, name: str) -> Scene:
     """``open_scene`` for a scene that is known to be converted, after ``convert_missing``."""
+    path = _path(config, name)
     try:
-        return Scene.load(_path(config, name))
+        return Scene.load(path)
     except OtocError as error:
         warnings.warn(f"{str(error).split(';')[0]}; it is converted anew", stacklevel=2)
         _convert(config, name)
-        return Scene.load(_path(config, name))
+        return Scene.load(path)
+
+
+def folder(config: Config) -> Path:
+    """Where the converted scenes of a dataset lie: equal for two experiments where they see the same scenes."""
+    content = [VERSION, str(config.data_folder.resolve()), conversion(config).digest]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+    return config.cache_folder / f"{config.dataset}-{digest}"
+
+
+def fingerprints(config: Config, split: str, limit: int | None = None) -> list[str | None] | None:
+    """Fingerprints of the first ``limit`` scenes of a split, by default of all; no scene is loaded or converted.
+
+    None in the place of a scene that is not converted as its files are now. None for all of them where the list of the
+    split or a file of a scene is missing: the data are not on this machine.
+    """
+    try:
+        names, converted = list_scenes(config, split)[:limit], folder(config)
+    except (OSError, OtocError):
+        return None
+    found = []
+    for name in names:
+        sources, notes = _sources(config, name), read_notes(converted / f"{name}.safetensors")
+        if not sources:
+            return None
+        found.append(notes.get("fingerprint") if notes.get(SOURCES) == sources else None)
+    return found
 
 
 def prepare(*configs: Config, splits: list[str] | None = None, workers: int = 1) -> int:
@@ -172,10 +199,7 @@ def conversion(config: Config) -> View:
 
 
 def _path(config: Config, name: str) -> Path:
-    checked_name(name, config.data_folder)
-    content = [VERSION, str(config.data_folder.resolve()), conversion(config).digest]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-    return config.cache_folder / f"{config.dataset}-{digest}" / f"{name}.safetensors"
+    return folder(config) / f"{checked_name(name, config.data_folder)}.safetensors"
 
 
 def _is_fresh(config: Config, name: str) -> bool:

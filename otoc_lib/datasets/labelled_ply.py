@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+import safetensors.numpy
 
 from otoc_lib.config import Config
 from otoc_lib.datasets import own
@@ -14,6 +13,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 from otoc_lib.labels import LabelSet
 from otoc_lib.scene import Scene
+from otoc_lib.store import Stage
 
 
 def export_labels(
@@ -49,24 +49,25 @@ def export_labels(
     write_ply(out_path, scan.points, columns, scan.faces, comments)
 
 
-def export_run(config: Config, scenes: list[Scene], evaluation: Path) -> list[Path]:
+def export_run(config: Config, scenes: list[Scene], evaluation: Stage) -> list[Path]:
     """Write the labelled scans of a run to ``<reports_root>/<profile>/labelled/<scan>.ply``; returns their paths.
 
     Args:
         config: of the run; its dataset is "own".
         scenes: the scans to write.
-        evaluation: folder of the evaluation stage that predicted them. Labels after propagation are taken where there
+        evaluation: the stage that predicted them. Labels after propagation are taken where there
             are any, else those of the U-Net alone.
     """
     paths = []
     for scene in scenes:
-        predicted = evaluation / f"{scene.name}.safetensors"
-        try:
-            arrays = load_file(predicted)
-        except (OSError, SafetensorError) as error:
-            raise OtocError(f"{predicted}: cannot be read ({error}); set eval_splits: [val] and run again") from error
+        predicted = f"{scene.name}.safetensors"
+        if predicted not in evaluation.files:
+            raise OtocError(f"{evaluation.path}: has no {predicted}; set eval_splits: [val] and run again")
+        arrays = safetensors.numpy.load(evaluation.read(predicted))
         if "confidence" not in arrays or not arrays.keys() & {"full", "point"}:
-            raise OtocError(f"{predicted}: lacks labels or confidence; set eval_splits: [val] and run again")
+            raise OtocError(
+                f"{evaluation.path / predicted}: lacks labels or confidence; set eval_splits: [val] and run again"
+            )
         labels = arrays["full"] if "full" in arrays else arrays["point"]
         (scan_path,) = own.scene_files(config.data_folder, scene.name)
         paths.append(config.report_folder / "labelled" / f"{scene.name}.ply")

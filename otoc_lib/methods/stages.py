@@ -46,7 +46,7 @@ from otoc_lib.labels import IGNORE
 from otoc_lib.methods import pseudo_labels
 from otoc_lib.methods.method import Iteration, Method, Networks, Scores
 from otoc_lib.scene import Scene
-from otoc_lib.store import Stage, find_stage, run_stage, stage_key
+from otoc_lib.store import Stage, find_stage, read_manifest, run_stage, stage_key
 from otoc_lib.supervoxels.pooling import pool_mean
 from otoc_lib.training.fit import fit
 from otoc_lib.training.predict import predict
@@ -268,14 +268,18 @@ class Plan(Stages):
     Args:
         config: the experiment.
         method: as in ``Stages``.
-        fingerprints: of the rooms, by split; the keys are then those of the stages. Without them it needs no data, and
-            its keys hold instead what decides which rooms they are.
+        fingerprints: of the rooms, by split; the keys are then those of the stages. "clicks_file" in it stands for the
+            hash of that file, which is read else. Without them it needs no data, and its keys hold instead what decides
+            which rooms they are.
+
+    ``contents`` says what the key of each stage hashes, by its name.
     """
 
     def __init__(self, config: Config, method: Method | None = None, fingerprints: Mapping[str, str] | None = None):
         super().__init__(config, Scenes([], {}), method)
         self.fingerprints = fingerprints
         self.stages: list[PlannedStage] = []
+        self.contents: dict[str, dict[str, Any]] = {}
 
     def run(
         self,
@@ -288,7 +292,9 @@ class Plan(Stages):
         device: str = "cpu",
         steps: int = 0,
     ) -> Stage:
-        key = stage_key({"stage": name, "code": code, "parameters": view.digest, "inputs": inputs})
+        content = {"stage": name, "code": code, "parameters": view.digest, "inputs": inputs}
+        key = stage_key(content)
+        self.contents[name] = content
         self.stages.append(PlannedStage(name, key, steps))
         return Stage(name, self.config.run_folder / name, key, reused=False)
 
@@ -300,7 +306,9 @@ class Plan(Stages):
         return json.dumps([split, limit, data])
 
     def file_key(self, path: Path) -> str:
-        return str(path) if self.fingerprints is None else super().file_key(path)
+        if self.fingerprints is None:
+            return str(path)
+        return self.fingerprints.get("clicks_file") or super().file_key(path)
 
 
 def fingerprint_of(scenes: Iterable[str]) -> str:
@@ -334,14 +342,26 @@ def load_networks(config: Config, method: Method, scene: Scene, networks: dict[s
 def predict_rooms(config: Config, scenes: list[Scene]) -> dict[str, np.ndarray]:
     """Probabilities float32 [M, C] of each room's super-voxels by the last finished U-Net of an experiment.
 
-    For the picker, whose rooms it colours and asks about. Raises OtocError if the experiment has trained none.
+    For the picker, whose rooms it colours and asks about. The clicks may be others than those it learnt from: they
+    become so with the first click.
+
+    Args:
+        config: the experiment.
+        scenes: its training rooms.
+
+    Raises:
+        OtocError: it has trained none, or none with these parameters on these rooms.
     """
-    method = method_of(config)
+    method, rooms = method_of(config), fingerprint_of(scene.fingerprint for scene in scenes)
+    planned = Plan(config, method, {**dict.fromkeys(config.eval_splits, ""), "train": rooms})  # which no U-Net sees
+    list(method.loop(planned))
     names = [f"unet_{k}" for k in reversed(config.iterations)]
     found = [find_stage(config.runs_folder, config.profile, config.run_name, name) for name in names]
-    stage = next((stage for stage in found if stage is not None), None)
+    stage = next((stage for stage in found if stage is not None and _learnt_as(planned.contents, stage)), None)
     if stage is None:
-        raise OtocError(f"{config.profile}/{config.experiment}: no U-Net is trained yet; run notebook 02 first")
+        stale = "its U-Net was trained on other rooms, or with other parameters than they are now"
+        why = stale if any(found) else "no U-Net is trained yet"
+        raise OtocError(f"{config.profile}/{config.experiment}: {why}; run notebook 02 first")
     networks = load_networks(config, method, scenes[0], {"unet": stage})
     made = {}
     for scene in scenes:
@@ -349,6 +369,13 @@ def predict_rooms(config: Config, scenes: list[Scene]) -> dict[str, np.ndarray]:
         supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64)).to(probabilities.device)
         made[scene.name] = pool_mean(probabilities, supervoxels, scene.num_supervoxels).cpu().numpy()
     return made
+
+
+def _learnt_as(planned: dict[str, dict[str, Any]], stage: Stage) -> bool:
+    """Whether a network was trained by the code, with the parameters and on the rooms that are planned for it."""
+    content, made = planned[stage.name], read_manifest(stage.path)
+    same = all(content[name] == made[name] for name in ("code", "parameters"))
+    return same and content["inputs"]["train"] == made["inputs"]["train"]
 
 
 def _keys(networks: dict[str, Stage]) -> dict[str, str]:

@@ -5,13 +5,13 @@ Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, secti
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from otoc_lib.labels import IGNORE
 from otoc_lib.reporting.runs import last_mode, read_arrays
 from otoc_lib.scene import Scene
+from otoc_lib.store import Stage
 
 BINS = 15
 
@@ -50,7 +50,7 @@ def calibrate(rooms: Iterable[tuple[np.ndarray, np.ndarray]], bins: int = BINS) 
         return Calibration(count, sure / count, right / count)
 
 
-def read_calibration(evaluation: Path, mode: str, scenes: list[Scene]) -> Calibration | None:
+def read_calibration(evaluation: Stage, mode: str, scenes: list[Scene]) -> Calibration | None:
     """Calibration of a finished evaluation stage over the labelled points of some rooms.
 
     None if it was not run on them, if they have no labels, or if ``mode`` is not the one whose confidence was saved.
@@ -59,8 +59,8 @@ def read_calibration(evaluation: Path, mode: str, scenes: list[Scene]) -> Calibr
         return None
     pairs = []
     for scene in scenes:
-        path = evaluation / f"{scene.name}.safetensors"
-        if path.is_file() and scene.labels is not None:
-            arrays, known = read_arrays(path), scene.labels != IGNORE
+        name = f"{scene.name}.safetensors"
+        if name in evaluation.files and scene.labels is not None:
+            arrays, known = read_arrays(evaluation, name), scene.labels != IGNORE
             pairs.append((arrays["confidence"][known], (arrays[mode] == scene.labels)[known]))
     return calibrate(pairs) if pairs else None

@@ -25,7 +25,7 @@ from otoc_lib.reporting.curves import (
 )
 from otoc_lib.reporting.figures import TSNE_PANELS
 from otoc_lib.reporting.runs import Results, Spread, read_arrays, read_json
-from otoc_lib.reporting.tables import VARIANT_NAMES
+from otoc_lib.reporting.tables import VARIANT_NAMES, stale_text
 from otoc_lib.scene import Scene
 
 LINE_POINTS = 300  # of a training curve: more than a screen shows
@@ -163,7 +163,11 @@ def pseudo_rows(results: Results) -> list[dict[str, Any]]:
         statistics = label_statistics_of(results, name)
         found |= {name: statistics} if len(statistics) > 1 else {}
     return [
-        {"variant": title, "iteration": k, "cells": _label_cells(statistics)}
+        {
+            "variant": title + stale_text(statistics["covered_percent"]),
+            "iteration": k,
+            "cells": _label_cells(statistics),
+        }
         for title, by_iteration in found.items()
         for k, statistics in by_iteration.items()
     ]
@@ -193,7 +197,7 @@ def tsne_points(results: Results, scenes: list[Scene]) -> dict[str, Any] | None:
     stage = results.find(results.main, "tsne")
     if stage is None:
         return None
-    arrays, summary = read_arrays(stage / "tsne.safetensors"), read_json(stage / "tsne.json")
+    arrays, summary = read_arrays(stage, "tsne.safetensors"), read_json(stage, "tsne.json")
     panels = []
     for name, title in TSNE_PANELS.items():
         plane = arrays[name].astype(np.float64)

@@ -1,6 +1,12 @@
-"""Two runs side by side: which parameters differ, and what that did to every row, class and room."""
+"""Two runs side by side: which parameters differ, and what that did to every row, class and room.
+
+What is stale by the run's params file (see ``otoc_lib.current``) is left out, and said to be. Of a run without one,
+such as a copy elsewhere, only what was made from one another is compared; nothing says whether it is current.
+"""
 
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +15,20 @@ import jinja2
 import numpy as np
 
 from otoc_lib.config import project_root
+from otoc_lib.current import CLICKS_FILE, TRAIN, Runs
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import mean_iou
+from otoc_lib.experiments import read_what_is_right
 from otoc_lib.files import write_aside
 from otoc_lib.reporting.bootstrap import interval_text, paired_interval
 from otoc_lib.reporting.runs import MODES, read_confusions, read_json
-from otoc_lib.store import MANIFEST, find_stage
+from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest
 
 PAGES = Path(__file__).parent / "pages"
+
+
+class NothingInCommonError(OtocError):
+    """Two runs cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,8 @@ class RunComparison:
     text. only: stages that one run alone has finished, for each run. facts: (name, first, second) such as device and
     minutes. rows: mIoU by (stage, split, mode). basis: the (stage, split, mode) of classes, IoU by class, and rooms,
     mIoU by room, the largest loss first. total: second minus first, points of mIoU over the rooms that both have, and
-    interval, its 95 % interval over them; None where a run kept no confusion matrices of them, or they are one.
+    interval, its 95 % interval over them; None where a run kept no confusion matrices of them, or they are one. notes:
+    sentences on what is left out, and on what is not known.
     """
 
     names: tuple[str, str]
@@ -55,6 +68,7 @@ class RunComparison:
     rooms: list[Pair]
     total: float | None
     interval: tuple[float, float] | None
+    notes: list[str]
 
     @property
     def summary(self) -> str:
@@ -68,23 +82,27 @@ class RunComparison:
         return text + f"{interval_text(self.interval)}: {better}."
 
 
-def compare_runs(run_a: Path, run_b: Path) -> RunComparison:
+def compare_runs(run_a: Path, run_b: Path, held: Runs | None = None) -> RunComparison:
     """Compare two experiments' folders, runs/<profile>/<experiment>; of the same profile or not.
 
+    held: the runs that both are of, beside their params files; by default those of this project.
+
     Raises:
-        OtocError: a folder is no run, or the two have no evaluation in common.
+        NothingInCommonError: a folder is no run, or the two have no current evaluation in common.
+        OtocError: a file is damaged.
     """
-    paths = (Path(run_a).resolve(), Path(run_b).resolve())
-    stages = [_stages(path) for path in paths]
+    paths = (Path(os.path.abspath(run_a)), Path(os.path.abspath(run_b)))
     names = _names(paths)
+    looked = [_stages(path, name, held or _held(path)) for path, name in zip(paths, names, strict=True)]
+    stages, notes = [found for found, _ in looked], list(dict.fromkeys(note for _, said in looked for note in said))
     evaluations = [_evaluations(found) for found in stages]
     shared = [name for name in evaluations[0] if name in evaluations[1]]
     rows = [row for name in shared for row in _rows(name, evaluations[0][name], evaluations[1][name])]
     if not rows:
         have = [", ".join(found) or "none" for found in evaluations]
-        raise OtocError(
+        raise NothingInCommonError(
             f"{run_a} and {run_b} share no evaluation with the same split, classes and mode (evaluated stages: "
-            f"{have[0]}; {have[1]}); run both as far as the same iteration on the same data"
+            f"{have[0]}; {have[1]}); run both as far as the same iteration on the same data. {' '.join(notes)}".strip()
         )
     # The last evaluation that rooms can be paired in, in the mode that uses most of the method.
     order = list(dict.fromkeys([*MODES, *(row.what[2] for row in rows)]))
@@ -93,7 +111,7 @@ def compare_runs(run_a: Path, run_b: Path) -> RunComparison:
     )
     total, interval = _difference(basis, *(found[basis[0]] for found in stages))
     classes, rooms = _details(basis, *(found[basis[0]] for found in evaluations))
-    manifests = [{name: read_json(folder / MANIFEST) for name, folder in found.items()} for found in stages]
+    manifests = [{name: read_manifest(stage.path) for name, stage in found.items()} for found in stages]
     return RunComparison(
         names=names,
         parameters=_parameters(*manifests),
@@ -105,6 +123,7 @@ def compare_runs(run_a: Path, run_b: Path) -> RunComparison:
         rooms=rooms,
         total=total,
         interval=interval,
+        notes=notes,
     )
 
 
@@ -127,7 +146,7 @@ def write_page(comparison: RunComparison, path: Path) -> None:
     """Write the comparison as one HTML file that needs nothing beside it."""
     css = (PAGES / "report.css").read_text(encoding="utf-8")
     page = template("compare.html").render(
-        comparison=comparison, modes=MODES, pages=[], current="", inline_css=css, profile=""
+        comparison=comparison, modes=MODES, pages=[], current="", inline_css=css, profile="", stale=[]
     )
     with write_aside(path) as aside:
         aside.write_text(page, encoding="utf-8")
@@ -148,7 +167,7 @@ def template(name: str) -> jinja2.Template:
 def to_text(comparison: RunComparison) -> str:
     """The comparison as Markdown tables."""
     a, b = comparison.names
-    blocks = []
+    blocks = comparison.notes.copy()
     if comparison.parameters:
         blocks.append(_markdown("Parameters that differ", ("parameter", a, b, "stages"), comparison.parameters))
     else:
@@ -187,27 +206,95 @@ def _names(paths: tuple[Path, Path]) -> tuple[str, str]:
     return (f"{paths[0].name} (first)", f"{paths[1].name} (second)")
 
 
-def _stages(run: Path) -> dict[str, Path]:
-    """Name -> folder of the finished stages of a run, wherever they were made, in the order of their names."""
+def _held(run: Path) -> Runs | None:
+    """The runs beside a run of this project, None for one that lies elsewhere."""
+    try:
+        params = project_root() / "params"
+    except OtocError:
+        return None
+    experiments, wrong = read_what_is_right(params, run.parent.name)
+    folders = {params.with_name("runs"), *(experiment.config.runs_folder for experiment in experiments)}
+    ours = run.parents[1].resolve() in {folder.resolve() for folder in folders}
+    return Runs(run.parents[1], run.parent.name, experiments, wrong) if ours else None
+
+
+def _stages(run: Path, name: str, held: Runs | None) -> tuple[dict[str, Stage], list[str]]:
+    """The stages of a run that are compared, wherever they were made, in the order of their names; and sentences.
+
+    name: of the run, for the sentences.
+    """
     if not run.is_dir():
-        raise OtocError(f"{run}: no such folder; give the folder of a run, such as runs/rooms/otoc")
+        raise NothingInCommonError(f"{run}: no such folder; give the folder of a run, such as runs/rooms/otoc")
     found = {}
     for manifest in sorted(run.glob(f"*/{MANIFEST}")):
         stage = find_stage(run.parents[1], run.parent.name, run.name, manifest.parent.name)
         if stage is not None:
-            found[manifest.parent.name] = stage.path
-    if found:
-        return found
-    inside = sorted({path.parents[1].name for path in run.glob(f"*/*/{MANIFEST}")})
-    hint = f"it holds the runs {', '.join(inside)}: give one of them" if inside else "give one such as runs/rooms/otoc"
-    raise OtocError(f"{run}: holds no finished stage, so it is no run; {hint}")
+            found[manifest.parent.name] = stage
+    if not found:
+        inside = sorted({path.parents[1].name for path in run.glob(f"*/*/{MANIFEST}")})
+        runs = f"it holds the runs {', '.join(inside)}: give one of them"
+        raise NothingInCommonError(
+            f"{run}: holds no finished stage, so it is no run; {runs if inside else 'give one such as runs/rooms/otoc'}"
+        )
+    if held is not None and held.knows(run.name):
+        stale = [known for known in held.stale() if known.run == run.name]
+        left_out = [stage for known in stale for stage in known.stages]
+        notes = [f"{name}: {', '.join(k.stages)} left out as stale ({k.why}); {k.remedy}." for k in stale]
+        notes += [held.doubt] if held.doubt else []
+    else:
+        splits = {split for evaluation in _evaluations(found).values() for split in evaluation["splits"]}
+        left_out = mixed({stage: read_manifest(known.path) for stage, known in found.items()}, splits)
+        notes = [f"{name}: no params file says whether it is current."]
+        if left_out:
+            notes.append(
+                f"{name}: {', '.join(left_out)} left out, made of other stages or rooms than what lies beside them; "
+                "run that experiment again."
+            )
+    return {stage: known for stage, known in found.items() if stage not in left_out}, notes
 
 
-def _evaluations(stages: dict[str, Path]) -> dict[str, dict[str, Any]]:
+def mixed(manifests: dict[str, dict[str, Any]], splits: set[str]) -> list[str]:
+    """The stages of a run that were not made of the stages beside them, or not on the rooms of the last finished one.
+
+    For a run without params file. An input that is not there says nothing; what was made of a stage that is named is,
+    too.
+
+    splits: those that it evaluates.
+    """
+    things, rooms = {TRAIN, CLICKS_FILE, *splits}, {}
+    for manifest in sorted(manifests.values(), key=lambda manifest: manifest["finished"]):
+        rooms |= {name: said for name, said in manifest["inputs"].items() if name in things}
+    names = {manifest["key"]: name for name, manifest in manifests.items()}
+    found: list[str] = []
+
+    def differs(stage: str) -> bool:
+        for name, said in manifests[stage]["inputs"].items():
+            if name in things:
+                if said != rooms[name]:
+                    return True
+            elif names[said] in found if said in names else _input(stage, name, manifests) in manifests:
+                return True
+        return False
+
+    while further := [stage for stage in manifests if stage not in found and differs(stage)]:
+        found += further
+    return sorted(found)
+
+
+def _input(stage: str, name: str, stages: Iterable[str]) -> str:
+    """The stage that an input of this name is of, as methods go."""
+    family, _, number = stage.rpartition("_")
+    number = int(number) if number.isdigit() else 1
+    if name == "labels":
+        return f"pseudo_{number - 1}" if f"pseudo_{number - 1}" in stages else "clicks"
+    return {"annotation": "clicks", "warm_start": f"{family}_{number - 1}"}.get(name, f"{name}_{number}")
+
+
+def _evaluations(stages: dict[str, Stage]) -> dict[str, dict[str, Any]]:
     names = [name for name in stages if name.startswith("evaluate_")]
     # evaluate_baseline, then by number
     names.sort(key=lambda name: int(suffix) if (suffix := name.removeprefix("evaluate_")).isdigit() else 0)
-    return {name: read_json(stages[name] / "metrics.json") for name in names}
+    return {name: read_json(stages[name], "metrics.json") for name in names}
 
 
 def _percent(value: float | None) -> float | None:
@@ -239,9 +326,9 @@ def _details(basis: tuple[str, str, str], a: dict[str, Any], b: dict[str, Any]) 
     return classes, sorted(rooms, key=lambda pair: np.inf if pair.difference is None else pair.difference)
 
 
-def _difference(basis: tuple[str, str, str], a: Path, b: Path) -> tuple[float | None, tuple[float, float] | None]:
+def _difference(basis: tuple[str, str, str], a: Stage, b: Stage) -> tuple[float | None, tuple[float, float] | None]:
     """Second minus first, in points of mIoU over the rooms that two evaluations share, and its interval."""
-    one, other = (read_confusions(folder, *basis[1:]) for folder in (a, b))
+    one, other = (read_confusions(stage, *basis[1:]) for stage in (a, b))
     shared = [room for room in one if room in other]
     if not shared:
         return None, None

@@ -11,7 +11,7 @@ from otoc_lib.config import project_root
 from otoc_lib.labels import PAPER_CLICKS, LabelSet
 from otoc_lib.methods.method import Iteration
 from otoc_lib.reporting.figures import percent, to_png
-from otoc_lib.reporting.runs import MODES, read_json
+from otoc_lib.reporting.runs import MODES, Results, read_json
 from otoc_lib.reporting.tables import Table, to_markdown
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
@@ -52,14 +52,14 @@ def label_table(stages: dict[str, Stage]) -> Markdown:
     columns = ("labels", "points labelled", "of these right", "furniture labelled", "of these right")
     rows = []
     for name, stage in stages.items():
-        statistics = read_json(stage.path / "statistics.json")
+        statistics = read_json(stage, "statistics.json")
         rows.append([name, *(percent(statistics.get(key)) for key in keys)])
     return _markdown(columns, rows)
 
 
 def miou_table(evaluations: dict[str, Stage]) -> Markdown:
     """mIoU of evaluation stages by split and mode of inference; name of the row -> stage."""
-    metrics = {name: read_json(stage.path / "metrics.json") for name, stage in evaluations.items()}
+    metrics = {name: read_json(stage, "metrics.json") for name, stage in evaluations.items()}
     modes = dict.fromkeys([*MODES, *(mode for measured in metrics.values() for mode in measured["predicted"])])
     rows = []
     for name, measured in metrics.items():
@@ -72,7 +72,7 @@ def miou_table(evaluations: dict[str, Stage]) -> Markdown:
 
 def class_table(evaluation: Stage, mode: str, split: str = "val") -> Markdown:
     """IoU of every class that the rooms of a split hold or are said to hold, the best first."""
-    metrics = read_json(evaluation.path / "metrics.json")
+    metrics = read_json(evaluation, "metrics.json")
     if mode not in metrics["splits"][split]["modes"]:
         return Markdown(f"The rooms of {split!r} have no labels to compare with.")
     values = zip(metrics["splits"][split]["modes"][mode]["iou"], metrics["classes"], strict=True)
@@ -87,9 +87,15 @@ def iteration_table(iterations: list[Iteration]) -> Markdown:
 
 def tsne_table(tsne: Stage, label_set: LabelSet) -> Markdown:
     """How many super-voxels of each class Figure 6 shows."""
-    counts = read_json(tsne.path / "tsne.json")["supervoxels"]
+    counts = read_json(tsne, "tsne.json")["supervoxels"]
     rows = [[name, str(count)] for name, count in zip(label_set.names, counts, strict=True)]
     return _markdown(("class", "super-voxels"), [*rows, ["all", str(sum(counts))]])
+
+
+def stale_runs(results: Results) -> Markdown:
+    """What is shown nowhere since it is stale, why, and what mends it."""
+    said = [f"{run.run} ({', '.join(run.stages)}) is stale: {run.why}; {run.remedy}" for run in results.stale()]
+    return bullets([*said, *([results.doubt] if results.doubt else [])] or ["Everything that was run is current."])
 
 
 def bullets(sentences: list[str]) -> Markdown:

@@ -22,9 +22,10 @@ from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.curves import Curve, label_curves, loss_curves, miou_curves, smooth
-from otoc_lib.reporting.runs import Measurement, Results, last_mode, read_arrays, read_json
+from otoc_lib.reporting.runs import Measurement, Results, last_mode, read_arrays, read_history, read_json
 from otoc_lib.reporting.splat import RoomView, view_room
 from otoc_lib.scene import Scene
+from otoc_lib.store import Stage
 
 PANEL = (320, 280)  # pixels of one room in a figure of several
 PIXELS_PER_INCH = 100  # of figures made of panels: one pixel of a panel is one of the PNG
@@ -261,8 +262,8 @@ def figure4(results: Results, rooms: list[Scene], clicks: dict[str, Clicks], exp
     iterations = results.iterations
     width, height = PANEL if iterations <= 3 else (260, 230)
     names = ["clicks", *(f"pseudo_{k}" for k in range(1, iterations + 1))]
-    folders = [results.find(experiment, name) for name in names]  # of the seed that the rooms are of
-    overall = [read_json(folder / "statistics.json") if folder else None for folder in folders]
+    stages = [results.find(experiment, name) for name in names]  # of the seed that the rooms are of
+    overall = [read_json(stage, "statistics.json") if stage else None for stage in stages]
     rows = []
     for room in rooms:
         view = room_view(room, width, height)
@@ -334,8 +335,8 @@ def figure6(results: Results, label_set: LabelSet, experiment: str = "otoc") -> 
     stage = results.find(experiment, "tsne")
     if stage is None:
         return None
-    points = read_arrays(stage / "tsne.safetensors")
-    silhouette = read_json(stage / "tsne.json")["silhouette"]
+    points = read_arrays(stage, "tsne.safetensors")
+    silhouette = read_json(stage, "tsne.json")["silhouette"]
     figure = Figure(figsize=(12.6, 4.9), dpi=CHART_DPI, facecolor="white")
     for i, (name, title) in enumerate(TSNE_PANELS.items()):
         axes = figure.add_axes((0.01 + 0.33 * i, 0.2, 0.318, 0.73))
@@ -353,15 +354,14 @@ def figure6(results: Results, label_set: LabelSet, experiment: str = "otoc") -> 
     return figure
 
 
-def loss_figure(results: Results, experiment: str, stage_name: str) -> Figure:
-    """Training loss of one network against its steps, of the seed that is shown."""
+def loss_figure(run: str, training: Stage) -> Figure:
+    """Training loss of one network of a run against its steps."""
     figure = Figure(figsize=(7, 3), dpi=100, facecolor="white", layout="constrained")
     axes = figure.subplots()
-    history = results.history(experiment, stage_name)
-    run = results.seeds(experiment)[results.shown_seed(experiment)]
+    history = read_history(training)
     axes.plot(history["step"], history["loss"], color=RULE, linewidth=1)
     axes.plot(history["step"], smooth(history["loss"]), color=OURS_COLOR, linewidth=1.6)
-    axes.set_title(f"{run}, {stage_name}: training loss and its running mean", size=10, color=INK, loc="left")
+    axes.set_title(f"{run}, {training.name}: training loss and its running mean", size=10, color=INK, loc="left")
     _plain(axes, "optimizer steps", "cross entropy")
     return figure
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from otoc_lib.experiments import Row
 from otoc_lib.reporting.bootstrap import interval_of, interval_text
-from otoc_lib.reporting.runs import Results
-from otoc_lib.reporting.tables import NOVEL
+from otoc_lib.reporting.runs import NOT_RUN, Results
+from otoc_lib.reporting.tables import NOVEL, stale_text
 
 ENOUGH_ROOMS = 6  # an interval over fewer says little
 
@@ -97,12 +97,12 @@ def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
     alone, supervised_sv = result["otoc_dagger"], result["supervised_sv"]
     if full and alone and supervised and supervised_sv and min(supervised.mean, supervised_sv.mean) > 0:
         steps = training_steps(results, own, results.iterations), training_steps(results, full_supervision, 1)
+        trained = " Its U-Net was trained for {:,} steps, the supervised one for {:,}."
         shares = 100 * alone.mean / supervised.mean, 100 * full.mean / supervised_sv.mean
         yield (
             f"With one click per object the U-Net alone reaches {shares[0]:.0f} % of the mIoU of full supervision, and "
             f"on super-voxels the whole method {shares[1]:.0f} % of the fully supervised U-Net's "
-            f"{supervised_sv.mean:.1f}. Its U-Net was trained for {steps[0]:,} steps, the "
-            f"supervised one for {steps[1]:,}."
+            f"{supervised_sv.mean:.1f}.{trained.format(*steps) if all(steps) else ''}"
         )
     if supervised and baseline:
         below = compare(results, rows["supervised"], rows["otoc_baseline"])
@@ -124,15 +124,23 @@ def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
             f"{end['covered_percent'].mean:.1f} % are labelled"
             f"{f', {right_end.mean:.1f} % of them right' if right_end else ''}."
         )
-    missing = [row.setting for name, row in rows.items() if result[name] is None]
-    if missing:
-        yield f"Not run: {'; '.join(missing)}."
+    missing: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        if result[name] is None:
+            missing.setdefault(results.absent(row.experiment, results.stage_of(row)), []).append(row.setting)
+        elif result[name].stale:
+            missing.setdefault("left out", []).append(f"{row.setting}{stale_text(result[name])}")
+    for why in sorted(missing, key=lambda why: why == NOT_RUN):  # what was not run comes last
+        yield f"{why[0].upper()}{why[1:]}: {'; '.join(missing[why])}."
 
 
-def training_steps(results: Results, experiment: str, iterations: int) -> int:
-    """Optimizer steps of the U-Net in iterations 1 to ``iterations``."""
-    histories = (results.history(experiment, f"unet_{k}") for k in range(1, iterations + 1))
-    return sum(int(history["step"][-1]) + 1 for history in histories if history)
+def training_steps(results: Results, experiment: str, iterations: int) -> int | None:
+    """Optimizer steps of the U-Net in iterations 1 to ``iterations``, None if no seed has all of them current."""
+    for seed in results.seeds(experiment):
+        histories = [results.history(experiment, f"unet_{k}", seed) for k in range(1, iterations + 1)]
+        if all(histories):
+            return sum(int(history["step"][-1]) + 1 for history in histories)
+    return None
 
 
 def _verdict(c: Comparison) -> str:

@@ -19,7 +19,7 @@ def tsne_figure(tsne: Stage, label_set: LabelSet) -> go.Figure:
         tsne: finished stage ``tsne``.
         label_set: of the rooms.
     """
-    points, summary = read_arrays(tsne.path / "tsne.safetensors"), read_json(tsne.path / "tsne.json")
+    points, summary = read_arrays(tsne, "tsne.safetensors"), read_json(tsne, "tsne.json")
     titles = [f"{title}, silhouette {summary['silhouette'][name]:+.3f}" for name, title in TSNE_PANELS.items()]
     figure = make_subplots(1, len(TSNE_PANELS), subplot_titles=titles, horizontal_spacing=0.02)
     rooms = np.array(summary["rooms"])

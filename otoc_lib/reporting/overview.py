@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from otoc_lib.current import command_of
 from otoc_lib.experiments import ABLATIONS, LISTED, VARIANTS
 from otoc_lib.reporting.findings import findings
-from otoc_lib.reporting.runs import Measurement, Results
-from otoc_lib.reporting.tables import NOT_RUN, VARIANT_NAMES, Table, with_deviation
+from otoc_lib.reporting.runs import NOT_RUN, Measurement, Results
+from otoc_lib.reporting.tables import VARIANT_NAMES, Table, with_deviation
 from otoc_lib.scene import Scene
 
 # The numbers at the top of the page: first those of U-Nets alone, then those on super-voxels.
@@ -35,7 +36,10 @@ def overview(
     stages = results.finished()
     run_rows = _run_rows(results, folder, stages)
     finished = sorted(_time_of(stage) for stage in stages)
-    areas = results.table == "table2" and any(results.measure(row) for row in results.rows("table4"))
+    areas = results.table == "table2" and any(
+        results.measure(row) or results.absent(row.experiment, results.stage_of(row)) != NOT_RUN
+        for row in results.rows("table4")
+    )
     return {
         "data_name": data_name,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -61,11 +65,14 @@ def overview(
 
 
 def _cards(results: Results) -> list[dict[str, str]]:
-    measured = {row: results.measure(results.row(row)) for row in CARDS}
-    return [
-        {"label": label, "value": with_deviation(measured[row]), "seeds": _seeds(measured[row])}
-        for row, label in CARDS.items()
-    ]
+    cards = []
+    for name, label in CARDS.items():
+        row = results.row(name)
+        measured, absent = results.measure(row), results.absent(row.experiment, results.stage_of(row))
+        # What mends it stands at the top of the page.
+        value = with_deviation(measured, absent.partition(":")[0])
+        cards.append({"label": label, "value": value, "seeds": _seeds(measured)})
+    return cards
 
 
 def _seeds(result: Measurement | None) -> str:
@@ -119,10 +126,6 @@ def _params_link(results: Results, folder: Path, experiment: str) -> str:
     return Path(os.path.relpath(known.files[0], folder)).as_posix() if known and known.files else ""
 
 
-def command_of(notebook: str, profile: str, experiment: str) -> str:
-    return f"papermill notebooks/{notebook}.ipynb OUT.ipynb -f params/{profile}/{experiment}.yaml"
-
-
 def _run_rows(results: Results, folder: Path, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For every experiment: its params file, the commands that it is run by, executed notebooks, and the cost."""
     listed = [row.experiment for row in LISTED["table2"]], ABLATIONS, [row.experiment for row in LISTED["table4"]]
@@ -130,6 +133,9 @@ def _run_rows(results: Results, folder: Path, stages: list[dict[str, Any]]) -> l
     names = list(dict.fromkeys([name for names in (*listed, further) for name in names]))
     runs = {name: list(results.seeds(name).values()) for name in names}
     strays = sorted({stage["run"] for stage in stages} - {run for own in runs.values() for run in own})
+    whys = {}
+    for stale in results.stale():
+        whys.setdefault(stale.experiment, []).append(f"{stale.run}: {stale.why}")
     rows = []
     for experiment, own_runs in (runs | {run: [run] for run in strays}).items():
         own = [stage for stage in stages if stage["run"] in own_runs]
@@ -143,6 +149,7 @@ def _run_rows(results: Results, folder: Path, stages: list[dict[str, Any]]) -> l
                 "notebooks": [f"notebooks/{path.name}" for path in sorted(executed)],
                 "commands": [command_of(notebook, results.profile, experiment) for notebook in notebooks],
                 "present": bool(own_runs),
+                "stale": "; ".join(whys.get(experiment, [])),
                 "minutes": sum(stage["seconds"] for stage in own) / 60,
                 "finished": max((_time_of(stage) for stage in own), default=""),
                 "devices": sorted({stage["device"] for stage in own}),

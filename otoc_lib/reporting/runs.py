@@ -1,35 +1,48 @@
-"""What the finished stages under ``runs/`` measured, as plain data; None for whatever was not run."""
+"""What the current stages under ``runs/`` measured, as plain data; None for whatever was not run or is stale."""
 
 import csv
+import io
 import json
-import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+import safetensors.numpy
 
 from otoc_lib.annotation.clicks import Clicks, read_clicks
-from otoc_lib.config import Config, project_root
+from otoc_lib.config import Config, names_in, project_root
+from otoc_lib.current import Runs, StaleRun
 from otoc_lib.datasets import load_split
 from otoc_lib.datasets.scannet_benchmark import export_benchmark
 from otoc_lib.errors import OtocError
-from otoc_lib.experiments import BASELINE, LISTED, MAIN, Experiment, Row, main_experiment, read_profile, rows_of
+from otoc_lib.experiments import (
+    BASELINE,
+    LISTED,
+    MAIN,
+    Experiment,
+    Row,
+    main_experiment,
+    read_what_is_right,
+    rows_of,
+)
 from otoc_lib.methods.stages import CONFUSIONS
 from otoc_lib.scene import Scene
-from otoc_lib.store import MANIFEST, find_stage, finished_manifests
+from otoc_lib.store import Stage, finished_manifests
 
 MODES = {"point": "U-Net alone", "sv": "super-voxel mean", "full": "after propagation"}  # a method may have others
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A number for every seed that it was measured with."""
+    """A number for every seed of which it is current; ``stale`` are the seeds of which it was measured, but is not."""
 
     by_seed: dict[int, float]
+    stale: tuple[int, ...] = field(default=(), kw_only=True)
 
     @property
     def mean(self) -> float:
@@ -51,7 +64,7 @@ class Measurement(Spread):
 
 @dataclass(frozen=True)
 class Results:
-    """The finished stages of one profile, as plain data; None for whatever was not run.
+    """The current stages of one profile, as plain data; None for whatever was not run or is stale (see ``current``).
 
     Where one seed has to stand for all, as in pictures of rooms, it is the one that ``shown_seed`` says.
 
@@ -59,8 +72,9 @@ class Results:
         runs: folder that holds one folder a profile.
         profile: name of that folder.
         iterations: the last one of Algorithm 1, for the experiments of the lists.
-        experiments: of the profile's params files; () where they are unknown.
+        experiments: of the profile's params files; what was run by others is stale.
         seed: the one to show; None for the first that an experiment was run with.
+        wrong: what is wrong with other params files of the profile, by experiment.
     """
 
     runs: Path
@@ -68,6 +82,12 @@ class Results:
     iterations: int
     experiments: tuple[Experiment, ...] = ()
     seed: int | None = None
+    wrong: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def held(self) -> Runs:
+        """The runs beside the params files."""
+        return Runs(self.runs, self.profile, self.experiments, self.wrong)
 
     @property
     def folder(self) -> Path:
@@ -122,40 +142,52 @@ class Results:
 
     def seeds(self, experiment: str) -> dict[int, str]:
         """Seed -> name of the run's folder, for every seed that an experiment was run with, in their order."""
-        pattern = re.compile(re.escape(experiment) + r"(?:_seed([1-9]\d*))?")
-        folders = [path.name for path in self.folder.glob(f"{experiment}*") if path.is_dir()]
-        found = {int(match[1] or 0): name for name in folders if (match := pattern.fullmatch(name))}
-        return dict(sorted(found.items()))
+        return self.held.seeds(experiment)
 
     def shown_seed(self, experiment: str) -> int | None:
         """The seed that stands for an experiment where only one can: ``seed`` if that was run, else its first."""
         found = self.seeds(experiment)
         return self.seed if self.seed in found else next(iter(found), None)
 
-    def find(self, experiment: str, stage: str, seed: int | None = None) -> Path | None:
-        """Folder of a finished stage of the given seed, by default the shown one.
-
-        A stage of another seed than its run's folder says is not counted: it would pass for a repeat.
-        """
+    def find(self, experiment: str, stage: str, seed: int | None = None) -> Stage | None:
+        """A stage of the given seed, by default the shown one, if it is current."""
         seed = self.shown_seed(experiment) if seed is None else seed
-        run = self.seeds(experiment).get(seed)
-        found = find_stage(self.runs, self.profile, run, stage) if run else None
-        return found.path if found and read_json(found.path / MANIFEST)["seed"] == seed else None
+        return None if seed is None else self.held.state(experiment, stage, seed).stage
+
+    def stale_seeds(self, experiment: str, stage: str) -> tuple[int, ...]:
+        """The seeds of which a stage was run and is not current."""
+        return tuple(seed for seed in self.seeds(experiment) if self.held.state(experiment, stage, seed).why)
+
+    def absent(self, experiment: str, stage: str) -> str:
+        """What stands where there is no number: ``not run``, or ``stale`` and what mends it."""
+        stale = self.stale_seeds(experiment, stage)
+        return f"stale: {self.held.remedy(experiment, stale, [stage])}" if stale else NOT_RUN
+
+    def stale(self) -> list[StaleRun]:
+        """Everything that was run and is shown nowhere, by run."""
+        return self.held.stale()
+
+    @property
+    def doubt(self) -> str:
+        """A sentence for what nobody knows to be current, since its data are not on this machine; "" for nothing."""
+        return self.held.doubt
 
     def finished(self) -> list[dict[str, Any]]:
-        """Manifest of every stage that was made (not reused), by run and time, with the run's name as ``run``."""
+        """Manifest of every current stage that was made (not reused), by run and time, with its run as ``run``."""
+        keys = self.held.keys()
         found = [{**manifest, "run": run} for run, manifest in finished_manifests(self.folder)]
-        return sorted(found, key=lambda manifest: (manifest["run"], manifest["finished"]))
+        current = [manifest for manifest in found if manifest["key"] in keys]
+        return sorted(current, key=lambda manifest: (manifest["run"], manifest["finished"]))
 
     # --- what evaluations measured
 
     def metrics(self, experiment: str, stage: str, seed: int | None = None) -> dict[str, Any] | None:
         """metrics.json of an evaluation stage."""
-        folder = self.find(experiment, stage, seed)
-        return read_json(folder / "metrics.json") if folder else None
+        found = self.find(experiment, stage, seed)
+        return read_json(found, "metrics.json") if found else None
 
     def measure(self, row: Row, split: str = "val") -> Measurement | None:
-        """The mIoU of a row over all rooms of a split, for every seed that it was run with."""
+        """The mIoU of a row over all rooms of a split, for every seed of which it is current."""
         return self.measure_stage(row.experiment, self.stage_of(row), row.mode, split)
 
     def measure_stage(self, experiment: str, stage: str, mode: str, split: str = "val") -> Measurement | None:
@@ -166,7 +198,7 @@ class Results:
             if metrics and mode in metrics["splits"].get(split, {}).get("modes", {}):
                 by_seed[seed] = 100 * metrics["splits"][split]["modes"][mode]["miou"]
                 views, rooms = metrics["views"], len(metrics["splits"][split]["rooms"])
-        return Measurement(by_seed, views, rooms) if by_seed else None
+        return Measurement(by_seed, views, rooms, stale=self.stale_seeds(experiment, stage)) if by_seed else None
 
     def room_scores(self, row: Row, split: str = "val") -> dict[int, dict[str, float]]:
         """Seed -> room -> mIoU in percent."""
@@ -181,8 +213,8 @@ class Results:
 
     def confusions(self, row: Row, split: str = "val") -> dict[int, dict[str, np.ndarray]]:
         """Seed -> room -> confusion matrix int64 [C, C], for the seeds whose evaluation kept them."""
-        folders = {seed: self.find(row.experiment, self.stage_of(row), seed) for seed in self.seeds(row.experiment)}
-        found = {seed: read_confusions(folder, split, row.mode) for seed, folder in folders.items() if folder}
+        stages = {seed: self.find(row.experiment, self.stage_of(row), seed) for seed in self.seeds(row.experiment)}
+        found = {seed: read_confusions(stage, split, row.mode) for seed, stage in stages.items() if stage}
         return {seed: rooms for seed, rooms in found.items() if rooms}
 
     # --- what training and relabelling left
@@ -192,20 +224,21 @@ class Results:
 
         What some seed does not know, such as the accuracy in rooms without labels, is left out.
         """
-        folders = {seed: self.find(experiment, stage, seed) for seed in self.seeds(experiment)}
-        found = {seed: read_json(folder / "statistics.json") for seed, folder in folders.items() if folder}
+        stages = {seed: self.find(experiment, stage, seed) for seed in self.seeds(experiment)}
+        found = {seed: read_json(known, "statistics.json") for seed, known in stages.items() if known}
         names = dict.fromkeys(name for statistics in found.values() for name in statistics)
         values = {name: {seed: statistics.get(name) for seed, statistics in found.items()} for name in names}
+        stale = self.stale_seeds(experiment, stage)
         return {
-            name: Spread(by_seed)
+            name: Spread(by_seed, stale=stale)
             for name, by_seed in values.items()
             if all(isinstance(value, (int, float)) for value in by_seed.values())
         }
 
     def history(self, experiment: str, stage: str, seed: int | None = None) -> dict[str, np.ndarray] | None:
         """Columns of history.csv of ``<network>_<iteration>``, float64 [steps] each."""
-        folder = self.find(experiment, stage, seed)
-        return _read_history(folder / "history.csv") if folder else None
+        found = self.find(experiment, stage, seed)
+        return read_history(found) if found else None
 
     # --- what was made in rooms, with the seed that is shown
 
@@ -224,80 +257,80 @@ class Results:
 
     def clicks(self, experiment: str, scenes: list[Scene]) -> dict[str, Clicks]:
         """Clicks of the training rooms by scene name; empty if the stage is missing."""
-        folder = self.find(experiment, "clicks")
-        return read_clicks(folder / "clicks.csv", scenes) if folder else {}
+        found = self.find(experiment, "clicks")
+        return clicks_of(found, scenes) if found else {}
 
     def _arrays_of(self, experiment: str, stage: str, scene: Scene) -> dict[str, np.ndarray]:
-        folder = self.find(experiment, stage)
-        path = folder / f"{scene.name}.safetensors" if folder else None
-        return read_arrays(path) if path is not None and path.is_file() else {}
+        found, name = self.find(experiment, stage), f"{scene.name}.safetensors"
+        return read_arrays(found, name) if found and name in found.files else {}
 
 
 def results_of(config: Config) -> Results:
     """The results of a notebook's profile; its own seed is the one that is shown.
 
-    A params file beside the notebook's own that is wrong does not stop it: a warning says so, and the rows of methods
-    of one's own are left out but for the notebook's.
+    A params file beside the notebook's own that is wrong does not stop it: a warning says so, and its runs are stale
+    until it is mended.
     """
-    params = project_root() / "params"
-    try:
-        found = {known.name: known for known in read_profile(params, config.profile)}
-    except OtocError as error:
-        warnings.warn(f"{error}; rows of further experiments are left out until it is mended", stacklevel=2)
-        found = {}
-    # As the notebook runs it, with what papermill changed.
-    files = found[config.experiment].files if config.experiment in found else ()
-    found[config.experiment] = Experiment(config.experiment, config, files)
+    found, wrong = read_what_is_right(project_root() / "params", config.profile)
+    wrong.pop(config.experiment, None)  # the notebook has parameters that are right
+    for error in wrong.values():
+        warnings.warn(f"{error}; its rows are left out until it is mended", stacklevel=2)
+    known = {experiment.name: experiment for experiment in found}
+    known[config.experiment] = _as_run(config, known.get(config.experiment))
     return Results(
-        config.runs_folder, config.profile, config.self_train_iterations, tuple(found.values()), seed=config.seed
+        config.runs_folder, config.profile, config.self_train_iterations, tuple(known.values()), config.seed, wrong
     )
 
 
-def last_mode(evaluation: Path) -> str:
+def _as_run(config: Config, known: Experiment | None) -> Experiment:
+    """The experiment of a notebook, with what papermill changed of its params file."""
+    if known is None:
+        return Experiment(config.experiment, config, ())
+    by_hand = {"seed", "seeds", "runs_root", "reports_root", "cache_root", *names_in(type(config), ["machine"])}
+    names = [field.name for field in fields(config) if field.name not in by_hand]
+    before = {name: getattr(known.config, name, None) for name in names}
+    changed = tuple((name, getattr(config, name)) for name in names if getattr(config, name) != before[name])
+    return replace(known, config=replace(config, seeds=known.seeds), changed=changed)
+
+
+# --- files of a stage -------------------------------------------------------------------------------------------------
+# All raise OtocError, naming the file, if it is not what the stage wrote.
+
+
+def read_json(stage: Stage, name: str) -> Any:
+    return json.loads(stage.read(name))
+
+
+def read_arrays(stage: Stage, name: str) -> dict[str, np.ndarray]:
+    return safetensors.numpy.load(stage.read(name))
+
+
+def last_mode(evaluation: Stage) -> str:
     """The mode of inference that stands for an evaluation stage: propagation where it has one, else its first."""
-    modes = read_json(evaluation / "metrics.json")["predicted"]
+    modes = read_json(evaluation, "metrics.json")["predicted"]
     return "full" if "full" in modes else modes[0]
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+def clicks_of(stage: Stage, scenes: list[Scene]) -> dict[str, Clicks]:
+    """Clicks of some rooms by scene name, of a stage ``clicks``."""
+    stage.check(["clicks.csv"])
+    clicks = read_clicks(stage.path / "clicks.csv", scenes)
+    stage.check(["clicks.csv"])  # another process may have made it anew between
+    return clicks
 
 
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OtocError(f"{path}: cannot be read ({error}); delete its folder and run that stage again") from error
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise OtocError(f"{path}: cannot be read ({error}); delete its folder and run that stage again") from error
-
-
-def read_confusions(evaluation: Path, split: str, mode: str) -> dict[str, np.ndarray]:
+def read_confusions(evaluation: Stage, split: str, mode: str) -> dict[str, np.ndarray]:
     """Room -> confusion matrix int64 [C, C] of an evaluation stage; empty where it kept none."""
-    path = evaluation / CONFUSIONS
-    counts = read_arrays(path).get(f"{split}/{mode}") if path.is_file() else None
+    counts = read_arrays(evaluation, CONFUSIONS).get(f"{split}/{mode}") if CONFUSIONS in evaluation.files else None
     if counts is None:
         return {}
-    rooms = read_json(evaluation / "metrics.json")["splits"][split]["rooms"]
-    if len(rooms) != len(counts):
-        raise OtocError(
-            f"{path}: holds {len(counts)} rooms of {split}, but metrics.json {len(rooms)}; delete their folder and "
-            "run that stage again"
-        )
-    return dict(zip(rooms, counts, strict=True))
+    return dict(zip(read_json(evaluation, "metrics.json")["splits"][split]["rooms"], counts, strict=True))
 
 
-def _read_history(path: Path) -> dict[str, np.ndarray] | None:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]} if rows else None
-    except (OSError, ValueError, TypeError) as error:
-        raise OtocError(f"{path}: cannot be read ({error}); delete its folder and run that stage again") from error
+def read_history(training: Stage) -> dict[str, np.ndarray] | None:
+    """Columns of history.csv of ``<network>_<iteration>``, float64 [steps] each."""
+    rows = list(csv.DictReader(io.StringIO(training.read("history.csv").decode())))
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]} if rows else None
 
 
 # --- submissions ------------------------------------------------------------------------------------------------------
@@ -306,26 +339,35 @@ def _read_history(path: Path) -> dict[str, np.ndarray] | None:
 def export_predictions(config: Config, split: str, mode: str, path: Path) -> None:
     """Write the last predictions of a finished run on a split as the ScanNet benchmark takes them.
 
-    mode: of the method, such as "full". OtocError if the run has not evaluated that split, or another list of scenes
-    than the split holds now.
+    Args:
+        config: of the run, as its params file says.
+        mode: of the method, such as "full".
+
+    Raises:
+        OtocError: the run has not evaluated that split, or another list of scenes than the split holds now, or its
+            evaluation is stale.
     """
-    stage_name = Experiment(config.experiment, config, ()).last_evaluation
-    found = find_stage(config.runs_folder, config.profile, config.run_name, stage_name)
-    stage = found.path if found else None
-    evaluated = read_json(stage / "metrics.json")["splits"] if stage else {}
-    if split not in evaluated:
+    name = Experiment(config.experiment, config, ()).last_evaluation
+    if split not in config.eval_splits:
         raise OtocError(
-            f"{config.run_folder / stage_name}: holds no predictions of the split {split!r}; add it to eval_splits and "
-            "run the experiment"
+            f"{config.run_folder / name}: holds no predictions of the split {split!r}; add it to eval_splits and run "
+            "the experiment"
         )
-    scenes = load_split(config, split)
-    missing = sorted({scene.name for scene in scenes} - set(evaluated[split]["rooms"]))
+    scenes, held = load_split(config, split), results_of(config).held
+    state = held.state(config.experiment, name, config.seed)
+    if state.stage is None:
+        remedy = held.remedy(config.experiment, [config.seed], [name])
+        raise OtocError(f"{config.run_folder / name}: {f'stale: {state.why}' if state.why else NOT_RUN}; {remedy}")
+    if held.doubt:
+        warnings.warn(held.doubt, stacklevel=2)
+    stage = state.stage
+    missing = sorted({scene.name for scene in scenes} - set(read_json(stage, "metrics.json")["splits"][split]["rooms"]))
     if missing:
-        raise OtocError(f"{stage}: has no prediction of {', '.join(missing[:5])}; run without 'eval_rooms'")
-    predictions = {scene.name: read_arrays(stage / f"{scene.name}.safetensors") for scene in scenes}
+        raise OtocError(f"{stage.path}: has no prediction of {', '.join(missing[:5])}; run without 'eval_rooms'")
+    predictions = {scene.name: read_arrays(stage, f"{scene.name}.safetensors") for scene in scenes}
     modes = sorted({name for arrays in predictions.values() for name in arrays} - {"confidence"})
     if mode not in modes:
-        raise OtocError(f"{stage}: has no predictions of mode {mode!r}; it has {', '.join(modes)}")
+        raise OtocError(f"{stage.path}: has no predictions of mode {mode!r}; it has {', '.join(modes)}")
     export_benchmark(
         {name: arrays[mode] for name, arrays in predictions.items()},
         {scene.name: scene.num_points for scene in scenes},

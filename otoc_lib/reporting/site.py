@@ -11,7 +11,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.experiments import SIMULATED
 from otoc_lib.files import write_aside
 from otoc_lib.reporting import charts
-from otoc_lib.reporting.compare import PAGES, RunComparison, compare_runs, template
+from otoc_lib.reporting.compare import PAGES, NothingInCommonError, RunComparison, compare_runs, template
 from otoc_lib.reporting.gallery import draw_gallery, score_text
 from otoc_lib.reporting.overview import overview
 from otoc_lib.reporting.pictures import FIGURES, Picture, draw_figures
@@ -27,7 +27,7 @@ EXPLORE |= {"learning_curves": "curves", "pseudo_labels": "curves"}
 
 
 def build_report(results: Results, reports: Path, scenes_by_split: dict[str, list[Scene]]) -> Path:
-    """Write tables, figures and pages of a profile from its finished stages; whatever is missing is "not run".
+    """Write tables, figures and pages of a profile from its current stages; the rest is "not run" or "stale".
 
     Args:
         results: of the profile; the pages link to the params files of its experiments.
@@ -75,6 +75,8 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
         "colors": label_set.colors,
         "pages": [{"file": f"{name}.html", "title": title} for name, title in pages],
         "inline_css": None,
+        "stale": results.stale(),
+        "doubt": results.doubt,
         # Of what can show one seed alone: which of how many.
         "one_seed": f"seed {results.shown_seed(results.main)} of {len(seeds)} seeds" if len(seeds) > 1 else "",
     }
@@ -121,6 +123,6 @@ def _comparison_with_control(results: Results) -> RunComparison | None:
         return None
     seed = results.shown_seed(own) if results.shown_seed(own) in shared else shared[0]
     try:
-        return compare_runs(*(results.folder / results.seeds(name)[seed] for name in (control, own)))
-    except OtocError:  # they share no evaluation
+        return compare_runs(*(results.folder / results.seeds(name)[seed] for name in (control, own)), results.held)
+    except NothingInCommonError:
         return None

@@ -1,30 +1,36 @@
 """Tables 1-4: the paper's numbers beside ours, as CSV, Markdown and LaTeX."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from otoc_lib.experiments import VARIANTS
+from otoc_lib.experiments import VARIANTS, Row
 from otoc_lib.files import write_aside
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.bootstrap import interval_of
-from otoc_lib.reporting.runs import Measurement, Results, Spread
+from otoc_lib.reporting.runs import NOT_RUN, Measurement, Results, Spread
 
-NOT_RUN = "not run"
 CSV_COLUMNS = ("row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms")
+CSV_COLUMNS += ("stale_seeds",)  # that were measured and are left out
 NOVEL = "val_novel"  # validation rooms furnished with models that no training room holds
 VARIANT_NAMES = {**paper.TABLE3_NAMES, "control": "Control (clicks only)", "sv": "Super-voxel mean"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of Tables 1, 2 or 4; ``paper`` in percent or None, ``ours`` None where it was not run."""
+    """A row of Tables 1, 2 or 4.
+
+    paper: in percent, or None. ours: None where nothing current was measured; ``absent`` says then why. stale: seeds
+    that were measured and are left out.
+    """
 
     row: str
     setting: str
     annotation: str
     paper: float | None
     ours: Measurement | None
+    absent: str = NOT_RUN
+    stale: tuple[int, ...] = ()
 
     @property
     def difference(self) -> float | None:
@@ -54,11 +60,19 @@ def number(value: float | None, sign: bool = False) -> str:
     return "" if value is None else f"{value:+.2f}" if sign else f"{value:.2f}"
 
 
-def with_deviation(ours: Spread | None) -> str:
-    """``61.23``, ``61.23 ± 0.40`` over several seeds, or ``not run``."""
+def with_deviation(ours: Spread | None, absent: str = NOT_RUN) -> str:
+    """``61.23``, ``61.23 ± 0.40`` over several seeds, with the seeds that are stale and left out; or ``absent``."""
     if ours is None:
-        return NOT_RUN
-    return number(ours.mean) if ours.std is None else f"{number(ours.mean)} ± {number(ours.std)}"
+        return absent
+    text = number(ours.mean) if ours.std is None else f"{number(ours.mean)} ± {number(ours.std)}"
+    return text + stale_text(ours)
+
+
+def stale_text(ours: Spread) -> str:
+    """`` (seed 1 is stale)``, or nothing."""
+    if not ours.stale:
+        return ""
+    return f" (seed{'s' if len(ours.stale) > 1 else ''} {', '.join(map(str, ours.stale))} stale)"
 
 
 def table1() -> Table:
@@ -72,19 +86,35 @@ def table2(results: Results) -> Table:
     """ScanNet-v2 validation set (or the profile's own rooms), then the same rows on unseen furniture models."""
     published = {r.row: r.miou for r in paper.TABLE2}
     measured = results.rows("table2")
-    rows = [Line(r.row, r.setting, r.annotation, published.get(r.row), results.measure(r)) for r in measured]
-    novel = [(r, results.measure(r, NOVEL)) for r in measured]
+    rows = [_line(results, r, published.get(r.row)) for r in measured]
+    novel = [(r, _line(results, r, None, NOVEL)) for r in measured]
     rows += [
-        Line(f"{r.row}@{NOVEL}", f"{r.setting}, unseen furniture", r.annotation, None, ours)
-        for r, ours in novel
-        if ours
+        replace(line, row=f"{r.row}@{NOVEL}", setting=f"{r.setting}, unseen furniture")
+        for r, line in novel
+        if line.ours or (line.stale and _evaluates(results, r.experiment, NOVEL))
     ]
     note = (
         "* trained on the initial labels. † propagation and relation network switched off at inference. "
         "Compare the whole method with the rows averaged in super-voxels, † with the others. "
         "The paper has no control and no super-voxel mean; its clicks are 0.02 % of the points."
     )
-    return _comparison("table2", "Table 2. Validation set", note, rows, decimals=2)
+    return _comparison("table2", "Table 2. Validation set", _doubted(results, note, rows), rows, decimals=2)
+
+
+def _line(results: Results, row: Row, published: float | None, split: str = "val") -> Line:
+    stage = row.experiment, results.stage_of(row)
+    absent, stale = results.absent(*stage), results.stale_seeds(*stage)
+    return Line(row.row, row.setting, row.annotation, published, results.measure(row, split), absent, stale)
+
+
+def _evaluates(results: Results, experiment: str, split: str) -> bool:
+    known = results.known(experiment)
+    return known is not None and split in known.config.eval_splits
+
+
+def _doubted(results: Results, note: str, rows: list[Line]) -> str:
+    """The note, and where something is shown that nobody knows to be current, a sentence that says so."""
+    return f"{note} {results.doubt}" if results.doubt and any(row.ours for row in rows) else note
 
 
 def table3_measurements(results: Results) -> dict[str, list[Measurement | None]]:
@@ -102,6 +132,12 @@ def table3_measurements(results: Results) -> dict[str, list[Measurement | None]]
 def table3(results: Results) -> Table:
     """The three variants over the iterations, validation set."""
     ours = table3_measurements(results)
+    stages = {
+        name: [(experiment, f"evaluate_{k}") for k in range(1, len(ours[name]) + 1)]
+        for name, (experiment, _) in VARIANTS.items()
+    }
+    absent = {name: [results.absent(*stage) for stage in found] for name, found in stages.items()}
+    stale = {name: [results.stale_seeds(*stage) for stage in found] for name, found in stages.items()}
     csv_rows, rows = [], []
     for i in range(len(ours["unet"])):
         published = {name: values[i] if i < len(values) else None for name, values in paper.TABLE3.items()}
@@ -110,16 +146,22 @@ def table3(results: Results) -> Table:
         csv_rows.append(
             [
                 str(i + 1),
-                *(number(cells[name].mean) if cells[name] else NOT_RUN for name in paper.TABLE3),
+                *(number(cells[name].mean) if cells[name] else absent[name][i] for name in paper.TABLE3),
                 *(number(published[name]) for name in paper.TABLE3),
                 *(number(cells[name].std) if cells[name] else "" for name in paper.TABLE3),
-                *(number(cells[name].mean) if cells[name] else NOT_RUN for name in ("control", "sv")),
+                *(number(cells[name].mean) if cells[name] else absent[name][i] for name in ("control", "sv")),
                 *_provenance(known),
+                "; ".join(f"{name}: {' '.join(map(str, seeds[i]))}" for name, seeds in stale.items() if seeds[i]),
             ]
         )
-        beside = [text for name in paper.TABLE3 for text in (number(published[name]), with_deviation(cells[name]))]
-        rows.append([str(i + 1), *beside, with_deviation(cells["control"]), with_deviation(cells["sv"])])
+        shown = {name: with_deviation(cell, absent[name][i]) for name, cell in cells.items()}
+        beside = [text for name in paper.TABLE3 for text in (number(published[name]), shown[name])]
+        rows.append([str(i + 1), *beside, shown["control"], shown["sv"]])
     variants = tuple(paper.TABLE3)
+    note = (
+        "Control and super-voxel mean are not in the paper: the gain that training as long on the clicks alone, or "
+        "averaging the U-Net in super-voxels without a graph, brings by itself."
+    )
     columns = (
         "Iteration",
         *(f"{VARIANT_NAMES[name]} ({who})" for name in variants for who in ("paper", "ours")),
@@ -128,8 +170,7 @@ def table3(results: Results) -> Table:
     return Table(
         name="table3",
         title="Table 3. Ablation over the iterations, validation set",
-        note="Control and super-voxel mean are not in the paper: the gain that training as long on the clicks alone, "
-        "or averaging the U-Net in super-voxels without a graph, brings by itself.",
+        note=f"{note} {results.doubt}" if results.doubt and any(map(any, ours.values())) else note,
         csv_columns=(
             "iteration",
             *variants,
@@ -137,7 +178,7 @@ def table3(results: Results) -> Table:
             *(f"{name}_std" for name in variants),
             "control",
             "sv",
-            *CSV_COLUMNS[-3:],
+            *CSV_COLUMNS[-4:],
         ),
         csv_rows=csv_rows,
         columns=columns,
@@ -151,10 +192,12 @@ def table4(results: Results) -> Table:
     The CSV says between what the gain lies, see ``bootstrap``; the printed table where there are several seeds.
     """
     measured = {r.row: r for r in results.rows("table4")}
-    ours = {name: results.measure(r) for name, r in measured.items()}
-    published = {r.row for r in paper.TABLE4}
-    rows = [Line(r.row, r.setting, r.annotation, r.miou, ours.get(r.row)) for r in paper.TABLE4]
-    rows += [Line(n, r.setting, r.annotation, None, ours[n]) for n, r in measured.items() if n not in published]
+    ours = {name: _line(results, r, None) for name, r in measured.items()}
+    rows = []
+    for r in paper.TABLE4:
+        line = ours.pop(r.row, Line(r.row, "", "", None, None))
+        rows.append(replace(line, setting=r.setting, annotation=r.annotation, paper=r.miou))
+    rows += ours.values()
     by_row = {row.row: row for row in rows}
     theirs, gains, lows, highs, printed = [], [], [], [], []
     for row in rows:
@@ -178,7 +221,7 @@ def table4(results: Results) -> Table:
     return _comparison(
         "table4",
         "Table 4. S3DIS, Area 5",
-        note,
+        _doubted(results, note, rows),
         rows,
         decimals=1,
         columns={"Rel. imp. (paper)": theirs, "Rel. imp. (ours)": printed},
@@ -272,12 +315,15 @@ def _comparison(
         published = "" if row.paper is None else f"{row.paper:.{decimals}f}"
         about = [row.setting, row.annotation, published]
         provenance = _provenance([row.ours] if row.ours else [])
-        ours = number(row.ours.mean) if row.ours else NOT_RUN
+        ours = number(row.ours.mean) if row.ours else row.absent
         deviation = number(row.ours.std) if row.ours else ""
-        csv_rows.append([row.row, *about, ours, deviation, *provenance, *(c[place] for c in csv_columns.values())])
+        stale = " ".join(map(str, row.stale))
+        csv_rows.append(
+            [row.row, *about, ours, deviation, *provenance, stale, *(c[place] for c in csv_columns.values())]
+        )
         difference = number(row.difference, sign=True)
         further = [cells[place] for cells in columns.values()]
-        printed_rows.append([*about, with_deviation(row.ours), difference, *further, *provenance])
+        printed_rows.append([*about, with_deviation(row.ours, row.absent), difference, *further, *provenance])
     return Table(
         name=name,
         title=title,

@@ -324,3 +324,15 @@ def test_a_finished_u_net_predicts_every_super_voxel(rooms, tmp_path, monkeypatc
         for region in range(0, scene.num_supervoxels, 5):
             expected = points[scene.supervoxels == region].mean(axis=0)
             np.testing.assert_allclose(made[scene.name][region], expected, atol=1e-5)
+
+
+def test_a_u_net_of_other_rooms_or_parameters_is_not_asked(rooms, tmp_path, monkeypatch):
+    for folder in ("params", "notebooks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = config_from({**TINY, "experiment": "e", "unet_steps": 2, "voxel_size": 0.2})
+    control.train_baseline(Stages(config, Scenes(rooms[:2], {"val": rooms[2:3]}), control.METHOD))
+    assert predict_rooms(replace(config, eval_splits=["other"], threshold=0.1), rooms[:2])
+    for other, asked in ((replace(config, unet_steps=3), rooms[:2]), (config, rooms[:1]), (config, rooms[1:3])):
+        with pytest.raises(OtocError, match="p/e: its U-Net was trained on other rooms, or with other parameters"):
+            predict_rooms(other, asked)

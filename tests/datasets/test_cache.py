@@ -393,3 +393,19 @@ def test_unknown_names_are_refused(config):
         cache.open_scene(config, "scene0009_00")
     with pytest.raises(OtocError, match="data root .*nowhere"):
         load_split(config_with(data_root="nowhere", cache_root=config.cache_root), "train")
+
+
+def test_fingerprints_are_told_without_loading_and_only_of_what_is_converted_as_it_is_now(config, monkeypatch):
+    assert cache.fingerprints(config, "train") == [None] * 7
+    scenes = load_split(config, "train", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Scene, "load", None)
+        assert cache.fingerprints(config, "train", 3) == [scene.fingerprint for scene in scenes]
+        assert cache.fingerprints(config, "train")[2:4] == [scenes[2].fingerprint, None]
+        path = config.data_folder / "scans" / OTHERS[0] / f"{OTHERS[0]}.aggregation.json"
+        path.write_text(path.read_text().replace("office chair", "pillow"))
+        assert cache.fingerprints(config, "train", 3)[:2] == [scenes[0].fingerprint, None]
+        path.unlink()
+        assert cache.fingerprints(config, "train", 3) is None  # not on this machine
+        assert cache.fingerprints(config, "val") is None
+        assert cache.fingerprints(config, "train", 1) == [scenes[0].fingerprint]

@@ -11,7 +11,9 @@ from otoc_lib.config import load_config
 from otoc_lib.datasets import labelled_ply
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError
+from otoc_lib.files import checksum
 from otoc_lib.labels import IGNORE
+from otoc_lib.store import Stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,12 +61,14 @@ def test_a_run_is_exported_with_its_last_mode(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_ascii(tmp_path / "data" / "own" / "room.ply")
     config = replace(load_config(ROOT / "params/own/example.yaml"), own_classes=list(CLASSES.names))
-    scene, evaluation = load(tmp_path / "data" / "own"), tmp_path / "runs"
-    with pytest.raises(OtocError, match="room.safetensors: cannot be read"):
-        labelled_ply.export_run(config, [scene], evaluation)
-    evaluation.mkdir()
+    scene, folder = load(tmp_path / "data" / "own"), tmp_path / "runs"
+    with pytest.raises(OtocError, match="runs: has no room.safetensors; set eval_splits"):
+        labelled_ply.export_run(config, [scene], Stage("evaluate_1", folder, "key", reused=False))
+    folder.mkdir()
     modes = {"point": np.zeros_like(TRUTH, np.int16), "full": TRUTH.astype(np.int16)}
-    save_file({**modes, "confidence": np.ones(len(TRUTH), np.float16)}, evaluation / "room.safetensors")
+    save_file({**modes, "confidence": np.ones(len(TRUTH), np.float16)}, folder / "room.safetensors")
+    files = {"room.safetensors": checksum(folder / "room.safetensors")}
+    evaluation = Stage("evaluate_1", folder, "key", reused=False, files=files)
     (path,) = labelled_ply.export_run(config, [scene], evaluation)
     assert path == tmp_path / "reports" / "own" / "labelled" / "room.ply"
     np.testing.assert_array_equal(PlyData.read(str(path))["vertex"]["label"], TRUTH)

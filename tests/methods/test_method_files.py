@@ -60,7 +60,7 @@ def sharpened(**values):
 def test_a_file_is_found_by_its_name_and_may_add_parameters(method_file, scenes):
     config = sharpened(sharpness=0.25, unet_steps=2, unet_steps_later=1)
     assert config.sharpness == 0.25 and method_of(config) is method_file.METHOD
-    names = {stage.name for stage in plan("03_self_train", config)}
+    names = {stage.name for stage in plan("03_self_train", config).stages}
     assert names == {"clicks", "unet_1", "evaluate_1", "unet_2", "evaluate_2"}
     first, _ = run_method(config, scenes)
     assert '"sharpness": 0.25' in (first.unet.path / "manifest.json").read_text()

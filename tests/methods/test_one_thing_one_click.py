@@ -111,7 +111,7 @@ def test_the_loop_leaves_every_artefact(finished, scenes, checkout):
     objects = sum(scene.num_objects for scene in scenes.train)
     assert len(clicks) == objects  # one thing, one click
 
-    metrics = read_json(folder / "evaluate_2" / "metrics.json")
+    metrics = read_json(finished[1].evaluation, "metrics.json")
     assert set(metrics["splits"]["val"]["modes"]) == {"point", "sv", "full"}
     truth = scenes.evaluation["val"][0]
     saved = load_file(folder / "evaluate_2" / f"{truth.name}.safetensors")

@@ -48,13 +48,13 @@ def test_the_control_restarts_as_often_on_the_clicks_alone(finished, scenes):
     assert manifests[0]["parameters"] == manifests[1]["parameters"]  # equal steps, rates and restarts
     assert manifests[0]["inputs"]["warm_start"] == manifests[1]["inputs"]["warm_start"]
     assert manifests[0]["inputs"]["labels"] != manifests[1]["inputs"]["labels"]
-    assert set(read_json(done[1].evaluation.path / "metrics.json")["splits"]["val"]["modes"]) == {"point", "sv"}
+    assert set(read_json(done[1].evaluation, "metrics.json")["splits"]["val"]["modes"]) == {"point", "sv"}
 
 
 def test_the_baseline_shares_its_network_and_full_supervision_uses_every_label(finished, scenes):
     unet, evaluation = control.train_baseline(Stages(tiny_experiment(), scenes, control.METHOD))
     assert unet.path == finished[0].unet.path
-    assert "full" not in read_json(evaluation.path / "metrics.json")["splits"]["val"]["modes"]
+    assert "full" not in read_json(evaluation, "metrics.json")["splits"]["val"]["modes"]
     full = Stages(tiny_experiment("supervised", source="all", method="control"), scenes)
     labels = full.labels_of(full.clicks())
     assert all(np.array_equal(labels[scene.name], scene.labels) for scene in scenes.train)
@@ -71,7 +71,7 @@ def test_a_users_own_clicks_are_read(finished, scenes, checkout):
 
 
 def test_evaluations_keep_the_confusion_matrix_of_every_room(finished, scenes):
-    metrics = read_json(finished[1].evaluation.path / "metrics.json")["splits"]["val"]
+    metrics = read_json(finished[1].evaluation, "metrics.json")["splits"]["val"]
     confusions = load_file(finished[1].evaluation.path / stages.CONFUSIONS)
     assert set(confusions) == {"val/point", "val/sv", "val/full"}
     for mode in metrics["modes"]:
@@ -87,7 +87,7 @@ def test_a_plan_is_what_a_run_leaves(finished, scenes, checkout):
     *_, last = run_method(config, scenes)
     control.train_baseline(Stages(config, scenes, control.METHOD))
     tsne_stage(Stages(replace(config, tsne_supervoxels=4), scenes), last)
-    planned = [s for notebook in ("02_baseline", "03_self_train", "05_tsne") for s in plan(notebook, config)]
+    planned = [s for notebook in ("02_baseline", "03_self_train", "05_tsne") for s in plan(notebook, config).stages]
     folder = checkout / "runs" / "p" / "otoc"
     assert {stage.name for stage in planned} == {path.name for path in folder.iterdir()}
     for stage in planned:

@@ -198,6 +198,20 @@ def test_a_second_call_does_nothing_and_says_so(finished):
 
 
 @pytest.mark.slow
+def test_jobs_whose_stages_are_gone_or_damaged_run_again_and_mend_them(finished):
+    project = finished[0]
+    shutil.rmtree(project / "runs/tiny/points20/evaluate_1")
+    (project / "runs/tiny/otoc/tsne/tsne.json").write_text("{}")
+    run = snakemake(project, "--dry-run", "--quiet", "host", "reason")
+    jobs = {line.split()[0]: int(line.split()[1]) for line in run.stdout.splitlines() if line[:2] in ("03", "05", "06")}
+    assert jobs == {"03_self_train": 1, "05_tsne": 1, "06_report": 1}
+    assert "to run again: 03_self_train points20: evaluate_1 is missing" in run.stdout
+    assert snakemake(project, "--quiet", "all").returncode == 0
+    assert read(project / "runs/tiny/otoc/tsne/tsne.json")["silhouette"]
+    assert "Nothing to be done" in snakemake(project, "--dry-run", "--quiet", "host").stdout
+
+
+@pytest.mark.slow
 def test_a_changed_params_file_runs_its_own_notebooks_again(finished):
     project = finished[0]
     path = project / "params/tiny/unet.yaml"

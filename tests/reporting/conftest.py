@@ -26,5 +26,5 @@ def runs(scenes: dict[str, list[Scene]], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def results(runs: Path) -> Results:
-    """Those runs, without params files."""
+    """Those runs, with the experiments that they are of."""
     return fake_rooms.results_in(runs)

@@ -1,23 +1,30 @@
 """Small furnished boxes and made-up runs on them, for the tests of the report."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 from safetensors.numpy import save_file
 
 from otoc_lib.annotation.clicks import (
+    Clicks,
     expand_clicks,
     expansion_statistics,
     label_statistics,
     simulate_clicks,
     write_clicks,
 )
+from otoc_lib.config import config_from
 from otoc_lib.evaluation import iou, mean_iou, room_confusions
+from otoc_lib.experiments import BASELINE, Experiment, current_stages
+from otoc_lib.files import checksum
 from otoc_lib.labels import IGNORE, SCANNET20
-from otoc_lib.methods.stages import CONFUSIONS
+from otoc_lib.methods.stages import CONFUSIONS, fingerprint_of
 from otoc_lib.reporting.runs import Results
 from otoc_lib.scene import Scene, densify
+from otoc_lib.store import stage_key
 
 PALETTE = np.random.default_rng(7).integers(70, 220, (20, 3))
 
@@ -78,11 +85,41 @@ def make_room(name: str, seed: int, spacing: float = 0.06, turn: float = 0.0) ->
 
 ITERATIONS = 3
 SPLITS = {"train": 3, "val": 4, "val_novel": 2}
+KINDS = {
+    "supervised": {"source": "all", "method": "control", "self_train_iterations": 1},
+    "otoc": {},
+    "unet": {"variant": "unet"},
+    "control": {"method": "control"},
+}
 
 
-def results_in(runs: Path, profile: str = "rooms", **given) -> Results:
-    """The results under a folder of runs, by default without params files."""
-    return Results(runs, profile, ITERATIONS, **given)
+def params_of(name: str, like: str = "otoc", **values) -> dict:
+    """What the params file of an experiment of the runs below says; its rooms are on no disk.
+
+    like: one of KINDS.
+    """
+    base = {"profile": "rooms", "experiment": name, "data_root": "nowhere", "eval_splits": ["val", "val_novel"]}
+    return {**base, "self_train_iterations": ITERATIONS, **KINDS[like], **values}
+
+
+def known(name: str, like: str = "otoc", **values) -> Experiment:
+    return Experiment(name, config_from(params_of(name, like, **values)), ())
+
+
+def write_params(params: Path, name: str, like: str = "otoc", **values) -> None:
+    path = params / "rooms" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(params_of(name, like, **values)), encoding="utf-8")
+
+
+EXPERIMENTS = tuple(known(name, name) for name in KINDS)
+
+
+def results_in(
+    runs: Path, profile: str = "rooms", experiments: tuple[Experiment, ...] = EXPERIMENTS, **given
+) -> Results:
+    """The results under a folder of runs, by default of the experiments that ``make_runs`` makes."""
+    return Results(runs, profile, ITERATIONS, experiments, **given)
 
 
 def make_scenes(spacing: float = 0.08) -> dict[str, list[Scene]]:
@@ -102,21 +139,26 @@ def predict(scene: Scene, right: float, seed: int, per_supervoxel: bool) -> np.n
     return np.where(rng.random(scene.num_points) < right, scene.labels, guess).astype(np.int16)
 
 
-def _write_manifest(folder: Path, experiment: str, seed: int, seconds: float) -> None:
+def _write_manifest(folder: Path, content: dict, seed: int, seconds: float) -> None:
     manifest = {
-        "stage": folder.name,
-        "key": f"{experiment}-{folder.name}",
-        "parameters": {"seed": seed},
-        "inputs": {},
+        **content,
+        "key": stage_key(content),
         "versions": {"otoc_lib": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
         "seed": seed,
-        "files": {},
         "steps": 200 if folder.name.startswith(("unet_", "relation_")) else 0,
         "seconds": seconds,
         "device": "cpu",
         "finished": "2026-11-22T23:00:00+00:00",
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    sign(folder)
+
+
+def sign(stage: Path) -> None:
+    """Note the checksums of a stage's files, as if it had written what they hold."""
+    path = stage / "manifest.json"
+    files = {file.name: checksum(file) for file in sorted(stage.iterdir()) if file != path}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": files}))
 
 
 def _write_evaluation(folder: Path, scenes: dict[str, list[Scene]], right: dict[str, float], seed: int) -> None:
@@ -144,60 +186,70 @@ def _write_evaluation(folder: Path, scenes: dict[str, list[Scene]], right: dict[
 
 def make_experiment(
     runs: Path,
-    experiment: str,
+    experiment: Experiment,
     scenes: dict[str, list[Scene]],
     start: float,
     modes: tuple,
     seed: int = 0,
-    last: int = 3,
+    tsne: bool = False,
 ) -> None:
     """Every stage of one run, made up but consistent: statistics and metrics are those of the arrays.
 
-    experiment: name of the run's folder, which ends in ``_seed<seed>`` where the seed is not 0.
+    The keys are those of the experiment on these scenes.
     """
-    folder = runs / "rooms" / experiment
+    config = replace(experiment.config, seed=seed)
+    folder = runs / "rooms" / config.run_name
+    fingerprints = {split: fingerprint_of(scene.fingerprint for scene in found) for split, found in scenes.items()}
+    contents = {name: c for stages in current_stages(config, fingerprints).values() for name, c in stages.items()}
     rng = np.random.default_rng(seed)
-
-    def stage(name: str, seconds: float) -> Path:
-        (folder / name).mkdir(parents=True)
-        _write_manifest(folder / name, experiment, seed, seconds)
-        return folder / name
-
     clicks = {scene.name: simulate_clicks(scene, 1, seed) for scene in scenes["train"]}
-    made = stage("clicks", 0.5)
-    write_clicks(made / "clicks.csv", clicks, scenes["train"])
-    (made / "statistics.json").write_text(json.dumps(expansion_statistics(scenes["train"], clicks)))
-    for k in range(1, last + 1):
-        for network in ("unet", *(("relation",) if "full" in modes and experiment.startswith("otoc") else ())):
-            steps = np.arange(0, 200, 5)
-            loss = 2.5 * np.exp(-steps / 60) / k + 0.3 + rng.normal(0, 0.03, len(steps))
-            lines = [f"{s},{v:.4f},0.01,{s * 0.2:.2f}" for s, v in zip(steps, loss, strict=True)]
-            (stage(f"{network}_{k}", 40.0) / "history.csv").write_text("\n".join(["step,loss,lr,seconds", *lines]))
-        share = start + 0.07 * k
-        bonus = {"point": 0.0, "sv": 0.05, "full": 0.08}
-        if k == 1:
-            _write_evaluation(stage("evaluate_baseline", 8.0), scenes, {"point": share, "sv": share + 0.05}, seed + 31)
-        evaluation = stage(f"evaluate_{k}", 8.0)
-        _write_evaluation(evaluation, scenes, {mode: share + bonus[mode] for mode in modes}, seed + 31 * k)
-        if "full" not in modes:
+    bonus = {"point": 0.0, "sv": 0.05, "full": 0.08}
+    for name, content in contents.items():
+        kind, _, k = name.partition("_")
+        k = int(k) if k.isdigit() else 1
+        share, made = start + 0.07 * k, folder / name
+        if kind == "tsne" and not tsne:
             continue
-        made, labels = stage(f"pseudo_{k}", 3.0), {}
-        for i, scene in enumerate(scenes["train"]):
-            pseudo = predict(scene, share + 0.2, seed + i, per_supervoxel=True)
-            unsure = rng.random(scene.num_supervoxels)[scene.supervoxels] > 0.4 + 0.15 * k
-            pseudo = np.where(unsure, IGNORE, pseudo).astype(np.int16)
-            start_labels = expand_clicks(scene, clicks[scene.name])
-            labels[scene.name] = np.where(start_labels != IGNORE, start_labels, pseudo).astype(np.int16)
-            confidence = np.full(scene.num_points, 0.9, np.float16)
-            save_file({"labels": labels[scene.name], "confidence": confidence}, made / f"{scene.name}.safetensors")
-        statistics = {**label_statistics(scenes["train"], labels), "mean_confidence": 0.8 + 0.03 * k}
-        (made / "statistics.json").write_text(json.dumps(statistics))
+        made.mkdir(parents=True)
+        match kind:
+            case "clicks":
+                write_clicks(made / "clicks.csv", clicks, scenes["train"])
+                statistics = expansion_statistics(scenes["train"], clicks)
+                (made / "statistics.json").write_text(json.dumps(statistics))
+            case "unet" | "relation":
+                steps = np.arange(0, 200, 5)
+                loss = 2.5 * np.exp(-steps / 60) / k + 0.3 + rng.normal(0, 0.03, len(steps))
+                lines = [f"{s},{v:.4f},0.01,{s * 0.2:.2f}" for s, v in zip(steps, loss, strict=True)]
+                (made / "history.csv").write_text("\n".join(["step,loss,lr,seconds", *lines]))
+            case "evaluate" if name == BASELINE:
+                _write_evaluation(made, scenes, {"point": share, "sv": share + 0.05}, seed + 31)
+            case "evaluate":
+                _write_evaluation(made, scenes, {mode: share + bonus[mode] for mode in modes}, seed + 31 * k)
+            case "pseudo":
+                _write_pseudo_labels(made, scenes["train"], clicks, k, share + 0.2, seed)
+            case "tsne":
+                _write_tsne(made)
+        seconds = {"clicks": 0.5, "unet": 40.0, "relation": 40.0, "evaluate": 8.0, "pseudo": 3.0, "tsne": 12.0}
+        _write_manifest(made, content, seed, seconds[kind])
 
 
-def make_tsne(runs: Path, experiment: str) -> None:
-    folder = runs / "rooms" / experiment / "tsne"
-    folder.mkdir(parents=True)
-    _write_manifest(folder, experiment, 0, 12.0)
+def _write_pseudo_labels(
+    folder: Path, rooms: list[Scene], clicks: dict[str, Clicks], iteration: int, right: float, seed: int
+) -> None:
+    rng, labels = np.random.default_rng([seed, iteration]), {}
+    for i, scene in enumerate(rooms):
+        pseudo = predict(scene, right, seed + i, per_supervoxel=True)
+        unsure = rng.random(scene.num_supervoxels)[scene.supervoxels] > 0.4 + 0.15 * iteration
+        pseudo = np.where(unsure, IGNORE, pseudo).astype(np.int16)
+        start_labels = expand_clicks(scene, clicks[scene.name])
+        labels[scene.name] = np.where(start_labels != IGNORE, start_labels, pseudo).astype(np.int16)
+        confidence = np.full(scene.num_points, 0.9, np.float16)
+        save_file({"labels": labels[scene.name], "confidence": confidence}, folder / f"{scene.name}.safetensors")
+    statistics = {**label_statistics(rooms, labels), "mean_confidence": 0.8 + 0.03 * iteration}
+    (folder / "statistics.json").write_text(json.dumps(statistics))
+
+
+def _write_tsne(folder: Path) -> None:
     rng = np.random.default_rng(0)
     classes = np.repeat(np.arange(20), 40).astype(np.int16)
     arrays = {"class": classes, "room": np.zeros(800, np.int32), "supervoxel": np.arange(800, dtype=np.int32) % 60}
@@ -211,9 +263,9 @@ def make_tsne(runs: Path, experiment: str) -> None:
 
 def make_runs(runs: Path, scenes: dict[str, list[Scene]]) -> None:
     """Runs of the profile ``rooms``: everything but ``unet_gp``, which stays "not run"."""
-    make_experiment(runs, "supervised", scenes, 0.7, ("point", "sv"), last=1)
-    make_experiment(runs, "otoc", scenes, 0.5, ("point", "sv", "full"))
-    make_experiment(runs, "otoc_seed1", scenes, 0.48, ("point", "sv", "full"), seed=1)
-    make_experiment(runs, "unet", scenes, 0.45, ("point", "sv", "full"))
-    make_experiment(runs, "control", scenes, 0.47, ("point", "sv"))
-    make_tsne(runs, "otoc")
+    supervised, otoc, unet, control = EXPERIMENTS
+    make_experiment(runs, supervised, scenes, 0.7, ("point", "sv"))
+    make_experiment(runs, otoc, scenes, 0.5, ("point", "sv", "full"), tsne=True)
+    make_experiment(runs, otoc, scenes, 0.48, ("point", "sv", "full"), seed=1)
+    make_experiment(runs, unet, scenes, 0.45, ("point", "sv", "full"))
+    make_experiment(runs, control, scenes, 0.47, ("point", "sv"))

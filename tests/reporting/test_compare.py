@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+from fake_rooms import sign
 from safetensors.numpy import load_file, save_file
 
 from otoc_lib.errors import OtocError
@@ -56,11 +57,11 @@ def test_parameters_that_differ_are_named(runs, tmp_path):
     shutil.copytree(runs / "rooms" / "otoc", copy)
     path = copy / "unet_2" / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["parameters"] |= {"jitter": 0.2}
+    manifest["parameters"] |= {"wobble": 0.2}
     manifest["versions"] |= {"torch": "9.9"}
     path.write_text(json.dumps(manifest))
     found = compare_runs(runs / "rooms" / "otoc", copy)
-    assert found.parameters == [("jitter", "-", "0.2", "unet_2")]
+    assert found.parameters == [("wobble", "-", "0.2", "unet_2")]
     assert ("torch", "2.13.0", "2.13.0, 9.9") in found.facts
     assert found.names[0] != found.names[1]
 
@@ -79,6 +80,7 @@ def test_other_rooms_are_not_subtracted(runs, tmp_path):
             {key: array[:2] if key.startswith("val/") else array for key, array in counts.items()},
             path.with_name(CONFUSIONS),
         )
+        sign(path.parent)
     found = compare_runs(runs / "rooms" / "otoc", copy)
     assert {row.difference for row in found.rows if row.what[1] == "val"} == {None}
     assert {row.note for row in found.rows if row.what[1] == "val"} == {"other rooms"}
@@ -91,6 +93,7 @@ def test_no_interval_is_made_up_for_runs_of_before(runs, tmp_path):
     shutil.copytree(runs / "rooms" / "otoc", copy)
     for path in copy.glob(f"evaluate_*/{CONFUSIONS}"):
         path.unlink()
+        sign(path.parent)
     found = compare_runs(runs / "rooms" / "control", copy)
     gains = [pair.difference for pair in found.rooms]
     assert found.total is None and found.interval is None
@@ -123,8 +126,9 @@ def test_what_is_no_run_is_named(runs, tmp_path):
     shutil.copytree(run / "evaluate_1", other / "evaluate_1")
     metrics = json.loads((other / "evaluate_1" / "metrics.json").read_text())
     (other / "evaluate_1" / "metrics.json").write_text(json.dumps({**metrics, "classes": ["a", "b"]}))
+    sign(other / "evaluate_1")
     with pytest.raises(OtocError, match=r"share no evaluation"):
         compare_runs(run, other)
     (other / "evaluate_1" / "metrics.json").write_text("{")
-    with pytest.raises(OtocError, match=r"metrics\.json: cannot be read"):
+    with pytest.raises(OtocError, match=r"metrics\.json: is not what the stage wrote"):
         compare_runs(run, other)

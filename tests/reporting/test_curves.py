@@ -2,7 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
-from fake_rooms import results_in
+from fake_rooms import results_in, sign, write_params
 
 from otoc_lib.experiments import read_profile
 from otoc_lib.reporting.charts import line
@@ -26,6 +26,7 @@ def test_only_steps_that_all_seeds_noted_are_averaged(runs, tmp_path):
         shutil.copytree(runs / "rooms" / run / "unet_1", tmp_path / "rooms" / run / "unet_1")
     path = tmp_path / "rooms" / "otoc_seed1" / "unet_1" / "history.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:31]))
+    sign(path.parent)
     (curve,) = loss_curves(results_in(tmp_path), ("otoc",), "unet")
     assert curve.x.tolist() == list(range(0, 150, 5)) and curve.seeds == 2
 
@@ -40,13 +41,8 @@ def test_an_iteration_of_one_seed_has_no_band(runs, tmp_path):
 
 
 def test_an_experiment_of_ones_own_has_curves_in_a_colour_of_its_own(runs, tmp_path):
-    (tmp_path / "params" / "rooms").mkdir(parents=True)
-    for name, text in (
-        ("mine", "self_train_iterations: 3\n"),
-        ("other", "method: control\nself_train_iterations: 3\n"),
-    ):
-        path = tmp_path / "params" / "rooms" / f"{name}.yaml"
-        path.write_text(f"profile: rooms\nexperiment: {name}\nself_train_iterations: 3\n{text}")
+    write_params(tmp_path / "params", "mine")
+    write_params(tmp_path / "params", "other", like="control")
     (tmp_path / "rooms").mkdir()
     for run, made_of in (("otoc", "otoc"), ("mine", "otoc"), ("mine_seed1", "otoc_seed1"), ("other", "control")):
         (tmp_path / "rooms" / run).symlink_to(runs / "rooms" / made_of)

@@ -1,5 +1,6 @@
 import json
 
+from otoc_lib.files import checksum
 from otoc_lib.methods.method import Iteration
 from otoc_lib.reporting.display import file_list, iteration_table, shown_path
 from otoc_lib.store import Stage
@@ -9,8 +10,9 @@ def stage(folder, name, predicted):
     (folder / name).mkdir(parents=True)
     modes = {mode: {"miou": 0.5 + 0.1 * place} for place, mode in enumerate(predicted)}
     metrics = {"predicted": predicted, "splits": {"val": {"rooms": ["a", "b"], "modes": modes}}}
-    (folder / name / "metrics.json").write_text(json.dumps(metrics))
-    return Stage(name, folder / name, "key", reused=False)
+    path = folder / name / "metrics.json"
+    path.write_text(json.dumps(metrics))
+    return Stage(name, folder / name, "key", reused=False, files={path.name: checksum(path)})
 
 
 def test_a_table_has_a_column_for_every_mode(tmp_path):

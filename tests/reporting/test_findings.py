@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_rooms import results_in
+from fake_rooms import results_in, sign
 
 from otoc_lib.methods.stages import CONFUSIONS
 from otoc_lib.reporting.findings import compare, findings
@@ -73,6 +73,7 @@ def of_before(runs, tmp_path):
     shutil.copytree(runs, tmp_path / "runs")
     for path in (tmp_path / "runs").glob(f"*/*/*/{CONFUSIONS}"):
         path.unlink()
+        sign(path.parent)
     return results_in(tmp_path / "runs")
 
 

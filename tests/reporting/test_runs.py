@@ -1,15 +1,18 @@
 import json
+import re
 import shutil
 import warnings
 
 import numpy as np
 import pytest
-from fake_rooms import results_in
+from fake_rooms import results_in, sign
 
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import Experiment, read_profile
+from otoc_lib.labels import SCANNET20
 from otoc_lib.methods.stages import CONFUSIONS
+from otoc_lib.reporting.figures import figure6, last_prediction
 from otoc_lib.reporting.runs import results_of
 
 
@@ -61,17 +64,14 @@ def test_the_confusions_of_the_rooms_sum_to_that_of_the_row(runs, results):
     assert results.confusions(results.row("supervised_sv"), "test") == {}
 
 
-def test_confusions_of_other_rooms_are_named(runs, tmp_path):
+def test_runs_that_kept_no_confusions_have_none(runs, tmp_path):
     copy = tmp_path / "rooms" / "otoc"
-    shutil.copytree(runs / "rooms" / "otoc" / "evaluate_3", copy / "evaluate_3")
-    path = copy / "evaluate_3" / "metrics.json"
-    metrics = json.loads(path.read_text())
-    metrics["splits"]["val"]["rooms"].pop()
-    path.write_text(json.dumps(metrics))
-    results = results_in(tmp_path)
-    with pytest.raises(OtocError, match=r"confusions\.counts: holds 4 rooms of val, but metrics\.json 3"):
-        results.confusions(results.row("otoc_full"))
+    shutil.copytree(runs / "rooms" / "otoc", copy)
     (copy / "evaluate_3" / CONFUSIONS).unlink()
+    results = results_in(tmp_path)
+    with pytest.raises(OtocError, match=r"evaluate_3/confusions\.counts: cannot be read"):
+        results.confusions(results.row("otoc_full"))
+    sign(copy / "evaluate_3")
     assert results.confusions(results.row("otoc_full")) == {}
 
 
@@ -109,16 +109,39 @@ def test_statistics_are_those_of_every_seed_that_knows_them(runs, results, tmp_p
         shutil.copytree(runs / "rooms" / run / "pseudo_2", tmp_path / "rooms" / run / "pseudo_2")
     path = tmp_path / "rooms" / "otoc_seed1" / "pseudo_2" / "statistics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy_percent": None}))
+    sign(path.parent)
     assert "accuracy_percent" not in results_in(tmp_path).statistics("otoc", "pseudo_2")
 
 
-def test_damaged_metrics_are_named(tmp_path):
-    folder = tmp_path / "rooms" / "otoc" / "evaluate_1"
-    folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text('{"stage": "s", "key": "k", "seed": 0, "files": {}}')
-    (folder / "metrics.json").write_text('{"splits"')
-    with pytest.raises(OtocError, match=r"metrics\.json.*run that stage again"):
-        results_in(tmp_path).measure_stage("otoc", "evaluate_1", "point")
+@pytest.mark.parametrize(
+    ("stage", "file", "ask"),
+    [
+        ("evaluate_1", "metrics.json", lambda found, rooms: found.measure_stage("otoc", "evaluate_1", "point")),
+        ("evaluate_3", CONFUSIONS, lambda found, rooms: found.confusions(found.row("otoc_full"))),
+        (
+            "evaluate_3",
+            "scene1000_00.safetensors",
+            lambda found, rooms: last_prediction(found, "otoc", rooms["val"][0]),
+        ),
+        ("pseudo_1", "statistics.json", lambda found, rooms: found.statistics("otoc", "pseudo_1")),
+        ("pseudo_1", "scene0_00.safetensors", lambda found, rooms: found.pseudo_labels("otoc", 1, rooms["train"][0])),
+        ("unet_2", "history.csv", lambda found, rooms: found.history("otoc", "unet_2")),
+        ("clicks", "clicks.csv", lambda found, rooms: found.clicks("otoc", rooms["train"])),
+        ("tsne", "tsne.json", lambda found, rooms: figure6(found, SCANNET20)),
+    ],
+)
+def test_damage_is_one_error_that_names_the_file(runs, scenes, tmp_path, stage, file, ask):
+    shutil.copytree(runs / "rooms" / "otoc", tmp_path / "rooms" / "otoc")
+    ask(results_in(tmp_path), scenes)
+    path = tmp_path / "rooms" / "otoc" / stage / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(OtocError, match=rf"{stage}/{re.escape(file)}: is not what the stage wrote.*run the same again"):
+        ask(results_in(tmp_path), scenes)
+    path.unlink()
+    with pytest.raises(OtocError, match=rf"{stage}/{re.escape(file)}: cannot be read"):
+        ask(results_in(tmp_path), scenes)
 
 
 def test_history_is_read_by_column(results):
@@ -167,7 +190,7 @@ def test_a_broken_file_beside_it_does_not_stop_a_notebook(project):
     (project / "params" / "rooms" / "broken.yaml").write_text("profile: rooms\nexperiment: broken\nviews: none\n")
     with pytest.warns(UserWarning, match=r"broken\.yaml.*left out until it is mended"):
         results = results_of(config_from({"profile": "rooms", "experiment": "mine", "self_train_iterations": 3}))
-    assert [experiment.name for experiment in results.experiments] == ["mine"]
+    assert [experiment.name for experiment in results.experiments] == ["mine", "otoc"]  # what is right is read
     assert "mine_full" in [row.row for row in results.further("table2")]
     (project / "params" / "rooms" / "broken.yaml").unlink()
     other = results_of(config_from({"profile": "elsewhere", "experiment": "new"}))  # no folder of params files

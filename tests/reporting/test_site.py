@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_rooms import results_in
+from fake_rooms import KINDS, known, results_in, sign, write_params
 from PIL import Image
 
 from otoc_lib.errors import OtocError
@@ -45,8 +45,8 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def report(runs, scenes):
     root = runs.parent
-    (root / "params" / "rooms").mkdir(parents=True)
-    (root / "params" / "rooms" / "otoc.yaml").write_text("profile: rooms\nexperiment: otoc\nself_train_iterations: 3\n")
+    for name in KINDS:
+        write_params(root / "params", name, name)
     notebooks = root / "reports" / "rooms" / "notebooks"
     notebooks.mkdir(parents=True)
     (notebooks / "03_self_train.otoc.ipynb").write_text("{}")
@@ -192,9 +192,8 @@ def test_the_gallery_starts_with_failures_and_leads_to_the_viewer(report):
 
 def test_a_method_of_ones_own_is_shown_everywhere(runs, scenes, tmp_path):
     """An experiment that is in no list: here the files of the control's runs under another name."""
-    (tmp_path / "params" / "rooms").mkdir(parents=True)
-    text = "profile: rooms\nexperiment: mine\nmethod: control\nself_train_iterations: 3\n"
-    (tmp_path / "params" / "rooms" / "mine.yaml").write_text(text)
+    write_params(tmp_path / "params", "mine", like="control")
+    write_params(tmp_path / "params", "otoc")
     (tmp_path / "runs" / "rooms").mkdir(parents=True)
     for run, made_of in (("otoc", "otoc"), ("mine", "control")):
         (tmp_path / "runs" / "rooms" / run).symlink_to(runs / "rooms" / made_of)
@@ -262,11 +261,15 @@ def test_rooms_without_labels_are_shown_without_a_judgement(runs, scenes, tmp_pa
     for found in metrics["splits"].values():
         found |= {"modes": {}, "per_room": {name: {} for name in found["rooms"]}}
     (own / "evaluate_1" / "metrics.json").write_text(json.dumps(metrics))
+    sign(own / "evaluate_1")
     for stage in ("clicks", "pseudo_1"):
         statistics = json.loads((own / stage / "statistics.json").read_text())
         unknown = dict.fromkeys(name for name in statistics if "accuracy" in name or "furniture" in name)
         (own / stage / "statistics.json").write_text(json.dumps(statistics | unknown))
-    index = build_report(replace(results_in(tmp_path / "runs", "own"), iterations=1), tmp_path / "reports", bare)
+        sign(own / stage)
+    experiments = (known("otoc", self_train_iterations=1),)
+    results = replace(results_in(tmp_path / "runs", "own", experiments), iterations=1)
+    index = build_report(results, tmp_path / "reports", bare)
     text = (index.parent / "rooms.html").read_text(encoding="utf-8")
     assert text.count('class="strip"') == 6 and "mIoU</b>" not in text
     packed = (index.parent / "viewer" / "scene1000_00.js").read_text(encoding="ascii")

@@ -1,17 +1,14 @@
 import csv
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_rooms import results_in
+from fake_rooms import known, results_in
 
-from otoc_lib.config import config_from
-from otoc_lib.experiments import Experiment
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.tables import make_tables, table2, table4, write_table
 
-COLUMNS = ["row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms"]
+COLUMNS = ["row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms", "stale_seeds"]
 
 
 def read_rows(path):
@@ -100,7 +97,9 @@ def test_the_experiments_of_s3dis_fill_table4(runs, tmp_path):
     for experiment, source in (("s3dis_otoc", "otoc"), ("s3dis_otoc3", "unet"), ("s3dis_control", "control")):
         (tmp_path / "rooms").mkdir(exist_ok=True)
         (tmp_path / "rooms" / experiment).symlink_to(runs / "rooms" / source)
-    tables = {table.name: table for table in make_tables(results_in(tmp_path))}
+    kinds = {"s3dis_otoc": "otoc", "s3dis_otoc3": "unet", "s3dis_control": "control"}
+    experiments = tuple(known(name, like, dataset="s3dis") for name, like in kinds.items())
+    tables = {table.name: table for table in make_tables(results_in(tmp_path, experiments=experiments))}
     columns = tables["table4"].csv_columns
     rows = {row[0]: dict(zip(columns, row, strict=True)) for row in tables["table4"].csv_rows}
     start = miou(runs, "otoc", "evaluate_baseline", "point")
@@ -132,7 +131,8 @@ def test_a_relative_improvement_carries_its_interval(runs, tmp_path):
     (tmp_path / "rooms").mkdir()
     (tmp_path / "rooms" / "s3dis_otoc").symlink_to(runs / "rooms" / "otoc")
     (tmp_path / "rooms" / "s3dis_otoc3").symlink_to(runs / "rooms" / "unet")
-    one = table4(results_in(tmp_path))
+    experiments = (known("s3dis_otoc", dataset="s3dis"), known("s3dis_otoc3", "unet", dataset="s3dis"))
+    one = table4(results_in(tmp_path, experiments=experiments))
     assert one.csv_columns[-4:] == ("rel_imp_paper", "rel_imp_ours", "rel_imp_low", "rel_imp_high")
     cells = {row[0]: [*row[-3:]] for row in one.csv_rows}
     for row in ("otoc_dagger", "otoc_full", "otoc3_full"):
@@ -144,7 +144,7 @@ def test_a_relative_improvement_carries_its_interval(runs, tmp_path):
     assert printed["otoc_full"] == cells["otoc_full"][0] and "interval" not in one.note
     # Where there are several seeds it is printed too, and is over them as well.
     (tmp_path / "rooms" / "s3dis_otoc_seed1").symlink_to(runs / "rooms" / "otoc_seed1")
-    two = table4(results_in(tmp_path))
+    two = table4(results_in(tmp_path, experiments=experiments))
     printed = {key: row[place] for key, row in zip(two.keys, two.rows, strict=True)}
     gain, low, high = next(row[-3:] for row in two.csv_rows if row[0] == "otoc_full")
     assert printed["otoc_full"] == f"{gain} ({low} to {high})" and "interval over rooms and seeds" in two.note
@@ -155,8 +155,7 @@ def test_experiments_of_ones_own_come_last_or_fill_the_papers_row(runs, tmp_path
     (tmp_path / "rooms").mkdir()
     experiments = []
     for name, dataset in (("mine", "scannet"), ("s3dis_mean_teacher_02", "s3dis"), ("s3dis_mine", "s3dis")):
-        values = {"profile": "rooms", "experiment": name, "method": "control", "self_train_iterations": 3}
-        experiments.append(Experiment(name, replace(config_from(values), dataset=dataset), ()))
+        experiments.append(known(name, "control", dataset=dataset))
         (tmp_path / "rooms" / name).symlink_to(runs / "rooms" / "control")
     results = results_in(tmp_path, experiments=tuple(experiments))
     second, fourth = table2(results), table4(results)
@@ -176,7 +175,7 @@ def test_experiments_of_ones_own_come_last_or_fill_the_papers_row(runs, tmp_path
 def test_points20_fill_the_data_efficient_rows(runs, tmp_path):
     (tmp_path / "rooms").mkdir()
     (tmp_path / "rooms" / "points20").symlink_to(runs / "rooms" / "otoc")
-    table = table2(results_in(tmp_path))
+    table = table2(results_in(tmp_path, experiments=(known("points20"),)))
     rows = {row[0]: row for row in table.csv_rows}
     assert float(rows["data_efficient_dagger"][4]) == pytest.approx(
         miou(runs, "otoc", "evaluate_3", "point"), abs=0.006
