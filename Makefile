@@ -1,10 +1,14 @@
 # make reproduce [PROFILE=smoke] [SEEDS=0,1,2]
 #                                  set up, then regenerate the tables and figures from the bundled rooms
 # make test                        set up, then check the style and run the tests
+# make fuzz [TARGET=scan_ply] [INPUTS=1000000]
+#                                  set up, then feed changed files to every reader of files from outside, or to one
 # make lab                         set up, then open the notebooks in JupyterLab
 # make benchmark                   set up, then measure speed and memory into benchmarks/RESULTS.md, ten minutes
 PROFILE ?= rooms
 SEEDS ?=
+TARGET ?=
+INPUTS ?= 100000
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
@@ -12,7 +16,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) $(if $(SEEDS),seeds=$(SEEDS)) --rerun-incomplete --nolock
 
-.PHONY: reproduce test lint lab benchmark
+.PHONY: reproduce run test fuzz lint lab benchmark
 .DEFAULT_GOAL := reproduce
 
 # The stamps are newer than the files that say what to install, or set-up runs again. Python compiles what is imported when
@@ -33,6 +37,11 @@ SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --c
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps scenezoo==0.3.1
 	@touch $@
 
+.venv/.installed-fuzz: .venv/.installed-dev
+	@echo "Adding what the fuzzing needs"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[fuzz]' || echo "atheris has no wheel for this machine; fuzzing goes on without it"
+	@touch $@
+
 data/scannet_rooms/rooms.json: .venv/.installed data/rooms/index.json
 	@$(BIN)/python -m otoc_lib rooms unpack data/scannet_rooms
 	@touch $@
@@ -43,6 +52,10 @@ data/s3dis_rooms/rooms_s3dis.json: .venv/.installed data/rooms_s3dis/index.json
 
 reproduce: .venv/.installed
 	@$(MAKE) --silent --jobs 2 data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
+	@$(BIN)/python -m otoc_lib.lock runs/$(PROFILE)/.locks/reproduce "make reproduce PROFILE=$(PROFILE)" $(MAKE) --silent --no-print-directory run
+
+# What reproduce does once it is the only one at this profile.
+run:
 	@if $(SNAKEMAKE) --dry-run --quiet host | grep -q "Nothing to be done"; \
 	then echo "Nothing is left to do: every stage of the profile $(PROFILE) is finished."; \
 	else $(BIN)/python -m otoc_lib prepare params/$(PROFILE)/[!_]*.yaml && $(SNAKEMAKE) --quiet all || { echo "Failed; what ran is in reports/$(PROFILE)/notebooks. The same command goes on from there."; exit 1; }; fi
@@ -52,6 +65,9 @@ test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q --durations=10
+
+fuzz: .venv/.installed-fuzz
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py --inputs $(INPUTS) $(TARGET)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -9,6 +9,8 @@ import contextlib
 import json
 import os
 import platform
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -79,3 +81,21 @@ def _named(owner: Path) -> str:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m otoc_lib.lock PATH WHAT COMMAND...``: run a command under a lock, and give its exit status."""
+    path, what, *command = arguments
+    try:
+        with locked(Path(path), what):
+            process = subprocess.Popen(command)
+            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+            signal.signal(signal.SIGINT, lambda *_: None)  # the terminal interrupts the command as well
+            return process.wait()
+    except OtocError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

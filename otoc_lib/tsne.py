@@ -8,7 +8,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from otoc_lib.config import View
-from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_arrays, write_json
 from otoc_lib.labels import IGNORE
@@ -70,7 +69,7 @@ def tsne_stage(stages: Stages, done: Iteration) -> Stage:
 
     keys = {name: stage.key for name, stage in done.networks.items()}
     inputs = {**keys, split: stages.fingerprint(split)}
-    return stages.run(view, "tsne", {"tsne": VERSION}, inputs, work, device=str(choose_device(view)))
+    return stages.run(view, "tsne", {"tsne": VERSION}, inputs, work, device=stages.device_of(view))
 
 
 def draw_per_class(classes: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -105,3 +105,22 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
     with pytest.raises(OtocError, match=r"lock: cannot be locked \(.*No locks available\).*keep the runs where"):
         with locked(tmp_path / "lock", "the stage"):
             raise AssertionError
+
+
+def test_a_command_under_a_lock_waits_and_gives_its_status(tmp_path):
+    process = holder(tmp_path / "lock")
+    command = [sys.executable, "-m", "otoc_lib.lock", str(tmp_path / "lock"), "the work", sys.executable, "-c"]
+    waiting = subprocess.Popen([*command, "import sys; sys.exit(7)"], stderr=subprocess.PIPE, text=True)
+    assert waiting.stderr.readline().startswith(f"the work: waiting for process {process.pid} on this machine")
+    process.communicate("\n", timeout=60)
+    assert waiting.wait(timeout=60) == 7 and waiting.stderr.read() == ""
+
+
+def test_a_command_under_a_lock_ends_when_it_is_asked_to(tmp_path):
+    script = "import time; print('begun', flush=True); time.sleep(600)"
+    command = [sys.executable, "-m", "otoc_lib.lock", str(tmp_path / "lock"), "the work", sys.executable, "-c", script]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    process.terminate()
+    assert process.wait(timeout=60) != 0
+    assert not (tmp_path / "lock.owner").exists()

@@ -148,6 +148,8 @@ def _with(element: _Element, added: _Property) -> _Element:
 def _columns(ply: _Ply, element: _Element, place: int) -> tuple[dict[str, np.ndarray], int]:
     """The properties of an element without lists, name -> [rows], and where it ends."""
     width = sum(ply.size(p.kind) for p in element.properties)
+    if width == 0:  # nothing of each, however many the header names
+        return {}, place
     end = place + element.count * width
     if end > len(ply.body):
         raise _cut_off(ply, element, (len(ply.body) - place) // width)

@@ -148,7 +148,7 @@ class Stages:
             )
 
         code = {"train": VERSIONS["train"], _name_of(task): task.version}
-        return self.run(view, name, code, inputs, work, device=str(choose_device(view)), steps=schedule.steps)
+        return self.run(view, name, code, inputs, work, device=self.device_of(view), steps=schedule.steps)
 
     def evaluate(self, name: str, networks: dict[str, Stage]) -> Stage:
         """Stage ``name``: predict every evaluation room in every mode of the method, and compare it with the truth."""
@@ -176,7 +176,7 @@ class Stages:
             write_json(folder / "metrics.json", summary)
 
         return self.run(
-            view, name, self._code("evaluate", self.method.predict), inputs, work, device=str(choose_device(view))
+            view, name, self._code("evaluate", self.method.predict), inputs, work, device=self.device_of(view)
         )
 
     def relabel(self, iteration: int, networks: dict[str, Stage], clicks: Stage) -> Stage:
@@ -212,7 +212,7 @@ class Stages:
 
         inputs = {"annotation": clicks.key, "train": self.fingerprint("train"), **_keys(networks)}
         return self.run(
-            view, name, self._code("relabel", self.method.scores), inputs, work, device=str(choose_device(view))
+            view, name, self._code("relabel", self.method.scores), inputs, work, device=self.device_of(view)
         )
 
     def labels_of(self, stage: Stage) -> Labels:
@@ -234,6 +234,10 @@ class Stages:
     def prediction_view(self, name: str, *groups: str) -> View:
         """What a stage that predicts rooms by this method reads."""
         return View(self.config, ["network", "inference", *self.method.reads(self.config), *groups], f"stage {name}")
+
+    def device_of(self, view: View) -> str:
+        """Name of the compute device, for the manifest."""
+        return str(choose_device(view))
 
     def fingerprint(self, split: str) -> str:
         """Hash of the names and arrays of the rooms of a split: other data, other stages."""
@@ -297,6 +301,9 @@ class Plan(Stages):
         self.contents[name] = content
         self.stages.append(PlannedStage(name, key, steps))
         return Stage(name, self.config.run_folder / name, key, reused=False)
+
+    def device_of(self, view: View) -> str:
+        return view.device  # which this machine may lack
 
     def fingerprint(self, split: str) -> str:
         if self.fingerprints is not None:

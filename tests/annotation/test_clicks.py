@@ -75,7 +75,8 @@ def expand_by_loops(scene: Scene, clicks: Clicks) -> np.ndarray:
             continue
         votes = Counter(c for _, c in inside)
         tied = [(p, c) for p, c in inside if votes[c] == max(votes.values())]
-        distance = {p: np.linalg.norm(scene.coords[p] - centroid) for p, _ in tied}
+        # Of rows, as the library takes it: that of a vector alone rounds otherwise, and ties are meant to happen here.
+        distance = {p: np.linalg.norm((scene.coords[p] - centroid)[None], axis=1)[0] for p, _ in tied}
         labels[members] = min(tied, key=lambda click: (distance[click[0]], click[1]))[1]
     labels[clicks.points] = clicks.classes
     return labels

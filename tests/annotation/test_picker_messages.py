@@ -333,6 +333,7 @@ def test_a_u_net_of_other_rooms_or_parameters_is_not_asked(rooms, tmp_path, monk
     config = config_from({**TINY, "experiment": "e", "unet_steps": 2, "voxel_size": 0.2})
     control.train_baseline(Stages(config, Scenes(rooms[:2], {"val": rooms[2:3]}), control.METHOD))
     assert predict_rooms(replace(config, eval_splits=["other"], threshold=0.1), rooms[:2])
+    assert predict_rooms(replace(config, clicks_per_object=2), rooms[:2])  # as after a click by hand
     for other, asked in ((replace(config, unet_steps=3), rooms[:2]), (config, rooms[:1]), (config, rooms[1:3])):
         with pytest.raises(OtocError, match="p/e: its U-Net was trained on other rooms, or with other parameters"):
             predict_rooms(other, asked)

@@ -24,9 +24,10 @@ class Finding:
 
 
 @contextmanager
-def traced() -> Iterator[None]:
-    """Memory is measured, and warnings are not shown, in the block around ``examine``."""
-    tracemalloc.start()
+def quiet(measured: bool = True) -> Iterator[None]:
+    """Warnings are not shown in the block around ``examine``; and memory is measured, which takes thrice the time."""
+    if measured:
+        tracemalloc.start()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -37,7 +38,7 @@ def traced() -> Iterator[None]:
 
 def examine(read: Callable[[Path, bytes], None], folder: Path, data: bytes) -> Finding | None:
     """Read the bytes as a file: nothing raised is fine, and so is OtocError if it names the file; else a finding."""
-    before, _ = tracemalloc.get_traced_memory()
+    before, _ = tracemalloc.get_traced_memory()  # zeros where memory is not measured
     tracemalloc.reset_peak()
     try:
         read(folder, data)

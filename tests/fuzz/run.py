@@ -17,13 +17,14 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from random import Random
 
-from examine import Finding, examine, minimise, traced
+from examine import Finding, examine, minimise, quiet
 from mutations import LARGEST, mutate
 from targets import TARGETS
 from tqdm import tqdm
 
 CORPUS = Path(__file__).parent / "corpus"
-SPARE = 2 << 30  # bytes of address space that reading may take
+SPARE = 1 << 29  # bytes of address space that reading may take
+DEATHS = 10  # of processes, after which a reader is given up
 SILENT = 300  # seconds for one file; a reader that takes longer hangs
 COVERED = ("otoc_lib.", "laspy.", "zipfile.", "csv.", "pickletools.", "torch._weights_only_unpickler.")
 
@@ -46,9 +47,9 @@ def main() -> int:
     total = 0
     for name in options.targets or TARGETS:
         start = time.monotonic()
-        findings = fuzz(name, options.inputs, options.seed, guided)
-        pace = options.inputs / (time.monotonic() - start)
-        print(f"{name:20} {options.inputs:9} {pace:9.0f} {len(findings):9}", flush=True)
+        inputs, findings = fuzz(name, options.inputs, options.seed, guided)
+        pace = inputs / (time.monotonic() - start)
+        print(f"{name:20} {inputs:9} {pace:9.0f} {len(findings):9}", flush=True)
         for path, finding in findings.items():
             print(f"  {path}: {finding.text.strip().splitlines()[-1][:200]}", flush=True)
         total += len(findings)
@@ -63,17 +64,21 @@ def has_atheris() -> bool:
     return True
 
 
-def fuzz(name: str, inputs: int, seed: int, guided: bool) -> dict[Path, Finding]:
-    """Fuzz one reader, in processes that follow each other where one dies; the findings by the files saved."""
+def fuzz(name: str, inputs: int, seed: int, guided: bool) -> tuple[int, dict[Path, Finding]]:
+    """Fuzz one reader, in processes that follow each other where one dies.
+
+    Returns how many files were read, and the findings by the files that they are saved as.
+    """
     context = multiprocessing.get_context("spawn")
     done, found = context.Value("q", 0), context.Queue()
     findings: dict[Path, Finding] = {}
+    deaths = 0
     memory = Path("/dev/shm")
     with (
         tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder,
         tqdm(total=inputs, desc=name, unit="file", leave=False) as bar,
     ):
-        while done.value < inputs:
+        while done.value < inputs and deaths < DEATHS:
             arguments = (name, inputs, f"{seed}-{name}-{done.value}", guided, Path(folder), done, found)
             worker = context.Process(target=work, args=arguments)
             worker.start()
@@ -96,7 +101,8 @@ def fuzz(name: str, inputs: int, seed: int, guided: bool) -> dict[Path, Finding]
                     raise RuntimeError(f"{name}: the process ended with {worker.exitcode} before it read a file")
                 save(name, Finding(kind, f"the process ended with {worker.exitcode}"), last.read_bytes(), findings)
                 done.value += 1
-    return findings
+                deaths += 1
+    return done.value, findings
 
 
 def save(name: str, finding: Finding, data: bytes, findings: dict[Path, Finding]) -> None:
@@ -135,8 +141,8 @@ def work(
 
     for data in TARGETS[name].seeds():
         read(place, data)  # compiles what is compiled
-    limit_memory()
-    with traced():
+    limited = limit_memory()
+    with quiet(measured=not limited):
         if guided:
             fuzz_guided(one, seeds, inputs - done.value, Random(seed).getrandbits(31), folder)
         else:
@@ -149,13 +155,15 @@ def work(
     found.join_thread()
 
 
-def limit_memory() -> None:
-    """Let what a file claims fail, whoever allocates it: Python's own tracing does not see all libraries."""
-    if sys.platform == "linux":
-        import resource
+def limit_memory() -> bool:
+    """Let allocations by what a file claims fail, whoever makes them, where the system can: on Linux."""
+    if sys.platform != "linux":
+        return False
+    import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + SPARE, resource.RLIM_INFINITY))
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + SPARE, resource.RLIM_INFINITY))
+    return True
 
 
 def fuzz_guided(one, seeds: list[bytes], inputs: int, seed: int, folder: Path) -> None:

@@ -4,6 +4,7 @@ A further reader is a function ``(folder, data)`` that writes the bytes as the r
 in ``TARGETS`` with its seeds, small valid files to start from. It is in ``make test`` and ``make fuzz`` then.
 """
 
+import hashlib
 import io
 import json
 import lzma
@@ -23,14 +24,18 @@ from scannet_room import write_ply as write_scannet_ply
 from otoc_lib.annotation.clicks import Clicks, read_clicks, read_clicks_among_others, read_points, write_clicks
 from otoc_lib.annotation.session import Session
 from otoc_lib.annotation.snap import snap_clicks
+from otoc_lib.config import load_config
 from otoc_lib.datasets import bundled_areas, bundled_rooms, own, s3dis, scannet
 from otoc_lib.datasets.labelled_ply import write_ply
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.datasets.point_text import count_rows
 from otoc_lib.datasets.scannet_benchmark import score_benchmark
+from otoc_lib.files import read_notes
 from otoc_lib.labels import SCANNET20
-from otoc_lib.scene import Scene, read_notes
+from otoc_lib.scene import Scene
+from otoc_lib.store import read_manifest
 from otoc_lib.supervoxels.geometric import Partition
+from otoc_lib.training.checkpoint import DIGEST, load_checkpoint, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -334,6 +339,46 @@ def scene_seeds() -> list[bytes]:
     return written(*(lambda path, room=room: room.save(path, {"sources": "[]"}) for room in (scene(), bare_scene())))
 
 
+def read_params_file(folder: Path, data: bytes) -> None:
+    path = folder / "otoc.yaml"
+    path.write_bytes(data)
+    load_config(path)
+
+
+def params_seeds() -> list[bytes]:
+    lists = b"elastic_granularity: [6.0, 20]\nseeds:\n  - 0\n  - 1\neval_splits: [val, 'test']\nflip: false\n"
+    return [b"# one\nprofile: rooms\nexperiment: otoc\nvoxel_size: 1.0e-1\nclicks_file: null\n" + lists]
+
+
+def read_stage_manifest(folder: Path, data: bytes) -> None:
+    (folder / "manifest.json").write_bytes(data)
+    read_manifest(folder)
+
+
+def manifest_seeds() -> list[bytes]:
+    made = {"stage": "unet_1", "key": "0a", "files": {"weights.safetensors": "ff"}, "seconds": 1.5, "seed": 0}
+    return [json.dumps(value).encode() for value in (made, {"stage": "s", "key": "k", "reused_from": "otoc"})]
+
+
+def read_checkpoint(folder: Path, data: bytes) -> None:
+    """Whatever it holds, the training goes on without it."""
+    path = folder / "checkpoint"
+    path.write_bytes(data)
+    load_checkpoint(path, "key", torch.device("cpu"))
+    assert not path.exists() or path.read_bytes() == data
+    for left in (path, folder / "checkpoint.damaged"):
+        left.unlink(missing_ok=True)
+
+
+def read_signed_checkpoint(folder: Path, data: bytes) -> None:
+    read_checkpoint(folder, hashlib.sha256(data).digest() + data)
+
+
+def checkpoint_seeds() -> list[bytes]:
+    state = {"step": 3, "history": [(0, 1.5, 0.1, 0.2)], "model": {"weight": torch.ones(2)}}
+    return written(lambda path: save_checkpoint(path, "key", state))
+
+
 def header_of(data: bytes) -> bytes:
     return data[8 : 8 + int.from_bytes(data[:8], "little")]
 
@@ -415,6 +460,10 @@ TARGETS = {
     "positions": Target(read_positions, lambda: [b"scene,x,y,z,class\nroom,1,2,3,wall\nroom,4,5,6,floor\n"]),
     "points": Target(read_points_file, lambda: [*points_seeds(zipped=True), *points_seeds(zipped=False)]),
     "points_pickle": Target(read_points_pickle, points_pickle_seeds),
+    "params": Target(read_params_file, params_seeds),
+    "manifest": Target(read_stage_manifest, manifest_seeds),
+    "checkpoint": Target(read_checkpoint, checkpoint_seeds),
+    "checkpoint_inside": Target(read_signed_checkpoint, lambda: [data[DIGEST:] for data in checkpoint_seeds()]),
     "scene": Target(read_saved_scene, scene_seeds),
     "scene_header": Target(read_saved_header, lambda: [header_of(scene_seeds()[0])]),
     "packed_room": Target(packed_reader(bundled_rooms.read, inside=False), lambda: repacked(packed_rooms())),

@@ -1,7 +1,7 @@
 """Equal seed, equal curve: losses and pseudo labels of before the methods got a frame of their own (version 0.1).
 
-At so small a rate rounding hardly grows: other instruction sets, threads and back ends move these losses by at most
-1e-5, and no label at all.
+At so small a rate rounding hardly grows: other instruction sets and back ends move these losses by at most 1e-5, and
+no label at all.
 """
 
 import csv

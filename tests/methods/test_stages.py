@@ -96,6 +96,14 @@ def test_a_plan_is_what_a_run_leaves(finished, scenes, checkout):
     assert (steps["unet_1"], steps["unet_2"], steps["relation_1"], steps["relation_2"]) == (30, 4, 15, 4)
 
 
+def test_what_runs_on_a_gpu_is_planned_without_one():
+    planned = Plan(tiny_experiment(device="cuda:7"))
+    list(planned.method.loop(planned))
+    assert [s.key for s in planned.stages if s.name == "unet_1"]
+    with pytest.raises(OtocError, match="cuda:7"):
+        Stages(planned.config, None).device_of(planned.config)
+
+
 def test_plans_share_exactly_what_runs_share():
     def keys(**values):
         planned = Plan(tiny_experiment(**values))

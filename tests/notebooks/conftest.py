@@ -1,6 +1,7 @@
 """A project in a temporary folder: notebooks, tiny params files, four rooms in ScanNet's layout and three in S3DIS'."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from otoc_lib.labels import IGNORE, S3DIS13
 from otoc_lib.scene import Scene
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "methods"))  # dying.py lies beside the tests of methods
 TINY = {
     "profile": "tiny",
     "data_root": "data/rooms",

@@ -11,10 +11,13 @@ import torch
 from otoc_lib.training.losses import point_cross_entropy
 from otoc_lib.training.voxels import VoxelLabels
 
+TESTS = Path(__file__).parents[1]
+
 
 def test_of_two_steps_of_both_networks_and_the_evaluation_of_a_room():
     script = Path(__file__).with_name("under_threads.py")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # Not sys.path: the folders of other tests are in it, with a conftest each.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search("all [0-9]{3,} are equal", done.stdout)
