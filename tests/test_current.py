@@ -178,9 +178,9 @@ def test_a_repeat_differs_in_the_seed_alone(project):
 
 
 def test_another_version_of_the_code_makes_stale_what_it_made(project, monkeypatch):
-    monkeypatch.setitem(stages.VERSIONS, "evaluate", 2)
+    monkeypatch.setitem(stages.VERSIONS, "evaluate", 3)
     runs = look()
-    assert runs.state("control", "evaluate_1", 0).why == "the code evaluate was version 1 and is 2"
+    assert runs.state("control", "evaluate_1", 0).why == "the code evaluate was version 2 and is 3"
     assert runs.state("control", "unet_2", 0).stage and runs.state("otoc", "pseudo_1", 0).stage
     assert {line.split(": ")[0] for line in removed()} >= {"02_baseline otoc", "03_self_train control"}
 

@@ -6,6 +6,7 @@ from safetensors.numpy import save_file
 from sklearn.metrics import silhouette_score
 
 from otoc_lib.errors import OtocError
+from otoc_lib.files import checksum
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.reporting.interactive import tsne_figure
 from otoc_lib.store import Stage
@@ -57,7 +58,8 @@ def test_the_interactive_figure_holds_every_supervoxel_with_its_class_and_room(t
     save_file(points, tmp_path / "tsne.safetensors")
     silhouette = {name: 0.25 for name in FEATURES}
     (tmp_path / "tsne.json").write_text(json.dumps({"silhouette": silhouette, "rooms": ["kitchen", "bath"]}))
-    figure = tsne_figure(Stage("tsne", tmp_path, "key", reused=True), SCANNET20)
+    files = {path.name: checksum(path) for path in tmp_path.iterdir()}
+    figure = tsne_figure(Stage("tsne", tmp_path, "key", reused=True, files=files), SCANNET20)
     assert "silhouette +0.250" in figure.layout.annotations[0].text
     assert sum(trace.showlegend for trace in figure.data) == 2  # one entry a class, not one a panel
     for column, name in enumerate(FEATURES, start=1):

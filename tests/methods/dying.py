@@ -16,7 +16,7 @@ from tiny_experiment import tiny_experiment
 from otoc_lib.methods.stages import Scenes, run_method
 from otoc_lib.training.task import CrossEntropy
 
-STEPS = {"unet_steps": 3, "unet_steps_later": 1, "relation_steps": 1, "relation_steps_later": 1, "threshold": 0.1}
+STEPS = {"unet_steps": 2, "unet_steps_later": 1, "relation_steps": 1, "relation_steps_later": 1, "threshold": 0.1}
 
 
 def start(

@@ -67,7 +67,7 @@ def test_a_step_at_the_edges_of_all_ranges_is_made_or_refused(rooms, tmp_path_fa
             work = task(config, rooms, true_labels(rooms))
             seed = [config.seed, 1, task.stream]
             schedule = Schedule(2, config.learning_rate)
-            fit(config, work, rooms, true_labels(rooms), schedule=schedule, folder=folder / name, seed=seed)
+            fit(config, work, rooms, true_labels(rooms), schedule=schedule, folder=folder / name, key="k", seed=seed)
             trained[name] = work.model.eval()
         modes = predict_modes(config, rooms[0], trained)
         nodes = scores(config, rooms[0], trained).probabilities

@@ -63,7 +63,7 @@ def test_killed_at_random_moments_they_go_on_to_the_same_bits(alone, tmp_path, r
     root, whole, seconds = alone
     project, generator = tmp_path / "project", random.Random(run.__name__)
     shutil.copytree(root, project)
-    for _ in range(4):
+    for _ in range(2):
         process = run(project)
         try:
             process.wait(generator.uniform(0.1, 0.5) * seconds)

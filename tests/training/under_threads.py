@@ -29,7 +29,7 @@ def results(optimizer: str, width: int) -> dict[str, torch.Tensor]:
     for name, task in (("unet", CrossEntropy), ("relation", Contrast)):
         made = task(config, ROOMS, labels)
         with tempfile.TemporaryDirectory() as folder:
-            fit(config, made, ROOMS, labels, schedule=Schedule(2, 0.01), folder=Path(folder), seed=[0])
+            fit(config, made, ROOMS, labels, schedule=Schedule(2, 0.01), folder=Path(folder), key="k", seed=[0])
             weights = load_file(Path(folder) / "weights.safetensors")
         found |= {f"{optimizer} {name} {key}": value for key, value in weights.items()}
         networks[name] = made.model.eval()
