@@ -22,7 +22,7 @@ from otoc_lib.datasets import cache
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import BASELINE, Experiment, Job, current_stages, main_experiment, read_profile
 from otoc_lib.methods.stages import fingerprint_of
-from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest, stage_key
+from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest, stage_key, stages_in
 
 TRAIN, CLICKS_FILE = "train", "clicks_file"  # inputs of stages that are no stages, beside the evaluated splits
 UNKNOWN = "unknown"  # in their place, where nothing is known of them
@@ -244,8 +244,7 @@ class Runs:
 
     def _finished(self, run: str) -> list[str]:
         """The names of the stages in a run's folder."""
-        paths = sorted((self.folder / run).glob(f"*/{MANIFEST}"))
-        return [path.parent.name for path in paths if "." not in path.parent.name]  # neither begun nor set aside
+        return stages_in(self.folder / run)
 
     def _manifest(self, run: str, stage: str) -> dict[str, Any] | None:
         """Of a finished stage, wherever it was made."""

@@ -243,13 +243,18 @@ def versions() -> dict[str, str]:
     }
 
 
+def stages_in(run: Path) -> list[str]:
+    """Names of the finished stages in a run's folder, made there or reused; what is begun or set aside is left out."""
+    return sorted(path.parent.name for path in run.glob(f"*/{MANIFEST}") if "." not in path.parent.name)
+
+
 def finished_manifests(profile_runs: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Run and manifest of every stage of a profile that was made, not reused; OtocError if one is damaged."""
-    for path in sorted(profile_runs.glob(f"*/*/{MANIFEST}")):
-        if "." not in path.parent.name:  # neither begun nor set aside
-            manifest = read_manifest(path.parent)
+    for run in sorted(profile_runs.glob("*/")):
+        for name in stages_in(run):
+            manifest = read_manifest(run / name)
             if manifest is not None and "reused_from" not in manifest:
-                yield path.parents[1].name, manifest
+                yield run.name, manifest
 
 
 def _finished(folder: Path, key: str, tell: bool = False) -> Stage | None:

@@ -22,7 +22,7 @@ from otoc_lib.experiments import read_what_is_right
 from otoc_lib.files import write_aside
 from otoc_lib.reporting.bootstrap import interval_text, paired_interval
 from otoc_lib.reporting.runs import MODES, read_confusions, read_json
-from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest
+from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest, stages_in
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -226,10 +226,10 @@ def _stages(run: Path, name: str, held: Runs | None) -> tuple[dict[str, Stage], 
     if not run.is_dir():
         raise NothingInCommonError(f"{run}: no such folder; give the folder of a run, such as runs/rooms/otoc")
     found = {}
-    for manifest in sorted(run.glob(f"*/{MANIFEST}")):
-        stage = find_stage(run.parents[1], run.parent.name, run.name, manifest.parent.name)
+    for name_in_run in stages_in(run):
+        stage = find_stage(run.parents[1], run.parent.name, run.name, name_in_run)
         if stage is not None:
-            found[manifest.parent.name] = stage
+            found[name_in_run] = stage
     if not found:
         inside = sorted({path.parents[1].name for path in run.glob(f"*/*/{MANIFEST}")})
         runs = f"it holds the runs {', '.join(inside)}: give one of them"

@@ -66,6 +66,15 @@ def test_parameters_that_differ_are_named(runs, tmp_path):
     assert found.names[0] != found.names[1]
 
 
+def test_what_is_set_aside_or_begun_is_no_stage(runs, tmp_path):
+    copy = tmp_path / "runs" / "rooms" / "otoc"
+    shutil.copytree(runs / "rooms" / "otoc", copy)
+    for name in ("evaluate_3.damaged", "evaluate_9.part"):
+        shutil.copytree(copy / "evaluate_3", copy / name)
+    whole, found = (compare_runs(runs / "rooms" / "control", run) for run in (runs / "rooms" / "otoc", copy))
+    assert found.rows == whole.rows and found.basis == whole.basis and found.only == whole.only
+
+
 def test_other_rooms_are_not_subtracted(runs, tmp_path):
     copy = tmp_path / "rooms" / "few"
     shutil.copytree(runs / "rooms" / "otoc", copy)
