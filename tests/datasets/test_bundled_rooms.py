@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from otoc_lib.datasets.bundled_rooms import (
 from otoc_lib.datasets.packing import planes, read_packed, write_packed
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.lock import locked
 from otoc_lib.supervoxels.mesh import segment_mesh
 from room_factory.statistics import compare_rooms, distance_to_scannet
 
@@ -338,10 +340,14 @@ def test_a_missing_file_leaves_an_unpacked_tree_usable(tmp_path, packed):
 
 def test_two_processes_that_unpack_at_once_unpack_once(tmp_path):
     command = [sys.executable, "-m", "otoc_lib", "rooms", "unpack", str(tmp_path / "tree")]
-    processes = [
-        subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    with locked(tmp_path / ".tree.lock", "the tree"):  # until both of them wait for it
+        processes = [
+            subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        for process in processes:
+            assert f"waiting for process {os.getpid()} on this machine" in process.stderr.readline()
     said = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
-    assert sum("100%" in text for text in said) == 1 and any("waiting for process" in text for text in said)
+    assert sum("100%" in text for text in said) == 1
     assert (tmp_path / "tree" / "rooms.json").is_file() and not (tmp_path / ".tree.part").exists()

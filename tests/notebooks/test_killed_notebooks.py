@@ -1,7 +1,6 @@
 """Killed through papermill and Snakemake, notebooks go on to the bits of a run that was left alone."""
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -52,24 +51,24 @@ def alone(project, tmp_path_factory):
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"checkpoint_seconds": 0.0}))
     whole = root.parent / "whole"
     shutil.copytree(root, whole)
-    begun = time.monotonic()
     assert snakemake(whole).wait(PATIENCE) == 0, (whole / "said.log").read_text()
-    return root, of(whole, "otoc"), time.monotonic() - begun
+    return root, of(whole, "otoc")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", [papermill, snakemake])
-def test_killed_at_random_moments_they_go_on_to_the_same_bits(alone, tmp_path, run):
-    root, whole, seconds = alone
-    project, generator = tmp_path / "project", random.Random(run.__name__)
+def test_killed_on_the_way_they_go_on_to_the_same_bits(alone, tmp_path, run):
+    root, whole = alone
+    project = tmp_path / "project"
     shutil.copytree(root, project)
-    for _ in range(2):
-        process = run(project)
-        try:
-            process.wait(generator.uniform(0.1, 0.5) * seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the kernels end by themselves, within seconds of their parent
-            process.wait(PATIENCE)
+    for finished in (1, 4):  # stages, after which it is killed in the next one
+        process, deadline = run(project), time.monotonic() + PATIENCE
+        while len(list(project.glob("runs/tiny/otoc/*/manifest.json"))) < finished:
+            assert process.poll() is None and time.monotonic() < deadline, (project / "said.log").read_text()
+            time.sleep(0.02)
+        assert process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)  # the kernels end by themselves, within seconds of their parent
+        assert process.wait(PATIENCE) == -signal.SIGKILL
     assert run(project).wait(PATIENCE) == 0, (project / "said.log").read_text()
     found = of(project, "otoc")
     assert found and found.items() <= whole.items()
