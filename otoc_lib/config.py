@@ -335,7 +335,11 @@ def _kind_for(values: Mapping[str, Any], origin: str) -> type[Config]:
 
 def load_config(path: Path | str, **overrides: Any) -> Config:
     """Read one params file; keyword arguments replace single values."""
-    origins = read_origins(path)
+    return config_of(read_origins(path), path, **overrides)
+
+
+def config_of(origins: Mapping[str, tuple[Any, Path]], path: Path | str, **overrides: Any) -> Config:
+    """``load_config`` of a file that ``read_origins`` has read."""
     values = {name: value for name, (value, _) in origins.items()}
     places = {name: place for name, (_, place) in origins.items() if name not in overrides}
     return config_from({**values, **overrides}, str(path), places)

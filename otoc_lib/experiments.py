@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from otoc_lib.config import Config, load_config, read_origins
+from otoc_lib.config import Config, config_of, read_origins
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_json
 from otoc_lib.methods import control
@@ -219,14 +219,14 @@ def _files(params: Path, profile: str) -> list[Path]:
 
 
 def _read_experiment(path: Path, seeds: list[int] | None = None) -> Experiment:
-    profile = path.parent.name
-    config = load_config(path, **({"seeds": seeds, "seed": seeds[0]} if seeds else {}))
+    profile, origins = path.parent.name, read_origins(path)
+    config = config_of(origins, path, **({"seeds": seeds, "seed": seeds[0]} if seeds else {}))
     if (config.profile, config.experiment) != (profile, path.stem):
         raise OtocError(
             f"{path}: names the experiment {config.profile}/{config.experiment}, so it would write over the runs of "
             f"another file; write profile: {profile} and experiment: {path.stem}"
         )
-    files = dict.fromkeys([path, *(place for _, place in read_origins(path).values())])
+    files = dict.fromkeys([path, *(place for _, place in origins.values())])
     return Experiment(path.stem, config, tuple(files))
 
 
@@ -273,21 +273,11 @@ def current_stages(config: Config, fingerprints: Mapping[str, str]) -> dict[str,
 
     Every notebook that may be run on the experiment is there, whether it is one of its own or not.
     """
-    config = replace(config, device="cpu")  # of a machine that may not be this one; no key names it
     loop = Experiment(config.experiment, config, ()).notebooks[-1]
     notebooks = ["01_annotate", "02_baseline", "03_self_train" if loop == "02_baseline" else loop]
     if "relation" in method_of(config).networks(config):
         notebooks.append("05_tsne")
     return {notebook: plan(notebook, config, fingerprints).contents for notebook in notebooks}
-
-
-def current_keys(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
-    """Stage -> the key that it has if it is current; of two notebooks that make one of the same name the later one's.
-
-    fingerprints: as in ``Plan``.
-    """
-    contents = current_stages(config, fingerprints).values()
-    return {name: stage_key(content) for found in contents for name, content in found.items()}
 
 
 @dataclass(frozen=True)

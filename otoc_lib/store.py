@@ -85,6 +85,11 @@ class Stage:
         )
 
 
+def stage_content(view: View, name: str, code: dict[str, int], inputs: dict[str, str]) -> dict[str, Any]:
+    """What the key of a stage hashes; arguments as in ``run_stage``."""
+    return {"stage": name, "code": code, "parameters": view.digest, "inputs": inputs}
+
+
 def stage_key(content: dict[str, Any]) -> str:
     """Hash of what a stage's result depends on, ready for JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -110,7 +115,7 @@ def run_stage(
             with the same folder, files and all, and may resume from those in which it had noted the key.
         device, steps: recorded in the manifest; steps of an optimizer.
     """
-    content = {"stage": name, "code": code, "parameters": view.digest, "inputs": inputs}
+    content = stage_content(view, name, code, inputs)
     key, config = stage_key(content), view.config
     folder = config.run_folder / name
     if (found := _finished(folder, key)) is not None:

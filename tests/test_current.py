@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import scannet_room
 import yaml
+from tiny import current_keys
 
 from otoc_lib import current
 from otoc_lib.config import load_config
 from otoc_lib.current import Runs, remove_stale_stamps
 from otoc_lib.datasets import cache
 from otoc_lib.errors import OtocError
-from otoc_lib.experiments import current_keys, plan_jobs, read_what_is_right
+from otoc_lib.experiments import plan_jobs, read_what_is_right
 from otoc_lib.files import write_json
 from otoc_lib.methods import control, stages
 from otoc_lib.methods.stages import Stages, load_scenes

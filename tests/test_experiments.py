@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny import current_keys
 
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import (
     LISTED,
     Experiment,
-    current_keys,
     current_stages,
     main_experiment,
     parse_seeds,

@@ -3,8 +3,10 @@
 import numpy as np
 
 from otoc_lib.config import config_from
+from otoc_lib.experiments import current_stages
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.scene import Scene, densify
+from otoc_lib.store import stage_key
 
 TINY = {
     "profile": "p",
@@ -22,6 +24,12 @@ TINY = {
 
 def tiny_config(**values):
     return config_from({**TINY, "experiment": "e", **values})
+
+
+def current_keys(config, fingerprints):
+    """Stage -> the key that it has if it is current."""
+    contents = current_stages(config, fingerprints).values()
+    return {name: stage_key(content) for found in contents for name, content in found.items()}
 
 
 def true_labels(rooms):

@@ -5,7 +5,6 @@ of their files' names: the order in which the reader of S3DIS gives a room back.
 """
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -15,11 +14,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from otoc_lib.datasets.packing import color_planes, new_tree, planes, read_packed, whole, whole_colors, write_packed
+from otoc_lib.datasets.packing import (
+    color_planes,
+    new_tree,
+    planes,
+    read_packed,
+    read_packed_index,
+    whole,
+    whole_colors,
+    write_packed,
+)
 from otoc_lib.datasets.s3dis import write_room
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.labels import S3DIS13
-from otoc_lib.outside import opening, read_json
+from otoc_lib.outside import opening
 from otoc_lib.scene import checked_name
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms_s3dis"
@@ -142,16 +150,12 @@ def packed_path(folder: Path, name: str) -> Path:
 
 def read_index(source: Path = SOURCE) -> dict:
     """The list of the packed rooms: {"seed", "rooms": {"Area_1/office_1": {counts...}}}."""
-    path = Path(source) / "index.json"
-    if not os.path.exists(path):
-        raise OtocError(f"{path}: no such file; give the folder of the packed areas, data/rooms_s3dis of a checkout")
-    try:
-        index = read_json(path)
-        for name in index["rooms"]:
-            _check_name(name)
-        return index
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OtocError(f"{path}: not a list of rooms ({error}); restore it from the repository") from error
+    return read_packed_index(source, "the packed areas, data/rooms_s3dis", _check_index)
+
+
+def _check_index(index: dict) -> None:
+    for name in index["rooms"]:
+        _check_name(name)
 
 
 # --- the official tree

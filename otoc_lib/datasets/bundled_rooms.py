@@ -5,7 +5,6 @@ so a room survives packing and unpacking bit by bit.
 """
 
 import json
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -14,11 +13,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from otoc_lib.datasets.packing import color_planes, new_tree, planes, read_packed, whole, whole_colors, write_packed
+from otoc_lib.datasets.packing import (
+    color_planes,
+    new_tree,
+    planes,
+    read_packed,
+    read_packed_index,
+    whole,
+    whole_colors,
+    write_packed,
+)
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, SCANNET20
-from otoc_lib.outside import opening, read_json
+from otoc_lib.outside import opening
 from otoc_lib.scene import checked_name
 
 SOURCE = Path(__file__).parents[2] / "data" / "rooms"
@@ -256,18 +264,14 @@ def label_table() -> str:
 
 def read_index(source: Path = SOURCE) -> dict:
     """The list of the packed rooms: {"seed", "rooms": {name: {"split", counts...}}}."""
-    path = Path(source) / "index.json"
-    if not os.path.exists(path):
-        raise OtocError(f"{path}: no such file; give the folder of the packed rooms, data/rooms of a checkout")
-    try:
-        index = read_json(path)
-        if not all(room["split"] in SPLITS for room in index["rooms"].values()):
-            raise ValueError("unknown split")
-        for name in index["rooms"]:
-            checked_name(name, path)
-        return index
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OtocError(f"{path}: not a list of rooms ({error}); restore it from the repository") from error
+    return read_packed_index(source, "the packed rooms, data/rooms", _check_index)
+
+
+def _check_index(index: dict) -> None:
+    if not all(room["split"] in SPLITS for room in index["rooms"].values()):
+        raise ValueError("unknown split")
+    for name in index["rooms"]:
+        checked_name(name, "rooms")
 
 
 def unpack(destination: Path, source: Path = SOURCE) -> None:

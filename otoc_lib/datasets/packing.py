@@ -6,6 +6,7 @@ planes, which compress well.
 
 import json
 import lzma
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import safetensors.numpy
 from otoc_lib.errors import OtocError
 from otoc_lib.files import telling_full_disks, write_aside
 from otoc_lib.lock import locked
-from otoc_lib.outside import opening
+from otoc_lib.outside import opening, read_json
 
 T = TypeVar("T")
 
@@ -81,6 +82,24 @@ def read_packed(path: Path, form: str, build: Callable[[dict[str, np.ndarray], d
         return build(arrays, header)
     except (lzma.LZMAError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise OtocError(f"{path}: not a packed room or damaged ({error}); restore it from the repository") from error
+
+
+def read_packed_index(source: Path, expected: str, check: Callable[[dict], None]) -> dict:
+    """index.json of a folder of packed rooms: {"seed", "rooms": {name: {counts...}}}.
+
+    Args:
+        expected: which folder it should be, for the error.
+        check: gets the index, and raises ValueError, or what a value of another type does, if it lists no such rooms.
+    """
+    path = Path(source) / "index.json"
+    if not os.path.exists(path):
+        raise OtocError(f"{path}: no such file; give the folder of {expected} of a checkout")
+    try:
+        index = read_json(path)
+        check(index)
+        return index
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OtocError(f"{path}: not a list of rooms ({error}); restore it from the repository") from error
 
 
 def _decompress(packed: bytes) -> bytes:

@@ -46,7 +46,7 @@ from otoc_lib.labels import IGNORE
 from otoc_lib.methods import pseudo_labels
 from otoc_lib.methods.method import Iteration, Method, Networks, Scores
 from otoc_lib.scene import Scene
-from otoc_lib.store import Stage, find_stage, read_manifest, run_stage, stage_key
+from otoc_lib.store import Stage, find_stage, read_manifest, run_stage, stage_content, stage_key
 from otoc_lib.supervoxels.pooling import pool_mean
 from otoc_lib.training.fit import fit
 from otoc_lib.training.predict import predict
@@ -222,9 +222,7 @@ class Stages:
             return {scene.name: _arrays(stage.read(f"{scene.name}.safetensors"))["labels"] for scene in rooms}
         if self.config.source == "all":
             return _true_labels(rooms)
-        stage.check(["clicks.csv"])
-        clicks = read_clicks(stage.path / "clicks.csv", rooms)
-        stage.check(["clicks.csv"])  # another process may have made it anew between
+        clicks = clicks_of(stage, rooms)
         return {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in rooms}
 
     # --- for stages of other kinds, see tsne.py
@@ -296,7 +294,7 @@ class Plan(Stages):
         device: str = "cpu",
         steps: int = 0,
     ) -> Stage:
-        content = {"stage": name, "code": code, "parameters": view.digest, "inputs": inputs}
+        content = stage_content(view, name, code, inputs)
         key = stage_key(content)
         self.contents[name] = content
         self.stages.append(PlannedStage(name, key, steps))
@@ -334,6 +332,14 @@ def _name_of(code: Callable) -> str:
 def weights_of(stage: Stage) -> dict[str, Tensor]:
     """The state dict that a training left."""
     return safetensors.torch.load(stage.read("weights.safetensors"))
+
+
+def clicks_of(stage: Stage, scenes: list[Scene]) -> dict[str, Clicks]:
+    """Clicks of some rooms by scene name, of a stage ``clicks``."""
+    stage.check(["clicks.csv"])
+    clicks = read_clicks(stage.path / "clicks.csv", scenes)
+    stage.check(["clicks.csv"])  # another process may have made it anew between
+    return clicks
 
 
 def load_networks(config: Config, method: Method, scene: Scene, networks: dict[str, Stage]) -> Networks:

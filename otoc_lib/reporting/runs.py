@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from otoc_lib.annotation.clicks import Clicks, read_clicks
+from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.config import Config, names_in, project_root
 from otoc_lib.current import Runs, StaleRun
 from otoc_lib.datasets import load_split
@@ -29,7 +29,7 @@ from otoc_lib.experiments import (
     read_what_is_right,
     rows_of,
 )
-from otoc_lib.methods.stages import CONFUSIONS
+from otoc_lib.methods.stages import CONFUSIONS, clicks_of
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage, finished_manifests
 
@@ -309,14 +309,6 @@ def last_mode(evaluation: Stage) -> str:
     """The mode of inference that stands for an evaluation stage: propagation where it has one, else its first."""
     modes = read_json(evaluation, "metrics.json")["predicted"]
     return "full" if "full" in modes else modes[0]
-
-
-def clicks_of(stage: Stage, scenes: list[Scene]) -> dict[str, Clicks]:
-    """Clicks of some rooms by scene name, of a stage ``clicks``."""
-    stage.check(["clicks.csv"])
-    clicks = read_clicks(stage.path / "clicks.csv", scenes)
-    stage.check(["clicks.csv"])  # another process may have made it anew between
-    return clicks
 
 
 def read_confusions(evaluation: Stage, split: str, mode: str) -> dict[str, np.ndarray]:
