@@ -118,7 +118,7 @@ def parts_table(batches: Batches, repeats: int) -> None:
             lambda: reference.point_cross_entropy(batch.at_points(logits), labels, weights).backward(),
         ),
         "relation loss, forward and backward": (
-            lambda: losses.relation_loss(net, batch, 20, generator).backward(),
+            lambda: losses.relation_loss(net, net(batch.voxels), batch, 20, generator).backward(),
             plain_relation_loss,
         ),
     }

@@ -133,6 +133,7 @@ class Config:
     unet_width: int = param(32, "network", low=1, high=1024)
     unet_levels: int = param(7, "network", low=1, high=16)  # each halves the grid; 16: of 65,536 voxels
     unet_blocks: int = param(2, "network", low=1, high=32)
+    coarse_loss: float = param(0.0, "network", low=0, high=1000)  # weight of the loss at the U-Net's coarser levels
 
     # Relation network and prototypes (section 3.3 of the paper)
     relation_dim: int = param(32, "relation", low=2, high=1024)  # in one dimension only a sign is left
@@ -154,7 +155,7 @@ class Config:
     learning_rate_later: float = param(0.01, "training_later", low=1e-9, high=10)
     schedule: Literal["halving", "one_cycle"] = param("halving", "training")
     halve_every: int = param(115_200, "training", low=1, high=10**9)  # steps, for schedule: halving
-    class_weights: Literal["none", "inverse_sqrt"] = param("none", "unet")
+    class_weights: Literal["none", "inverse_sqrt"] = param("none", "unet relation")
 
     # Augmentation (facts: matrix jitter, mirrored x, rotation about z, elastic distortion in voxels, colour shift)
     jitter: float = param(0.1, "training", low=0, high=1)  # at 1 the matrix is noise
@@ -618,6 +619,8 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
             f"{origin}: 'unet_width', 'unet_levels' and 'unet_blocks' ask for about {weights:.1e} weights, more than "
             f"{MOST_WEIGHTS:.0e}; lower one of them"
         )
+    if config.coarse_loss and config.unet_levels == 1:
+        raise OtocError(f"{origin}: 'coarse_loss' needs coarser levels; set 'unet_levels' to 2 or more, or it to 0")
     if config.source == "all" and config.method == "one_thing_one_click":
         raise OtocError(f"{origin}: 'source: all' leaves nothing to self-train on; set 'method: control' with it")
     if len(set(config.seeds)) < len(config.seeds):

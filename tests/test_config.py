@@ -82,6 +82,7 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"elastic_magnitude": [1.0]}, ["elastic_granularity", "same length"]),
         ({"source": "file"}, ["clicks_file"]),
         ({"source": "all"}, ["method: control"]),
+        ({"coarse_loss": 1, "unet_levels": 1}, ["coarse_loss", "unet_levels"]),
         ({"train_rooms": 0}, ["train_rooms"]),
         ({"experiment": "../escape"}, ["experiment", "letters"]),
         ({"experiment": "größe"}, ["experiment", "letters"]),
@@ -158,6 +159,8 @@ def test_every_number_has_a_range_whose_edges_pass_and_nothing_beyond(field):
     others = {"unet_width": 1, "unet_levels": 1, "unet_blocks": 1}  # no network is too large
     if field.name.startswith("elastic"):
         others |= {"elastic_granularity": [6.0], "elastic_magnitude": [6.0]}
+    if field.name == "coarse_loss":
+        others |= {"unet_levels": 2}
 
     def config(value) -> Config:
         listed = [value, value] if field.name == "scale_range" else [value]

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from otoc_lib.config import Config
+from otoc_lib.device import choose_device
 from otoc_lib.methods.method import Iteration, Method, Networks, Scores, unet_modes
 from otoc_lib.methods.stages import Stages
 from otoc_lib.models.build import new_relation_net
 from otoc_lib.propagation import combine, propagate_graph
 from otoc_lib.scene import Scene
 from otoc_lib.supervoxels.pooling import pool_mean
-from otoc_lib.training.losses import relation_loss
+from otoc_lib.training.losses import class_weights, coarse_loss, relation_loss
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.predict import Prediction, predict
 from otoc_lib.training.task import CrossEntropy, Labels, Task
@@ -46,7 +47,8 @@ def loop(stages: Stages) -> Iterator[Iteration]:
 
 
 class Contrast(Task):
-    """The relation net: contrast of labelled super-voxels with the prototypes of the classes (eqs. 6 and 7)."""
+    """The relation net: contrast of labelled super-voxels with the prototypes of the classes (eqs. 6 and 7), and cross
+    entropy at the coarser levels of its backbone if ``coarse_loss``."""
 
     reads = ("relation",)
     stream = 1
@@ -63,12 +65,17 @@ class Contrast(Task):
 
     def __init__(self, config: Config, scenes: list[Scene], labels: Labels):
         super().__init__(config, scenes, labels)
+        self.class_weights = class_weights(config, scenes, labels).to(choose_device(config))  # [C]
         self.sampled: tuple[Tensor, Tensor] | None = None
 
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
         (batch,) = batches
-        loss, self.sampled = relation_loss(self.model, batch, self.config.relation_samples, generator)
-        return loss
+        if self.config.coarse_loss:
+            embeddings, coarse = self.model.forward_all_levels(batch.voxels)  # [V, D]
+        else:
+            embeddings, coarse = self.model(batch.voxels), []
+        loss, self.sampled = relation_loss(self.model, embeddings, batch, self.config.relation_samples, generator)
+        return loss + coarse_loss(self.config, coarse, batch, self.class_weights)
 
     def after_step(self, step: int) -> None:
         """Move the prototypes towards the super-voxels of this step; a step without labels leaves them alone."""

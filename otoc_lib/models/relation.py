@@ -40,6 +40,11 @@ class RelationNet(nn.Module):
         features, _ = self.backbone(voxels)
         return self.embed(features)
 
+    def forward_all_levels(self, voxels: SparseTensor) -> tuple[Tensor, list[Tensor]]:
+        """As ``forward``, and the class logits of the voxels of every coarser level of the backbone."""
+        features, _, coarse = self.backbone.forward_all_levels(voxels)
+        return self.embed(features), coarse
+
     def logits(self, embeddings: Tensor) -> Tensor:
         """f.k / tau for unit embeddings [S, D]: [S, C]. Its softmax is P_R."""
         return linear(embeddings, self.prototypes) / self.temperature

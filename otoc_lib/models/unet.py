@@ -68,7 +68,8 @@ class ResidualBlock(nn.Module):
 class UNetLevel(nn.Module):
     """Blocks at one resolution around everything coarser: blocks, down, the coarser levels, up, concatenation, blocks.
 
-    ``channels`` lists the widths of this and all coarser levels. [V, C] to [V, C] with C = channels[0].
+    ``channels`` lists the widths of this and all coarser levels. [V, C] with C = channels[0] to the features of all of
+    them, the finest first.
     """
 
     def __init__(self, channels: list[int], blocks: int):
@@ -82,12 +83,25 @@ class UNetLevel(nn.Module):
             self.up = nn.Sequential(BatchNormReLU(coarser[0]), InverseConv3d(coarser[0], width))
             self.tail = nn.Sequential(*(ResidualBlock(width if i else 2 * width, width) for i in range(blocks)))
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
+    def forward(self, x: SparseTensor) -> list[SparseTensor]:
         x = self.head(x)
         if self.coarser is None:
-            return x
-        y = self.up(self.coarser(self.down(x)))
-        return self.tail(x.with_features(torch.cat([x.features, y.features], 1)))
+            return [x]
+        coarser = self.coarser(self.down(x))
+        y = self.up(coarser[0])
+        return [self.tail(x.with_features(torch.cat([x.features, y.features], 1))), *coarser]
+
+
+class CoarseClassifier(nn.Module):
+    """Logits of the voxels of one coarser level: [V, C] to [V, num_classes]."""
+
+    def __init__(self, channels: int, num_classes: int):
+        super().__init__()
+        self.norm = BatchNormReLU(channels)
+        self.classifier = Linear(channels, num_classes)
+
+    def forward(self, x: SparseTensor) -> Tensor:
+        return self.classifier(self.norm(x).features)
 
 
 class UNet(nn.Module):
@@ -99,6 +113,7 @@ class UNet(nn.Module):
         levels: resolutions, each half of the one before.
         blocks: residual blocks per level on each side.
         num_classes: outputs of the classifier, or None for the backbone alone.
+        coarse_classes: outputs of further classifiers, one at each coarser level, for training alone; None for none.
     """
 
     def __init__(
@@ -108,24 +123,37 @@ class UNet(nn.Module):
         levels: int = 7,
         blocks: int = 2,
         num_classes: int | None = 20,
+        coarse_classes: int | None = None,
     ):
         super().__init__()
+        channels = [width * (level + 1) for level in range(levels)]
         self.width = width
         self.stem = SubmanifoldConv3d(in_channels, width)
-        self.pyramid = UNetLevel([width * (level + 1) for level in range(levels)], blocks)
+        self.pyramid = UNetLevel(channels, blocks)
         self.norm = BatchNormReLU(width)
         self.classifier = None if num_classes is None else Linear(width, num_classes)
+        supervised = [] if coarse_classes is None else channels[1:]
+        self.coarse = nn.ModuleList(CoarseClassifier(of_level, coarse_classes) for of_level in supervised)
 
     def forward(self, x: SparseTensor) -> tuple[Tensor, Tensor | None]:
         """Features [V, width] after the last BN-ReLU and logits [V, num_classes] or None, per voxel of ``x``."""
-        features = self.norm(self.pyramid(self.stem(x))).features
+        return self._classified(self.pyramid(self.stem(x))[0])
+
+    def forward_all_levels(self, x: SparseTensor) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        """As ``forward``, and the logits [V_l, coarse_classes] of the voxels of every coarser level."""
+        finest, *coarser = self.pyramid(self.stem(x))
+        return *self._classified(finest), [c(of_level) for c, of_level in zip(self.coarse, coarser, strict=True)]
+
+    def _classified(self, finest: SparseTensor) -> tuple[Tensor, Tensor | None]:
+        features = self.norm(finest).features
         return features, None if self.classifier is None else self.classifier(features)
 
 
-def new_backbone(config: Config, in_channels: int, num_classes: int | None) -> UNet:
+def new_backbone(config: Config, in_channels: int, num_classes: int | None, coarse_classes: int | None = None) -> UNet:
     """The network of a config, untrained: it maps a SparseTensor of ``in_channels`` features a voxel to features
-    [V, width] and to logits [V, num_classes], or None without classes."""
-    return UNet(in_channels, config.unet_width, config.unet_levels, config.unet_blocks, num_classes)
+    [V, width] and to logits [V, num_classes], or None without classes. ``coarse_classes`` as for UNet."""
+    size = config.unet_width, config.unet_levels, config.unet_blocks
+    return UNet(in_channels, *size, num_classes, coarse_classes)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -80,6 +80,13 @@ class Pyramid:
         self.level(level)
         return self._strided[level - 1][1]
 
+    def parents(self, level: int) -> Tensor:
+        """The row at ``level + 1`` of the voxel that holds each voxel of ``level``; int64 [V]."""
+        down = self.down(level)
+        parents = torch.empty(down.num_inputs, dtype=torch.int64, device=down.inputs.device)
+        parents[down.inputs.long()] = down.outputs.long()
+        return parents
+
 
 def _check_voxels(coords: Tensor, spatial_shape: tuple[int, ...], batch_size: int) -> None:
     if coords.ndim != 2 or coords.shape[1] != 4 or coords.is_floating_point():

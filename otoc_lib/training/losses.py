@@ -1,5 +1,7 @@
 """The losses of the two networks (eqs. 1, 6 and 7), over the voxels of a batch."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,6 +30,22 @@ def point_cross_entropy(logits: Tensor, labels: VoxelLabels, weights: Tensor) ->
         return (weight * losses).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
+def coarse_loss(config: Config, logits: list[Tensor], batch: Batch, weights: Tensor) -> Tensor | float:
+    """Deep supervision (Lee et al. 2015): ``coarse_loss`` times the mean cross entropy at the coarser levels.
+
+    A voxel of a level answers for the labels of all points in it.
+
+    Args:
+        logits: [V_l, C] of the voxels of each level from the second on; none of them: 0.
+        weights: [C], of the classes.
+    """
+    voxels, losses = batch.labels.voxels, []
+    for level, of_level in enumerate(logits):
+        voxels = batch.voxels.pyramid.parents(level)[voxels]
+        losses.append(point_cross_entropy(of_level, replace(batch.labels, voxels=voxels), weights))
+    return config.coarse_loss * torch.stack(losses).mean() if losses else 0.0
+
+
 def widened(logits: Tensor) -> Tensor:
     """Logits [K, C] with at least 16 columns, the new ones -inf, which changes no probability.
 
@@ -38,9 +56,12 @@ def widened(logits: Tensor) -> Tensor:
 
 
 def relation_loss(
-    model: RelationNet, batch: Batch, per_class: int, generator: torch.Generator
+    model: RelationNet, embeddings: Tensor, batch: Batch, per_class: int, generator: torch.Generator
 ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
     """Cross entropy of f.k/tau over super-voxels drawn evenly from the classes present (eq. 6).
+
+    Args:
+        embeddings: of the voxels, [V, D], by the model.
 
     Returns:
         The loss, and what the prototypes follow after the step: embeddings [S, D], detached, and classes int64 [S] of
@@ -49,7 +70,6 @@ def relation_loss(
     classes = batch.supervoxels.labels
     labelled = torch.nonzero(classes != IGNORE).squeeze(1)
     drawn = labelled[sample_supervoxels(classes[labelled], per_class, generator)]
-    embeddings = model(batch.voxels)  # [V, D]
     if len(drawn) == 0:
         return embeddings.sum() * 0.0, None
     pooled = batch.supervoxels.pool(embeddings.to(model.prototypes.dtype), drawn)

@@ -10,7 +10,7 @@ from otoc_lib.config import Config
 from otoc_lib.device import choose_device
 from otoc_lib.models.build import new_unet
 from otoc_lib.scene import Scene
-from otoc_lib.training.losses import class_weights, point_cross_entropy
+from otoc_lib.training.losses import class_weights, coarse_loss, point_cross_entropy
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.voxels import Batch
 
@@ -60,7 +60,7 @@ class Task:
 
 
 class CrossEntropy(Task):
-    """The 3D U-Net and cross entropy over the labelled points (eq. 1)."""
+    """The 3D U-Net and cross entropy over the labelled points (eq. 1), at the coarser levels too if ``coarse_loss``."""
 
     reads = ("unet",)
 
@@ -80,5 +80,9 @@ class CrossEntropy(Task):
 
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
         (batch,) = batches
-        _, logits = self.model(batch.voxels)  # [V, C]
-        return point_cross_entropy(logits, batch.labels, self.class_weights)
+        if self.config.coarse_loss:
+            _, logits, coarse = self.model.forward_all_levels(batch.voxels)  # [V, C]
+        else:
+            (_, logits), coarse = self.model(batch.voxels), []
+        loss = point_cross_entropy(logits, batch.labels, self.class_weights)
+        return loss + coarse_loss(self.config, coarse, batch, self.class_weights)

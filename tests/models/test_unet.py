@@ -33,6 +33,19 @@ def test_shapes_with_and_without_classifier():
     assert features.shape == (len(x.features), 8) and logits is None
 
 
+def test_further_classifiers_answer_for_the_coarser_levels_and_change_nothing_else():
+    x = batch(draw_room(0), draw_room(1))
+    torch.manual_seed(0)
+    plain = UNet(width=8, levels=3, num_classes=5).double()
+    torch.manual_seed(0)
+    net = UNet(width=8, levels=3, num_classes=5, coarse_classes=5).double()
+    features, logits, coarse = net.forward_all_levels(x)
+    assert torch.equal(features, plain(x)[0]) and torch.equal(logits, plain(x)[1])
+    assert [of_level.shape for of_level in coarse] == [(len(x.pyramid.level(level).coords), 5) for level in (1, 2)]
+    torch.stack([of_level.square().sum() for of_level in coarse]).sum().backward()
+    assert all(p.grad is not None for p in net.coarse.parameters()) and net.classifier.weight.grad is None
+
+
 def step(net, rooms, backend):
     """Logits and gradients of one training step from the network's present weights, which stay as they are."""
     net = copy.deepcopy(net).train()

@@ -41,6 +41,7 @@ def test_every_voxel_has_one_parent_and_turned_pairs_are_the_way_back(case):
     assert coarse.spatial_shape == tuple(-(-s // 2) for s in shape)
     assert sorted(down.inputs.tolist()) == list(range(len(coords)))
     assert pair_set(up) == {(k, output, row) for k, row, output in pair_set(down)}
+    assert sorted(enumerate(pyramid.parents(0).tolist())) == sorted((row, parent) for _, row, parent in pair_set(down))
     for k, row, parent in pair_set(down):
         b, x, y, z = coarse.coords[parent].tolist()
         assert coords[row].tolist() == [b, 2 * x + k // 4, 2 * y + k // 2 % 2, 2 * z + k % 2]

@@ -1,6 +1,7 @@
 """The fit loop: it learns, resumes exactly, and notices divergence before anything is written."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -29,22 +30,22 @@ def train(task, config, rooms, labels, schedule, folder, iteration=1, warm_start
     fit(config, made, rooms, labels, schedule=schedule, folder=folder, key="k", seed=seed, warm_start=warm_start)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_both_networks_learn(rooms, tmp_path, optimizer):
+@pytest.mark.parametrize("values", [{"optimizer": "adam"}, {"optimizer": "muon"}, {"coarse_loss": 2}])
+def test_both_networks_learn(rooms, tmp_path, values):
     labels = true_labels(rooms)
     for task, name in ((CrossEntropy, "unet"), (Contrast, "relation")):
-        train(task, tiny_config(optimizer=optimizer), rooms, labels, Schedule(40, 0.01), tmp_path / name)
+        train(task, tiny_config(**values), rooms, labels, Schedule(40, 0.01), tmp_path / name)
         history = losses(tmp_path / name)
         assert len(history) == 40 and np.mean(history[-5:]) < 0.6 * np.mean(history[:5])
     prototypes = load_file(tmp_path / "relation" / "weights.safetensors")["prototypes"]
     torch.testing.assert_close(prototypes.norm(dim=1), torch.ones(20))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("values", [{"optimizer": "adam"}, {"optimizer": "muon", "coarse_loss": 2}])
 @pytest.mark.parametrize("task", [CrossEntropy, Contrast])
-def test_a_resumed_run_equals_an_uninterrupted_one(rooms, tmp_path, monkeypatch, task, optimizer):
+def test_a_resumed_run_equals_an_uninterrupted_one(rooms, tmp_path, monkeypatch, task, values):
     labels, schedule = true_labels(rooms), Schedule(6, 0.01)
-    train(task, tiny_config(optimizer=optimizer), rooms, labels, schedule, tmp_path / "whole")
+    train(task, tiny_config(**values), rooms, labels, schedule, tmp_path / "whole")
 
     original = batches.make_batch
     calls = []
@@ -57,16 +58,27 @@ def test_a_resumed_run_equals_an_uninterrupted_one(rooms, tmp_path, monkeypatch,
 
     monkeypatch.setattr(batches, "make_batch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(
-            task, tiny_config(checkpoint_seconds=0.0, optimizer=optimizer), rooms, labels, schedule, tmp_path / "parts"
-        )
+        train(task, tiny_config(checkpoint_seconds=0.0, **values), rooms, labels, schedule, tmp_path / "parts")
     assert (tmp_path / "parts" / "checkpoint").is_file()
-    train(task, tiny_config(optimizer=optimizer), rooms, labels, schedule, tmp_path / "parts")
+    train(task, tiny_config(**values), rooms, labels, schedule, tmp_path / "parts")
     assert len(calls) == 5 + 2  # four steps were done before the interruption, two after it
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     whole, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
     assert not (tmp_path / "parts" / "checkpoint").exists()
+
+
+def test_the_coarse_loss_is_added_by_its_weight(rooms):
+    labels = true_labels(rooms)
+    config = tiny_config(coarse_loss=2)
+    (batch,) = batches.Batches(config, rooms, labels, [0])[0]
+    for task in (CrossEntropy, Contrast):
+        found = []
+        for weight in (0, 1, 2):  # the heads are there, since the model was built for some weight
+            made = task(config, rooms, labels)
+            made.config = dataclasses.replace(config, coarse_loss=weight)
+            found.append(float(made.loss([batch], 0, torch.Generator().manual_seed(0)).detach()))
+        assert found[1] - found[0] > 0.1 and found[2] - found[0] == pytest.approx(2 * (found[1] - found[0]), rel=1e-4)
 
 
 def test_a_warm_start_starts_from_the_given_weights(rooms, tmp_path):

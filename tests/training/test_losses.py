@@ -46,6 +46,24 @@ def test_the_loss_over_pairs_and_its_gradients_equal_those_over_points(rooms, la
     torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-13)
 
 
+def test_the_coarse_loss_is_the_weighted_mean_over_levels_of_the_loss_of_points_in_the_cells_that_hold_them(rooms):
+    batch, samples = some_batch(rooms, some_labels(rooms))
+    labels, _ = reference.points_of(samples)
+    weights = torch.rand(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    voxels = batch.coords[batch.point_to_voxel].numpy()  # (room, x, y, z) of every point
+    logits, expected = [], []
+    for level in (1, 2):
+        cells = {cell: row for row, cell in enumerate(map(tuple, batch.voxels.pyramid.level(level).coords.tolist()))}
+        logits.append(torch.randn(len(cells), 20, dtype=torch.float64, requires_grad=True))
+        rows = [cells[room, x >> level, y >> level, z >> level] for room, x, y, z in voxels.tolist()]
+        expected.append(reference.point_cross_entropy(logits[-1][rows], labels, weights))
+    found = losses.coarse_loss(tiny_config(coarse_loss=3), logits, batch, weights)
+    weighted = 3 * sum(expected) / len(expected)
+    torch.testing.assert_close(found, weighted, rtol=1e-12, atol=0)
+    gradients = (torch.autograd.grad(loss, logits) for loss in (found, weighted))
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-15)
+
+
 @pytest.mark.parametrize("label", [true_labels, some_labels])
 def test_the_relation_loss_of_drawn_supervoxels_equals_that_after_pooling_all_points(rooms, label):
     batch, samples = some_batch(rooms, label(rooms))
@@ -55,7 +73,7 @@ def test_the_relation_loss_of_drawn_supervoxels_equals_that_after_pooling_all_po
         net = new_relation_net(tiny_config(), 20).double()
         generator = torch.Generator().manual_seed(3)
         if fast:
-            loss, sampled = losses.relation_loss(net, batch, 20, generator)
+            loss, sampled = losses.relation_loss(net, net(batch.voxels), batch, 20, generator)
             net.update_prototypes(*sampled)
         else:
             embeddings = batch.at_points(net(batch.voxels))
@@ -68,7 +86,7 @@ def test_the_relation_loss_of_drawn_supervoxels_equals_that_after_pooling_all_po
 def test_the_relation_loss_of_a_batch_without_labels_is_zero_and_there_is_nothing_to_follow(rooms):
     batch, _ = some_batch(rooms, {room.name: np.full(room.num_points, IGNORE) for room in rooms})
     net = new_relation_net(tiny_config(), 20).double()
-    loss, sampled = losses.relation_loss(net, batch, 20, torch.Generator())
+    loss, sampled = losses.relation_loss(net, net(batch.voxels), batch, 20, torch.Generator())
     loss.backward()
     assert loss.item() == 0 and sampled is None
 
