@@ -5,19 +5,39 @@ which LLVM lowers to what the machine has. Numba's cache of a compiled function 
 """
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 
-VECTOR_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32
+
+def vector_registers(triple: str, features: str) -> tuple[int, int]:
+    """How many vector registers a machine has, and the bytes of each; told as LLVM tells them to numba.
+
+    Args:
+        triple: the kind of machine, "x86_64-unknown-linux-gnu".
+        features: what the processor can and cannot do, "+avx2,-avx512f".
+    """
+    if triple.startswith(("aarch64", "arm64")):
+        return 32, 16  # NEON, which all of them have
+    if "+avx512f" in features.split(","):
+        return 32, 64
+    return 16, 32 if "+avx2" in features.split(",") else 16
+
+
+# Of the machine that numba compiles for: the user may choose another than this one (NUMBA_CPU_FEATURES).
+_triple, _, _features = cpu_target.target_context.codegen().magic_tuple()
+REGISTERS, VECTOR_BYTES = vector_registers(_triple, _features)
 
 
 class VectorCode:
-    """Generates loads, stores and multiply-adds on rows of C-contiguous numba arrays, VECTOR_BYTES at a time."""
+    """Generates loads, stores and multiply-adds on rows of C-contiguous numba arrays, so many bytes at a time.
 
-    def __init__(self, context, builder, dtype):
+    A vector longer than a register takes several of them.
+    """
+
+    def __init__(self, context, builder, dtype, vector_bytes):
         self.context, self.builder = context, builder
         self.bytes = dtype.bitwidth // 8
-        self.type = ir.VectorType(context.get_value_type(dtype), VECTOR_BYTES // self.bytes)
+        self.type = ir.VectorType(context.get_value_type(dtype), vector_bytes // self.bytes)
 
     def array(self, array_type, value):
         """Address function of an array: at(i, j, ...) is a pointer to that element."""

@@ -26,7 +26,8 @@ from otoc_lib.vector_code import VECTOR_BYTES, VectorCode
 
 TILE = 64
 ROWS = 4  # of a tile, whose sums are in registers at a time
-SPAN = 4 if VECTOR_BYTES == 64 else 2  # vectors of columns likewise: 32 registers or 16
+WIDE = max(VECTOR_BYTES, 32)  # bytes of a vector: one takes the sums of ROWS vectors, in float64 too
+SPAN = 4 if WIDE == 64 else 2  # vectors of columns likewise: 32 registers or 16
 STRETCH = 8  # tiles of a strip that are multiplied at a time: their marginals stay in the first-level cache
 LOG2_E = math.log2(math.e)
 FAR = 1e4  # |x|^2 / 2 beyond the graph: 2 ** -FAR is 0
@@ -66,7 +67,7 @@ def _fill(typing_context, tile, x, half_norms, a, b, row, column):
     """tile[i, j] = 2 ** min(x[a, :, i].x[b, :, j] - |x[a, :, i]|^2/2 - |x[b, :, j]|^2/2, 0), ROWS x SPAN vectors."""
 
     def generate(context, builder, signature, arguments):
-        code = VectorCode(context, builder, tile.dtype)
+        code = VectorCode(context, builder, tile.dtype, WIDE)
         arrays = [code.array(t, v) for t, v in zip(signature.args[:3], arguments[:3], strict=True)]
         (tile_at, _), (x_at, (_, width, _)), (norm_at, _) = arrays
         block_a, block_b, first_row, first = arguments[3:]
@@ -96,7 +97,7 @@ def _add_tile(typing_context, product, values, block, tile, row, column, count):
     """product[c, j] += sum over i of values[block, c, i] tile[i, j]: ``count`` classes from ``row``, SPAN vectors j."""
 
     def generate(context, builder, signature, arguments):
-        code = VectorCode(context, builder, product.dtype)
+        code = VectorCode(context, builder, product.dtype, WIDE)
         (product_at, _), (values_at, _), (tile_at, _) = [code.array(signature.args[i], arguments[i]) for i in (0, 1, 3)]
         block, first_row, first = arguments[2], arguments[4], arguments[5]
         rows = code.places(first_row, count.literal_value)
@@ -123,7 +124,7 @@ def _add_strip(typing_context, product, values, block, strip, start, stop, row, 
     """
 
     def generate(context, builder, signature, arguments):
-        code = VectorCode(context, builder, product.dtype)
+        code = VectorCode(context, builder, product.dtype, WIDE)
         (product_at, _), (values_at, (blocks, *_)), (strip_at, _) = [
             code.array(signature.args[i], arguments[i]) for i in (0, 1, 3)
         ]
@@ -156,7 +157,7 @@ def _raise_two(typing_context, values, row, column):
     """values[row, j] = 2 ** values[row, j], one vector j from ``column``."""
 
     def generate(context, builder, signature, arguments):
-        code = VectorCode(context, builder, values.dtype)
+        code = VectorCode(context, builder, values.dtype, WIDE)
         at, _ = code.array(signature.args[0], arguments[0])
         pointer = at(*arguments[1:])
         code.store(_exp2(code, code.load(pointer)), pointer)
@@ -208,7 +209,7 @@ def _pack(block, bandwidth, x, half_norms, first):
 
 @compiled(parallel=False)
 def _fill_tile(tile, x, half_norms, a, b):
-    lanes = VECTOR_BYTES // tile.itemsize
+    lanes = WIDE // tile.itemsize
     for column in range(0, TILE, SPAN * lanes):
         for row in range(0, TILE, ROWS):
             _fill(tile, x, half_norms, a, b, row, column)
@@ -233,7 +234,7 @@ def _share(strip, k, blocks):
 @compiled(parallel=False)
 def _multiply_tile(product, values, block, tile):
     """Five classes at a time, for 20 vectors of sums are in registers then; those left by threes and ones."""
-    classes, lanes = len(product), VECTOR_BYTES // tile.itemsize
+    classes, lanes = len(product), WIDE // tile.itemsize
     for column in range(0, TILE, SPAN * lanes):
         c = 0
         while c + 5 <= classes:
@@ -274,7 +275,7 @@ def _multiply_strip(product, values, block, strip):
 @compiled(parallel=False)
 def _soften(log_unary, product, weight, before):
     """product = softmax over classes of log_unary + weight product; the largest change against ``before``."""
-    classes, lanes = len(product), VECTOR_BYTES // product.itemsize
+    classes, lanes = len(product), WIDE // product.itemsize
     highest = np.full(TILE, -np.inf, product.dtype)
     total = np.zeros(TILE, product.dtype)
     moved = np.zeros(TILE, product.dtype)

@@ -1,10 +1,11 @@
 """Sparse convolution on the CPU: register-blocked kernels compiled by numba, for float32 and float64.
 
 The pairs of a kernel map are sorted by output row, so blocks of output rows are independent: no atomics, and the
-result does not depend on the number of threads. Within a block and one kernel offset, eight pairs at a time keep their
-part of the output in vector registers while the rows of the weight pass by, each used eight times. LLVM does not find
-that form in scalar loops, so the innermost step is written as vector instructions, which it lowers to what the machine
-has.
+result does not depend on the number of threads. Within a block and one kernel offset, eight pairs at a time (as many as
+the machine has registers for) keep their part of the output in vector registers while the rows of the weight pass by,
+each used eight times. LLVM does not find that form in scalar loops, so the innermost step is written as vector
+instructions, which it lowers to what the machine has. A sum is always taken in the same order, so machines that fuse
+multiplication and addition agree to the bit.
 """
 
 import torch
@@ -18,22 +19,26 @@ from torch.autograd.function import once_differentiable
 
 from otoc_lib.jit import compiled
 from otoc_lib.sparse.kernel_map import KernelMap
-from otoc_lib.vector_code import VECTOR_BYTES, VectorCode
+from otoc_lib.vector_code import REGISTERS, VECTOR_BYTES, VectorCode
 
-ROWS = 8  # of the weight gradient, summed at a time
+WIDE = 64  # bytes of a row at a time: one register of AVX-512, two of AVX2, four of NEON
+# Rows of the output whose sums are in registers at a time, beside a part of a row of the weight and a number.
+PAIRS = min((REGISTERS - 1) * VECTOR_BYTES // WIDE - 1, 8)
+FEW = min(PAIRS, 4)  # at the end of a list
+ROWS = 1 << (PAIRS.bit_length() - 1)  # of the weight gradient likewise; a power of two divides most numbers of channels
 PAIRS_IN_CACHE = 64  # pairs whose rows stay in the first-level cache while the weight gradient is summed
 ROWS_PER_SUM = 4096  # output rows whose weight gradients are summed apart, so that threads share long lists of pairs
 
 
 @intrinsic(prefer_literal=True)
 def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, last, column, count):
-    """y[outputs[p], c] += x[inputs[p]] @ weight[:, c]: ``count`` pairs from ``pair``, one vector c from ``column``.
+    """y[outputs[p], c] += x[inputs[p]] @ weight[:, c]: ``count`` pairs from ``pair``, WIDE bytes c from ``column``.
 
     Where the list ends before, its ``last`` pair is taken again: it reads the same sums and stores the same result.
     """
 
     def generate(context, builder, signature, arguments):
-        code = VectorCode(context, builder, y.dtype)
+        code = VectorCode(context, builder, y.dtype, WIDE)
         arrays = [code.array(t, a) for t, a in zip(signature.args[:5], arguments[:5], strict=True)]
         (y_at, _), (outputs_at, _), (x_at, _), (inputs_at, _), (weight_at, (in_channels, _)) = arrays
         start, last, first = arguments[5:8]
@@ -55,10 +60,10 @@ def _add_rows(typing_context, y, outputs, x, inputs, weight, pair, last, column,
 
 @intrinsic
 def _add_outer(typing_context, gradient, x, inputs, dy, outputs, start, stop, row, column):
-    """gradient[row + r, c] += sum over pairs of x[inputs[p], row + r] * dy[outputs[p], c]: ROWS rows, a vector."""
+    """gradient[row + r, c] += sum over pairs of x[inputs[p], row + r] * dy[outputs[p], c]: ROWS rows, WIDE bytes."""
 
     def generate(context, builder, signature, arguments):
-        code = VectorCode(context, builder, dy.dtype)
+        code = VectorCode(context, builder, dy.dtype, WIDE)
         arrays = [code.array(t, a) for t, a in zip(signature.args[:5], arguments[:5], strict=True)]
         (gradient_at, _), (x_at, _), (inputs_at, _), (dy_at, _), (outputs_at, _) = arrays
         begin, end, first_row, first = arguments[5:9]
@@ -90,11 +95,11 @@ def _convolve(x, weight, inputs, outputs, segments, block_rows, lanes, start, y)
             stop = segments[k, block + 1]
             for column in range(0, y.shape[1], lanes):
                 p = segments[k, block]
-                while p + 4 < stop:
-                    _add_rows(y, outputs, x, inputs, weight[k], p, stop - 1, column, 8)
-                    p += 8
+                while p + FEW < stop:
+                    _add_rows(y, outputs, x, inputs, weight[k], p, stop - 1, column, PAIRS)
+                    p += PAIRS
                 if p < stop:
-                    _add_rows(y, outputs, x, inputs, weight[k], p, stop - 1, column, 4)
+                    _add_rows(y, outputs, x, inputs, weight[k], p, stop - 1, column, FEW)
 
 
 @compiled()
@@ -128,7 +133,7 @@ def _turned(weight, opposite, turned):
 
 
 def _lanes(dtype: torch.dtype) -> int:
-    return VECTOR_BYTES // dtype.itemsize
+    return WIDE // dtype.itemsize
 
 
 def _padded(matrix: Tensor, multiple: int) -> Tensor:
