@@ -29,7 +29,7 @@ from otoc_lib.files import write_aside
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "RESULTS.md"
 BENCHMARKS = (
-    *("sparse_conv", "profile_step", "propagation", "data_path"),
+    *("sparse_conv", "sparse_conv --instructions avx2", "profile_step", "propagation", "data_path"),
     *("supervoxels", "cache", "point_text", "room_statistics"),
 )
 TARGETS = "| target | measured | met |"
@@ -158,16 +158,18 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("RESULTS.md holds full runs of every benchmark only: say with --out where this one goes")
 
     start = time.perf_counter()
-    scripts = [script.resolve() for script in options.scripts] or [FOLDER / f"{name}.py" for name in BENCHMARKS]
     has_gpu = torch.cuda.is_available()
-    if has_gpu and not options.scripts:
-        scripts.append(FOLDER / "gpu.py")
+    lines = BENCHMARKS if not has_gpu else (*BENCHMARKS, "gpu")
+    commands = [(FOLDER / f"{name}.py", flags) for name, *flags in map(str.split, lines)]
+    if options.scripts:
+        commands = [(script.resolve(), []) for script in options.scripts]
     sections = []
-    for number, script in enumerate(scripts, 1):
-        print(f"[{number}/{len(scripts)}] {script.name} ...", end=" ", file=sys.stderr, flush=True)
+    for number, (script, flags) in enumerate(commands, 1):
+        name = " ".join([script.name, *flags])
+        print(f"[{number}/{len(commands)}] {name} ...", end=" ", file=sys.stderr, flush=True)
         began = time.perf_counter()
         seconds = GPU_SECONDS if script.stem == "gpu" else SECONDS
-        sections.append(run_benchmark(script, ["--quick"] if options.quick else [], seconds))
+        sections.append(run_benchmark(script, [*flags, *["--quick"] * options.quick], seconds))
         verdict = "FAILED after" if sections[-1].failed else "done in"
         print(f"{verdict} {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     text = results(sections, time.perf_counter() - start, options.quick)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from llvmlite.binding import get_host_cpu_features
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -49,6 +51,52 @@ def test_quick_run_prints_a_title_and_tables(name):
     assert done.stdout.startswith("## ")
     assert not re.search(r"\b(nan|inf)\b", done.stdout)
     assert all(len(rows) > 1 for rows in tables(done.stdout)) and tables(done.stdout)
+
+
+# --- another set of instructions --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sparse_conv(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return load("sparse_conv")
+
+
+needs_avx2 = pytest.mark.skipif(not get_host_cpu_features().get("avx2"), reason="needs AVX2")
+
+
+@needs_avx2
+def test_avx512_is_hidden_from_numba_and_torch(sparse_conv):
+    program = (
+        "import torch; from otoc_lib.vector_code import VECTOR_BYTES\n"
+        "print(VECTOR_BYTES, torch.backends.cpu.get_cpu_capability())"
+    )
+    environment = os.environ | sparse_conv.without_avx512()
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["32", "AVX2"], done.stderr
+
+
+@needs_avx2
+def test_the_benchmark_starts_itself_anew_to_hide_instructions(sparse_conv, monkeypatch):
+    class StartedAnew(Exception):
+        pass
+
+    def execve(program, command, environment):
+        assert program == sys.executable and command == sys.orig_argv
+        raise StartedAnew(environment)
+
+    monkeypatch.setattr(os, "execve", execve)
+    with pytest.raises(StartedAnew) as started:
+        sparse_conv.main(["--quick", "--instructions", "avx2"])
+    (environment,) = started.value.args
+    assert environment == os.environ | sparse_conv.without_avx512()
+
+
+def test_without_avx2_its_targets_are_not_measured(sparse_conv, monkeypatch, capsys):
+    monkeypatch.setattr(sparse_conv.llvmlite.binding, "get_host_cpu_features", dict)
+    sparse_conv.main(["--instructions", "avx2"])
+    rows = load("run").target_rows(capsys.readouterr().out)
+    assert len(rows) == 2 and all("with AVX2" in row and row.endswith("| not measured |") for row in rows)
 
 
 # --- the GPU table, on the CPU ----------------------------------------------------------------------------------------
@@ -181,7 +229,18 @@ def test_a_benchmark_that_prints_nothing_has_failed(tmp_path):
 
 def test_every_benchmark_is_among_those_that_are_run():
     found = {path.stem for path in BENCHMARKS.glob("*.py")} - {"run", "gpu", "timing"}
-    assert found == set(load("run").BENCHMARKS)
+    assert found == {line.split()[0] for line in load("run").BENCHMARKS}
+
+
+def test_a_benchmark_is_run_with_the_options_of_its_line(tmp_path, monkeypatch):
+    run = load("run")
+    (tmp_path / "says.py").write_text("import sys\nprint(f'## {sys.argv[1:]}')\n")
+    monkeypatch.setattr(run, "FOLDER", tmp_path)
+    monkeypatch.setattr(run, "BENCHMARKS", ("says", "says --instructions avx2"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run.main(["--quick", "--out", str(tmp_path / "out.md")]) == 0
+    headings = re.findall(r"^## (.*)$", (tmp_path / "out.md").read_text(), flags=re.MULTILINE)
+    assert headings == ["['--quick']", "['--instructions', 'avx2', '--quick']", "GPU"]
 
 
 def test_only_the_last_table_of_targets_counts():
