@@ -177,17 +177,21 @@ def innermost_loops(assembly: str) -> list[list[str]]:
     return found
 
 
-@pytest.mark.skipif(not ON_X86, reason="compares with code compiled for x86; on ARM all tests run what is asked here")
+@pytest.mark.skipif(not ON_X86, reason="takes what numba compiles for x86")
 def test_arm_multiplies_and_adds_vectors_at_once_and_keeps_sums_in_registers(arm_assembly):
-    # Registers of sums in the longest of the innermost loops, each with one multiplication a turn.
-    sums = {"_convolve": 6 * 4, "_weight_gradient": 4 * 4, "_fill_tile": 4 * 4, "_multiply_tile": 5 * 4}
+    # Registers of sums in the innermost loop, each with one multiplication a turn, or as many as vectors in a tile.
+    sums = {
+        "_convolve": 6 * 4,
+        "_weight_gradient": 4 * 4,
+        "_fill_tile": 4 * 4,
+        "_multiply_tile": 5 * 4,
+        "_multiply_strip": 3 * 4 * 2,
+    }
     for (function, dtype, cpu), assembly in arm_assembly.items():
         shape = {"float32": "4s", "float64": "2d"}[dtype]
         assert set(re.findall(r"\tbl\t(\S+)", assembly)) <= {"memset"}  # nothing is computed by calls
         loops = [loop for loop in innermost_loops(assembly) if any(line.startswith("fmla") for line in loop)]
         lengths = [sum(bool(re.match(rf"fmla\s+v\d+\.{shape}", line)) for line in loop) for loop in loops]
-        if function in sums:
-            assert max(lengths) % sums[function] == 0, (function, dtype, cpu)
+        assert max(lengths) % sums[function] == 0, (function, dtype, cpu)
+        if function != "_multiply_strip":  # there LLVM loads far ahead in a long unrolled loop
             assert not [line for loop in loops for line in loop if "[sp" in line], (function, dtype, cpu)
-        else:
-            assert max(lengths) > 0  # more sums than registers

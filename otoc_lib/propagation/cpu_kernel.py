@@ -28,6 +28,7 @@ TILE = 64
 ROWS = 4  # of a tile, whose sums are in registers at a time
 WIDE = max(VECTOR_BYTES, 32)  # bytes of a vector: one takes the sums of ROWS vectors, in float64 too
 SPAN = 4 if WIDE == 64 else 2  # vectors of columns likewise: 32 registers or 16
+CLASSES = 5 if WIDE == 64 else 3  # likewise, with the ROWS numbers of a strip
 STRETCH = 8  # tiles of a strip that are multiplied at a time: their marginals stay in the first-level cache
 LOG2_E = math.log2(math.e)
 FAR = 1e4  # |x|^2 / 2 beyond the graph: 2 ** -FAR is 0
@@ -258,10 +259,10 @@ def _multiply_strip(product, values, block, strip):
     for start in range(0, len(strip), STRETCH):
         stop = min(start + STRETCH, len(strip))
         c = 0
-        while c + 5 <= classes:
+        while c + CLASSES <= classes:
             for column in range(0, TILE, ROWS):
-                _add_strip(product, values, block, strip, start, stop, c, column, 5)
-            c += 5
+                _add_strip(product, values, block, strip, start, stop, c, column, CLASSES)
+            c += CLASSES
         if c + 3 <= classes:
             for column in range(0, TILE, ROWS):
                 _add_strip(product, values, block, strip, start, stop, c, column, 3)
