@@ -25,13 +25,14 @@ from torch import nn
 
 from otoc_lib.models.unet import UNet, UNetLevel
 from otoc_lib.sparse import InverseConv3d, SparseTensor, StridedConv3d, SubmanifoldConv3d
+from otoc_lib.vector_code import VECTOR_BYTES
 
 TITLES = {"native": "Sparse convolution on the CPU", "avx2": "Sparse convolution on the CPU with AVX2"}
 GOALS = {"native": {"median": 2.5, "smallest": 1.8}, "avx2": {"median": 2.5, "smallest": 2.2}}
 
 
 def without_avx512() -> dict[str, str]:
-    """Environment in which numba, torch, oneDNN and MKL find no AVX-512, nor AMX; MKL looks at it on Intel alone."""
+    """Environment in which numba, torch, oneDNN and MKL find no AVX-512, nor AMX; MKL heeds it on Intel alone."""
     features = llvmlite.binding.get_host_cpu_features()
     for name in features:
         if name.startswith(("avx512", "avx10", "amx")):
@@ -213,8 +214,9 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(0)
     print(f"## {TITLES[options.instructions]}\n")
     print(
-        f"One training step of the U-Net, kernel maps included; width 16, float32, {torch.get_num_threads()} threads; "
-        f"medians, sides in turn.{' AVX-512 is hidden from all sides.' if hidden else ''}\n"
+        f"One training step of the U-Net, kernel maps included; width 16, float32, {torch.get_num_threads()} threads, "
+        f"vectors of {VECTOR_BYTES} bytes{' (AVX-512 hidden from numba, torch and MKL)' if hidden else ''}; medians, "
+        "sides in turn.\n"
     )
     print("| voxels | levels | ours ms | patched spconv ms | plain torch ms | spconv / ours | torch / ours |")
     print("|---|---|---|---|---|---|---|")
