@@ -31,10 +31,18 @@ def tiny_graphs(draw):
 
 
 def oracle(unary, blocks, bandwidth, weight, scaling):
-    """Q [M, C], float64; None where rounding decides whether the kernel has vanished."""
+    """Q [M, C], float64; None where rounding decides whether the kernel has vanished, or float32 takes the spread of a
+    block for rounding of its mean: a column of 1e6 beside one of 0 and 1."""
+    if any(0 < _spread(block) < 8 * torch.finfo(torch.float32).eps * float(block.mean(0).norm()) for block in blocks):
+        return None
     kernel = kernel_oracle(blocks, bandwidth)
     row_sum = math.fsum(map(math.fsum, kernel)) / len(unary)
     if 0.99 < row_sum / VANISHED < 1.01:
         return None
     found = mean_field_oracle(unary.tolist(), kernel, weight, *OPTIONS.values(), scaling)
     return torch.tensor(found, dtype=torch.float64)
+
+
+def _spread(block):
+    """Root mean square of the norms of the centred rows."""
+    return float((block - block.mean(0)).norm()) / math.sqrt(len(block))
