@@ -5,6 +5,7 @@ both files stay small, and no eye sees it.
 """
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,8 @@ from otoc_lib.evaluation import confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
 from otoc_lib.reporting import paper
-from otoc_lib.reporting.curves import Curve, label_curves, loss_curves, miou_curves, smooth
+from otoc_lib.reporting.convergence import GOALS, Run, convergence_curve
+from otoc_lib.reporting.curves import OTHER_COLORS, Curve, label_curves, loss_curves, miou_curves, smooth
 from otoc_lib.reporting.runs import Measurement, Results, last_mode, read_arrays, read_history, read_json
 from otoc_lib.reporting.splat import RoomView, view_room
 from otoc_lib.scene import Scene
@@ -386,6 +388,29 @@ def learning_curves(results: Results, experiments: tuple[str, ...]) -> Figure:
     miou.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (loss, miou):
         _legend_beside(axes)
+    return figure
+
+
+def convergence(runs: Iterable[Run]) -> Figure:
+    """mIoU against seconds of training: a line a recipe through the means of its lengths, a dot a network."""
+    runs = list(runs)
+    recipes = list(dict.fromkeys(run.recipe for run in runs))
+    colors = [PAPER_COLOR, *OTHER_COLORS[: len(recipes) - 2], OURS_COLOR]
+    figure = Figure(figsize=(10, 6.4), dpi=110, facecolor="white", layout="constrained")
+    panels = figure.subplots(len(GOALS), 2)
+    for row, (labels, goals) in zip(panels, GOALS.items(), strict=True):
+        for column, (axes, judged) in enumerate(zip(row, ("points", "supervoxels"), strict=True)):
+            for recipe, color in zip(recipes, colors, strict=True):
+                own = [run for run in runs if (run.recipe, run.labels) == (recipe, labels)]
+                seconds, scores = convergence_curve(own)
+                axes.plot(seconds, scores[:, column], color=color, label=recipe, linewidth=1.6)
+                axes.plot([run.seconds for run in own], [getattr(run, judged) for run in own], ".", color=color)
+            axes.axhline(goals[column], color=MUTED, linewidth=0.8, linestyle="--")
+            title = f"{labels}, mIoU on {'points' if column == 0 else 'super-voxels'} (%)"
+            axes.set_title(title, size=10, color=INK, loc="left")
+            _plain(axes, "seconds of one thread", "")
+            axes.set_xlim(left=0)
+    panels[0, 0].legend(frameon=False, fontsize=9, loc="lower right")
     return figure
 
 

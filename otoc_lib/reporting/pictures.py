@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from otoc_lib.config import project_root
 from otoc_lib.experiments import BASELINE, SHOWN
 from otoc_lib.reporting import figures
+from otoc_lib.reporting.convergence import read_runs
 from otoc_lib.reporting.curves import experiments_of
 from otoc_lib.reporting.gallery import best_median_worst, telling_rooms
 from otoc_lib.reporting.runs import Measurement, Results, last_mode
@@ -15,6 +17,7 @@ from otoc_lib.scene import Scene
 
 FIGURES = {"figure1": "Figure 1", "figure2": "Figure 2", "figure4": "Figure 4", "figure5": "Figure 5"}
 FIGURES |= {"figure6": "Figure 6", "learning_curves": "learning curves", "pseudo_labels": "pseudo labels"}
+CONVERGENCE = "benchmarks/convergence.csv"
 AREAS_NAME = "simulated areas, Area 5"
 
 
@@ -107,6 +110,16 @@ def draw_figures(
         "Pseudo labels",
         "How many points carry a label, and how many of these labels are right. Dashed: without wall and floor." + band,
     )
+    measured = read_runs(project_root() / CONVERGENCE) if results.profile == "rooms" else []
+    if measured:
+        add(
+            figures.convergence(measured),
+            "convergence",
+            "Seconds to a converged network",
+            "The U-Net by the recipe of params/rooms and by the one before it, trained for several lengths on three "
+            "quarters of the training rooms and judged on the others, never on validation rooms. A dot is a network, "
+            "dashed lines are the goals. Measured by benchmarks/convergence.py, not in this run.",
+        )
     return pictures
 
 

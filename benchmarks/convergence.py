@@ -1,0 +1,229 @@
+"""How good a network is after how many seconds: the recipe of the bundled rooms beside the one before it.
+
+Three of the four rounds of training rooms are fitted; the fourth, every kind of room once, judges: no validation room
+is looked at. A recipe is trained from scratch for several lengths, each a whole cycle of its schedule, since nobody
+would use a network from the middle of one. Seconds are those of the processor, one thread a run, two runs at once.
+
+    python benchmarks/convergence.py            the tables of what convergence.csv holds
+    python benchmarks/convergence.py --run      train what is missing there first: hours on two cores; goes on where an
+                                                earlier call stopped, and draws convergence.png
+    python benchmarks/convergence.py --quick    both recipes for a few steps on a few rooms, a minute: that it runs
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from timing import Target, print_targets
+from tqdm import tqdm
+
+from otoc_lib.config import Config, load_config, names_in
+from otoc_lib.datasets import load_split
+from otoc_lib.files import write_aside
+from otoc_lib.methods.stages import Scenes, Stages
+from otoc_lib.reporting import figures
+from otoc_lib.reporting.convergence import GOALS, Run, convergence_curve, read_runs, seconds_to, write_runs
+
+FOLDER = Path(__file__).resolve().parent
+FILE = FOLDER / "convergence.csv"
+FIGURE = FOLDER / "convergence.png"
+PARAMS = FOLDER.parent / "params/rooms/otoc.yaml"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+JUDGES = 24  # training rooms, the last ones
+SEEDS = (0, 1)
+LABELS = {"clicks": "simulated", "every point": "all"}  # -> source
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Parameters over those of params/rooms/otoc.yaml, and the lengths that it is trained for."""
+
+    name: str
+    values: dict[str, object]
+    steps: dict[str, tuple[int, ...]]  # by labels
+
+
+# The last, what params/rooms says now, is compared with the first.
+RECIPES = [
+    Recipe(
+        "before",
+        {
+            "voxel_size": 0.07,
+            "unet_width": 16,
+            "unet_levels": 5,
+            "unet_blocks": 2,
+            "coarse_loss": 0.0,
+            "batch_size": 4,
+            "optimizer": "muon",
+            "learning_rate": 0.01,
+            "schedule": "one_cycle",
+            "class_weights": "inverse_sqrt",
+            "jitter": 0.05,
+            "rotate": True,
+        },
+        {"clicks": (1300, 1950), "every point": (1300, 1950)},
+    ),
+    Recipe("now", {}, {"clicks": (600, 900, 1350), "every point": (600, 900, 1350)}),
+]
+
+
+def wanted(recipes: Iterable[Recipe]) -> list[tuple[Recipe, str, int, int]]:
+    """Recipe, labels, seed and steps of every run."""
+    return [
+        (recipe, labels, seed, steps)
+        for recipe in recipes
+        for labels in LABELS
+        for seed in SEEDS
+        for steps in recipe.steps[labels]
+    ]
+
+
+def config_of(recipe: Recipe, labels: str, seed: int, steps: int, **others: object) -> Config:
+    """The parameters of a run."""
+    values = {**recipe.values, "source": LABELS[labels], "method": "control", "eval_splits": ["val"], **others}
+    return load_config(PARAMS, **values, seed=seed, unet_steps=steps)
+
+
+def digest_of(config: Config) -> str:
+    """Stands for all parameters that the weights depend on."""
+    groups = ("network", "training", "training_first", "unet", "unet_first", "clicks", "inference")
+    values = json.dumps(config.digest_of(names_in(Config, groups)), sort_keys=True)
+    return hashlib.sha256(values.encode()).hexdigest()[:12]
+
+
+def train_and_judge(config: Config, few: bool) -> tuple[float, float, float]:
+    """Train the U-Net of a config; seconds of the processor, and mIoU in % on points and on super-voxels."""
+    rooms = load_split(config, "train", None)
+    fitted, judges = (rooms[:4], rooms[-2:]) if few else (rooms[:-JUDGES], rooms[-JUDGES:])
+    stages = Stages(config, Scenes(fitted, {"val": judges}))
+    labels = stages.clicks()
+    start = time.process_time()
+    unet = stages.train("unet", 1, labels)
+    seconds = time.process_time() - start
+    evaluation = json.loads(stages.evaluate("evaluate_baseline", {"unet": unet}).read("metrics.json"))
+    modes = evaluation["splits"]["val"]["modes"]
+    return seconds, 100 * modes["point"]["miou"], 100 * modes["sv"]["miou"]
+
+
+# --- the runs ---------------------------------------------------------------------------------------------------------
+
+
+def one_run(recipe: Recipe, labels: str, seed: int, steps: int, few: bool) -> Run:
+    """A run in a process of its own, with one thread."""
+    name = ["--one", recipe.name, labels, str(seed), str(steps), *(["--quick"] if few else [])]
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    done = subprocess.run([sys.executable, __file__, *name], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(name)} failed:\n{done.stderr[-2000:]}")
+    seconds, points, supervoxels = json.loads(done.stdout)
+    digest = digest_of(config_of(recipe, labels, seed, steps))
+    return Run(recipe.name, digest, labels, seed, steps, round(seconds, 1), round(points, 2), round(supervoxels, 2))
+
+
+def print_one(recipe: Recipe, labels: str, seed: int, steps: int, few: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(train_and_judge(config_of(recipe, labels, seed, steps, runs_root=folder), few)))
+
+
+def current(recipes: Iterable[Recipe], runs: Iterable[Run]) -> dict[tuple[str, str, int, int], Run]:
+    """The runs of the recipes as they are now, in their order; others are left out."""
+    known = {(run.recipe, run.labels, run.seed, run.steps, run.digest): run for run in runs}
+    names = [((r.name, *rest), digest_of(config_of(r, *rest))) for r, *rest in wanted(recipes)]
+    return {name: known[*name, digest] for name, digest in names if (*name, digest) in known}
+
+
+def run_missing(recipes: list[Recipe], path: Path, few: bool = False) -> list[Run]:
+    """Train what is not in the file yet, two at once, and write each there as soon as it is done."""
+    done = current(recipes, read_runs(path))
+    missing = [(r, *rest) for r, *rest in wanted(recipes) if (r.name, *rest) not in done]
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(one_run, *run, few) for run in missing]
+        for future in tqdm(as_completed(futures), total=len(missing), unit="run", file=sys.stderr):
+            run = future.result()
+            done[run.recipe, run.labels, run.seed, run.steps] = run
+            write_runs(path, sorted(done.values(), key=lambda r: (r.recipe, r.labels, r.seed, r.steps)))
+    return list(done.values())
+
+
+# --- what they say ----------------------------------------------------------------------------------------------------
+
+
+def print_tables(recipes: list[Recipe], runs: list[Run]) -> None:
+    """Every run, the seconds to the goals, and the targets."""
+    print("## Seconds to a converged network\n")
+    print(
+        "The 3D U-Net of params/rooms, fitted to three rounds of training rooms, judged on the fourth. Seconds of one "
+        "thread, two runs at once; mIoU in % on points / on super-voxels.\n"
+    )
+    print("| labels | recipe | steps | seconds | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " |")
+    print("|---|---|---|---|" + "---|" * len(SEEDS))
+    of = {(run.recipe, run.labels, run.seed, run.steps): run for run in runs}
+    for labels in LABELS:
+        for recipe in recipes:
+            for steps in recipe.steps[labels]:
+                found = [of.get((recipe.name, labels, seed, steps)) for seed in SEEDS]
+                seconds = " / ".join(f"{run.seconds:.0f}" for run in found if run) or "not run"
+                scores = [f"{run.points:.1f} / {run.supervoxels:.1f}" if run else "not run" for run in found]
+                print(f"| {labels} | {recipe.name} | {steps} | {seconds} | {' | '.join(scores)} |")
+    print_targets(targets(recipes, runs))
+
+
+def targets(recipes: list[Recipe], runs: list[Run]) -> Iterable[Target]:
+    """The seconds that the last recipe takes to the goals, as a share of those of the first."""
+    for labels, goals in GOALS.items():
+        words = f"{labels}: seconds to {goals[0]:g} / {goals[1]:g} at most half of the recipe before"
+        curves = [
+            convergence_curve(run for run in runs if (run.recipe, run.labels) == (r.name, labels)) for r in recipes
+        ]
+        if not all(len(seconds) for seconds, _ in curves):
+            yield words, "not run", None
+            continue
+        before, now = (seconds_to(*curve, goals) for curve in (curves[0], curves[-1]))
+        longest = float(curves[0][0][-1])
+        if now is None:
+            yield words, f"not reached in {curves[-1][0][-1]:.0f} s", False
+        elif before is None:
+            yield (
+                words,
+                f"{now:.0f} s; before not in {longest:.0f} s: at most {now / longest:.2f} x",
+                now <= longest / 2,
+            )
+        else:
+            yield words, f"{now:.0f} of {before:.0f} s: {now / before:.2f} x", now <= before / 2
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", action="store_true", help="train what convergence.csv lacks: hours")
+    parser.add_argument("--quick", action="store_true", help="6 rooms, 4 steps, nothing is kept: a minute")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    recipes = [Recipe(r.name, r.values, dict.fromkeys(LABELS, (4,))) for r in RECIPES] if options.quick else RECIPES
+    if options.one:
+        name, labels, seed, steps = options.one
+        print_one(next(r for r in recipes if r.name == name), labels, int(seed), int(steps), options.quick)
+    elif options.quick:
+        with tempfile.TemporaryDirectory() as folder:
+            runs = run_missing(recipes, Path(folder, FILE.name), few=True)
+            figures.convergence(runs).savefig(Path(folder, FIGURE.name))
+        print_tables(recipes, runs)
+    else:
+        runs = run_missing(recipes, FILE) if options.run else list(current(recipes, read_runs(FILE)).values())
+        if options.run:
+            with write_aside(FIGURE) as aside:
+                figures.convergence(runs).savefig(aside, format="png")
+        print_tables(recipes, runs)
+        print(f"\n![mIoU against seconds]({FIGURE.name})")
+
+
+if __name__ == "__main__":
+    main()
