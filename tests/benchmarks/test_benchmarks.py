@@ -44,7 +44,7 @@ def tables(markdown: str) -> list[list[list[str]]]:
 # --- each benchmark ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["cache", "point_text", "room_statistics", "supervoxels"])
+@pytest.mark.parametrize("name", ["cache", "convergence", "point_text", "room_statistics", "supervoxels"])
 def test_quick_run_prints_a_title_and_tables(name):
     done = start(BENCHMARKS / f"{name}.py", "--quick")
     assert done.returncode == 0, done.stderr
