@@ -72,7 +72,7 @@ RECIPES = [
         },
         {"clicks": (1950,), "every point": (1300, 1950)},
     ),
-    Recipe("now", {}, {"clicks": (600, 900, 1350), "every point": (600, 900)}),
+    Recipe("now", {}, {"clicks": (600, 900, 1350, 2025), "every point": (900, 1350)}),
 ]
 
 

@@ -395,7 +395,7 @@ def convergence(runs: Iterable[Run]) -> Figure:
     """mIoU against seconds of training: a line a recipe through the means of its lengths, a dot a network."""
     runs = list(runs)
     recipes = list(dict.fromkeys(run.recipe for run in runs))
-    colors = [PAPER_COLOR, *OTHER_COLORS[: len(recipes) - 2], OURS_COLOR]
+    colors = [PAPER_COLOR, *OTHER_COLORS[: max(len(recipes) - 2, 0)], OURS_COLOR][-len(recipes) :]
     figure = Figure(figsize=(10, 6.4), dpi=110, facecolor="white", layout="constrained")
     panels = figure.subplots(len(GOALS), 2)
     for row, (labels, goals) in zip(panels, GOALS.items(), strict=True):

@@ -56,3 +56,4 @@ def test_the_figure_has_a_panel_for_labels_and_judging_a_line_a_recipe_and_a_dot
         assert line.get_label() == "before" and line.get_xdata().tolist() == [12, 24]
         assert list(dots.get_ydata()) == [getattr(run, judged) for run in RUNS[:3]]
         assert axes.lines[-1].get_ydata()[0] == GOALS["clicks"][0 if judged == "points" else 1]
+    assert figures.convergence(RUNS[3:]).axes[0].lines[0].get_color() == figure.axes[0].lines[2].get_color()
