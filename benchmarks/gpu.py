@@ -586,7 +586,7 @@ def train_and_judge(config: Config, train: list[Scene], val: list[Scene], steps:
     labels = {scene.name: scene.labels for scene in train}
     schedule = Schedule(steps, config.learning_rate)
     task = CrossEntropy(config, train, labels)
-    fit(config, task, train, labels, schedule=schedule, folder=folder, seed=[config.seed, 1, task.stream])
+    fit(config, task, train, labels, schedule=schedule, folder=folder, key="", seed=[config.seed, 1, task.stream])
     model = new_unet(config, len(train[0].label_set))
     model.load_state_dict(load_file(folder / "weights.safetensors"))
     model.to(config.device).eval()
