@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import current_keys
 
+from otoc_lib.config import load_config
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import (
     LISTED,
@@ -67,11 +68,12 @@ def test_what_starts_from_the_same_clicks_shares_its_first_network_and_waits_for
 
 
 def test_chains_count_the_steps_of_what_waits(jobs):
-    chains = {job.name: job.chain for job in jobs}
-    assert chains["04_ablate", "unet"] == 2 * 130
-    assert chains["03_self_train", "otoc"] == 2 * 130 + 330 + 2 * 80 + chains["04_ablate", "unet"]
-    assert chains["02_baseline", "otoc"] == 650 + chains["03_self_train", "otoc"]
-    assert chains["02_baseline", "supervised"] == 650 and chains["06_report", "otoc"] == 0
+    chains, rooms = {job.name: job.chain for job in jobs}, load_config(f"{PARAMS}/rooms/otoc.yaml")
+    unets, relation_nets = 2 * rooms.unet_steps_later, rooms.relation_steps + 2 * rooms.relation_steps_later
+    assert chains["04_ablate", "unet"] == unets
+    assert chains["03_self_train", "otoc"] == unets + relation_nets + chains["04_ablate", "unet"]
+    assert chains["02_baseline", "otoc"] == rooms.unet_steps + chains["03_self_train", "otoc"]
+    assert chains["02_baseline", "supervised"] == rooms.unet_steps and chains["06_report", "otoc"] == 0
 
 
 def test_seeds_fan_out_every_experiment(jobs):
@@ -89,16 +91,22 @@ def test_seeds_fan_out_every_experiment(jobs):
 
 
 def test_progress_counts_the_first_u_net_of_each_kind_of_clicks_once(jobs, tmp_path):
-    """With the first U-Net of ``otoc`` done, 6,410 steps of the profile are left: it is shared with three experiments,
-    not with those on the areas."""
+    """The first U-Net of ``otoc`` is shared with three experiments, not with those on the areas."""
     runs = tmp_path / "rooms"
     write_plan(jobs, runs / PLAN)
     plan = json.loads((runs / PLAN).read_text())
-    assert sum(stage["steps"] for stage in unfinished(runs, plan)) == 7060
+    rooms, areas = (load_config(f"{PARAMS}/rooms/{name}.yaml") for name in ("otoc", "s3dis_otoc"))
+    steps = sum(
+        3 * config.unet_steps  # clicks, others and every label
+        + experiments * 2 * config.unet_steps_later
+        + 2 * (config.relation_steps + 2 * config.relation_steps_later)
+        for config, experiments in ((rooms, 6), (areas, 4))
+    )
+    assert sum(stage["steps"] for stage in unfinished(runs, plan)) == steps
     assert sum(stage["stage"] == "tsne" for stage in unfinished(runs, plan)) == 1
     (runs / "otoc" / "unet_1").mkdir(parents=True)
     (runs / "otoc" / "unet_1" / "manifest.json").write_text('{"stage": "unet_1", "key": "k", "files": {}}')
-    assert sum(stage["steps"] for stage in unfinished(runs, plan)) == 6410
+    assert sum(stage["steps"] for stage in unfinished(runs, plan)) == steps - rooms.unet_steps
 
 
 def test_a_copy_with_the_name_left_in_is_refused(tmp_path):

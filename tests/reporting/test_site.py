@@ -170,7 +170,7 @@ def test_the_report_is_small(report):
 
 def test_figures_are_written_small_and_whole(report):
     folder = report.parent / "figures"
-    names = {"figure1", "figure2", "figure4", "figure5", "figure6", "learning_curves", "pseudo_labels"}
+    names = {"figure1", "figure2", "figure4", "figure5", "figure6", "learning_curves", "pseudo_labels", "convergence"}
     assert {path.stem for path in folder.glob("*.png")} == names
     for name in names:
         with Image.open(folder / f"{name}.png") as picture:

@@ -41,7 +41,7 @@ def other_value(name, value):
     if isinstance(value, int):
         return value + 1
     if isinstance(value, float):
-        return value / 2
+        return value / 2 or 0.5
     return [value[0] / 2, *value[1:]] if isinstance(value, list) and value else OTHER.get(name)
 
 

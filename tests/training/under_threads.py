@@ -23,8 +23,9 @@ from otoc_lib.training.task import CrossEntropy
 ROOMS = [make_room(f"scene{index:04d}_00", seed=index, spacing=0.05) for index in range(2)]
 
 
-def results(optimizer: str, width: int) -> dict[str, torch.Tensor]:
-    config = tiny_config(optimizer=optimizer, unet_width=width, voxel_size=0.05, variant="unet_rel_gp")
+def results(optimizer: str, width: int, coarse_loss: float) -> dict[str, torch.Tensor]:
+    values = {"optimizer": optimizer, "unet_width": width, "coarse_loss": coarse_loss}
+    config = tiny_config(**values, voxel_size=0.05, variant="unet_rel_gp")
     labels, networks, found = true_labels(ROOMS), {}, {}
     for name, task in (("unet", CrossEntropy), ("relation", Contrast)):
         made = task(config, ROOMS, labels)
@@ -42,7 +43,7 @@ def main() -> None:
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         numba.set_num_threads(threads)
-        by_threads.append(results("adam", 8) | results("muon", 16))
+        by_threads.append(results("adam", 8, 0.0) | results("muon", 16, 2.0))
     one, *more = by_threads
     different = [name for name in one if not all(torch.equal(one[name], found[name]) for found in more)]
     print("\n".join(different) or f"all {len(one)} are equal")
