@@ -70,9 +70,9 @@ RECIPES = [
             "jitter": 0.05,
             "rotate": True,
         },
-        {"clicks": (1950,), "every point": (1300, 1950)},
+        {"clicks": (1950,), "every point": (1950,)},
     ),
-    Recipe("now", {}, {"clicks": (600, 900, 1350, 2025), "every point": (900, 1350)}),
+    Recipe("now", {}, {"clicks": (600, 900, 1350, 2025), "every point": (1100,)}),
 ]
 
 

@@ -364,7 +364,7 @@ def loss_figure(run: str, training: Stage) -> Figure:
     axes.plot(history["step"], history["loss"], color=RULE, linewidth=1)
     axes.plot(history["step"], smooth(history["loss"]), color=OURS_COLOR, linewidth=1.6)
     axes.set_title(f"{run}, {training.name}: training loss and its running mean", size=10, color=INK, loc="left")
-    _plain(axes, "optimizer steps", "cross entropy")
+    _plain(axes, "optimizer steps", "loss")
     return figure
 
 
@@ -380,7 +380,7 @@ def learning_curves(results: Results, experiments: tuple[str, ...]) -> Figure:
         for end in curve.breaks:
             loss.axvline(end, color=RULE, linewidth=0.8, zorder=0)
     loss.set_title("training loss of the U-Net (running mean)", size=10, color=INK, loc="left")
-    _plain(loss, "optimizer steps", "cross entropy")
+    _plain(loss, "optimizer steps", "loss")
     for curve in miou_curves(results):
         _draw_curve(miou, curve, marker="o")
     miou.set_title("validation mIoU after each iteration", size=10, color=INK, loc="left")
