@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 import torch
 from llvmlite.binding import get_host_cpu_features
+from tiny import tiny_config
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -133,6 +134,13 @@ def test_gpu_script_gives_every_table_on_the_cpu(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks what happens without CUDA")
+def test_gpu_script_trains_and_judges_rooms(rooms, tmp_path):
+    """Where the rooms are not unpacked, as on a clean checkout, its table is not reached."""
+    gpu, config = load("gpu"), tiny_config(device="cpu")
+    untrained, trained = (gpu.train_and_judge(config, rooms[:2], rooms[2:], n, tmp_path / f"{n}") for n in (1, 40))
+    assert 0 <= untrained < trained <= 1
+
+
 def test_gpu_script_says_that_it_needs_cuda():
     done = start(BENCHMARKS / "gpu.py")
     assert done.returncode == 2 and done.stdout == ""
