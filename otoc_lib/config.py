@@ -155,7 +155,7 @@ class Config:
     learning_rate_later: float = param(0.01, "training_later", low=1e-9, high=10)
     schedule: Literal["halving", "one_cycle"] = param("halving", "training")
     halve_every: int = param(115_200, "training", low=1, high=10**9)  # steps, for schedule: halving
-    class_weights: Literal["none", "inverse_sqrt"] = param("none", "unet relation")
+    class_weights: Literal["none", "inverse_sqrt"] = param("none", "training")
 
     # Augmentation (facts: matrix jitter, mirrored x, rotation about z, elastic distortion in voxels, colour shift)
     jitter: float = param(0.1, "training", low=0, high=1)  # at 1 the matrix is noise
