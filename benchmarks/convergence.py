@@ -70,9 +70,9 @@ RECIPES = [
             "jitter": 0.05,
             "rotate": True,
         },
-        {"clicks": (1950,), "every point": (1950,)},
+        {"clicks": (1950,), "every point": (1300, 1950)},
     ),
-    Recipe("now", {}, {"clicks": (600, 900, 1350, 2025), "every point": (1100,)}),
+    Recipe("now", {}, {"clicks": (600, 900, 1350, 2025), "every point": (1100, 1350)}),
 ]
 
 
@@ -192,12 +192,14 @@ def targets(recipes: list[Recipe], runs: list[Run]) -> Iterable[Target]:
             yield words, "not run", None
             continue
         before, now = (seconds_to(*curve, goals) for curve in (curves[0], curves[-1]))
-        longest = float(curves[0][0][-1])
+        shortest, longest = curves[0][0][[0, -1]].tolist()
         if now is None:
             yield words, f"not reached in {curves[-1][0][-1]:.0f} s", False
         elif before is None:
             measured = f"{now:.0f} s; before not in {longest:.0f} s: less than {now / longest:.2f} x"
             yield words, measured, now <= longest / 2
+        elif before == shortest:  # when it came there, shorter runs would say
+            yield words, f"{now:.0f} s; before in {shortest:.0f} s or less", None
         else:
             yield words, f"{now:.0f} of {before:.0f} s: {now / before:.2f} x", now <= before / 2
 
