@@ -103,7 +103,6 @@ def parts_table(batches: Batches, repeats: int) -> None:
     logits = torch.randn(len(batch.coords), 20, requires_grad=True)
     embeddings = torch.randn(len(batch.coords), 32, requires_grad=True)
     net = new_relation_net(config, len(SCANNET20))
-    net.forward = lambda voxels: embeddings
     weights, generator = torch.ones(20), torch.Generator()
 
     def plain_relation_loss() -> None:
@@ -118,7 +117,7 @@ def parts_table(batches: Batches, repeats: int) -> None:
             lambda: reference.point_cross_entropy(batch.at_points(logits), labels, weights).backward(),
         ),
         "relation loss, forward and backward": (
-            lambda: losses.relation_loss(net, net(batch.voxels), batch, 20, generator).backward(),
+            lambda: losses.relation_loss(net, embeddings, batch, 20, generator)[0].backward(),
             plain_relation_loss,
         ),
     }
