@@ -11,7 +11,6 @@ would use a network from the middle of one. Seconds are those of the processor, 
 """
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -26,10 +25,11 @@ from pathlib import Path
 from timing import Target, print_targets
 from tqdm import tqdm
 
-from otoc_lib.config import Config, load_config, names_in
-from otoc_lib.datasets import load_split
+from otoc_lib.config import Config, load_config
+from otoc_lib.datasets import bundled_rooms, load_split
 from otoc_lib.files import write_aside
-from otoc_lib.methods.stages import Scenes, Stages
+from otoc_lib.methods.control import METHOD, train_baseline
+from otoc_lib.methods.stages import Plan, Scenes, Stages
 from otoc_lib.reporting import figures
 from otoc_lib.reporting.convergence import GOALS, Run, convergence_curve, read_runs, seconds_to, write_runs
 
@@ -94,10 +94,9 @@ def config_of(recipe: Recipe, labels: str, seed: int, steps: int, **others: obje
 
 
 def digest_of(config: Config) -> str:
-    """Stands for all parameters that the weights depend on."""
-    groups = ("network", "training", "training_first", "unet", "unet_first", "clicks", "inference")
-    values = json.dumps(config.digest_of(names_in(Config, groups)), sort_keys=True)
-    return hashlib.sha256(values.encode()).hexdigest()[:12]
+    """Stands for all that a run depends on, rooms aside: the key of its stages."""
+    _, evaluation = train_baseline(Plan(config, METHOD, {"train": "", "val": ""}))
+    return evaluation.key
 
 
 def train_and_judge(config: Config, few: bool) -> tuple[float, float, float]:
@@ -117,9 +116,9 @@ def train_and_judge(config: Config, few: bool) -> tuple[float, float, float]:
 # --- the runs ---------------------------------------------------------------------------------------------------------
 
 
-def one_run(recipe: Recipe, labels: str, seed: int, steps: int, few: bool) -> Run:
-    """A run in a process of its own, with one thread."""
-    name = ["--one", recipe.name, labels, str(seed), str(steps), *(["--quick"] if few else [])]
+def one_run(recipe: Recipe, labels: str, seed: int, steps: int, rooms: Path | None) -> Run:
+    """A run in a process of its own, with one thread; of a few of the rooms in a folder, if one is given."""
+    name = ["--one", recipe.name, labels, str(seed), str(steps), *(["--few", str(rooms)] if rooms else [])]
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     done = subprocess.run([sys.executable, __file__, *name], env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -129,9 +128,11 @@ def one_run(recipe: Recipe, labels: str, seed: int, steps: int, few: bool) -> Ru
     return Run(recipe.name, digest, labels, seed, steps, round(seconds, 1), round(points, 2), round(supervoxels, 2))
 
 
-def print_one(recipe: Recipe, labels: str, seed: int, steps: int, few: bool) -> None:
+def print_one(recipe: Recipe, labels: str, seed: int, steps: int, rooms: Path | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(train_and_judge(config_of(recipe, labels, seed, steps, runs_root=folder), few)))
+        places = {"data_root": str(rooms), "cache_root": f"{rooms}_cache"} if rooms else {}
+        config = config_of(recipe, labels, seed, steps, runs_root=folder, **places)
+        print(json.dumps(train_and_judge(config, few=rooms is not None)))
 
 
 def current(recipes: Iterable[Recipe], runs: Iterable[Run]) -> dict[tuple[str, str, int, int], Run]:
@@ -141,14 +142,14 @@ def current(recipes: Iterable[Recipe], runs: Iterable[Run]) -> dict[tuple[str, s
     return {name: known[*name, digest] for name, digest in names if (*name, digest) in known}
 
 
-def run_missing(recipes: list[Recipe], path: Path, few: bool = False) -> list[Run]:
+def run_missing(recipes: list[Recipe], path: Path, rooms: Path | None = None) -> list[Run]:
     """Train what is not in the file yet, the recipe in use first, two at once; each is written when it is done."""
     done = current(recipes, read_runs(path))
-    seeds = SEEDS[:1] if few else SEEDS
+    seeds = SEEDS[:1] if rooms else SEEDS
     missing = [(r, *rest) for r, *rest in wanted(recipes[::-1], seeds) if (r.name, *rest) not in done]
     pool = ThreadPoolExecutor(2)
     try:
-        futures = [pool.submit(one_run, *run, few) for run in missing]
+        futures = [pool.submit(one_run, *run, rooms) for run in missing]
         for future in tqdm(as_completed(futures), total=len(missing), unit="run", file=sys.stderr):
             run = future.result()
             done[run.recipe, run.labels, run.seed, run.steps] = run
@@ -209,14 +210,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--run", action="store_true", help="train what convergence.csv lacks: hours")
     parser.add_argument("--quick", action="store_true", help="6 rooms, one seed, 4 steps, nothing is kept: a minute")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--few", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     recipes = [Recipe(r.name, r.values, dict.fromkeys(LABELS, (4,))) for r in RECIPES] if options.quick else RECIPES
     if options.one:
         name, labels, seed, steps = options.one
-        print_one(next(r for r in recipes if r.name == name), labels, int(seed), int(steps), options.quick)
+        print_one(next(r for r in recipes if r.name == name), labels, int(seed), int(steps), options.few)
     elif options.quick:
         with tempfile.TemporaryDirectory() as folder:
-            runs = run_missing(recipes, Path(folder, FILE.name), few=True)
+            bundled_rooms.unpack(Path(folder, "rooms"))
+            runs = run_missing(recipes, Path(folder, FILE.name), Path(folder, "rooms"))
             figures.convergence(runs).savefig(Path(folder, FIGURE.name))
         print_tables(recipes, runs)
     else:

@@ -45,9 +45,10 @@ def tables(markdown: str) -> list[list[list[str]]]:
 # --- each benchmark ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["cache", "convergence", "point_text", "room_statistics", "supervoxels"])
-def test_quick_run_prints_a_title_and_tables(name):
-    done = start(BENCHMARKS / f"{name}.py", "--quick")
+@pytest.mark.parametrize("line", load("run").BENCHMARKS)
+def test_quick_run_prints_a_title_and_tables(line):
+    name, *flags = line.split()
+    done = start(BENCHMARKS / f"{name}.py", *flags, "--quick")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("## ")
     assert not re.search(r"\b(nan|inf)\b", done.stdout)
