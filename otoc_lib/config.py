@@ -153,14 +153,16 @@ class Config:
     optimizer: Literal["adam", "muon"] = param("adam", "training")
     learning_rate: float = param(0.01, "training_first", low=1e-9, high=10)
     learning_rate_later: float = param(0.01, "training_later", low=1e-9, high=10)
-    schedule: Literal["halving", "one_cycle"] = param("halving", "training")
+    schedule: Literal["halving", "one_cycle", "linear"] = param("halving", "training")
     halve_every: int = param(115_200, "training", low=1, high=10**9)  # steps, for schedule: halving
     class_weights: Literal["none", "inverse_sqrt"] = param("none", "training")
+    label_smoothing: float = param(0.0, "training", low=0, high=0.9)  # share of a label that goes to all classes alike
 
     # Augmentation (facts: matrix jitter, mirrored x, rotation about z, elastic distortion in voxels, colour shift)
     jitter: float = param(0.1, "training", low=0, high=1)  # at 1 the matrix is noise
     flip: bool = param(True, "training inference")
     rotate: bool = param(True, "training inference")
+    rotation_step: float = param(0.0, "training inference", low=0, high=360)  # by its multiples, degrees; 0: any angle
     scale_range: list[float] = param([1.0, 1.0], "training", low=0.01, high=100)
     elastic_granularity: list[float] = param([6.0, 20.0], "training", above=0.1, high=10_000)
     elastic_magnitude: list[float] = param([40.0, 160.0], "training", low=0, high=10_000)

@@ -16,13 +16,24 @@ def random_matrix(config: Config, generator: np.random.Generator) -> np.ndarray:
     if config.flip:
         matrix[0, 0] *= generator.choice([-1.0, 1.0])
     matrix *= generator.uniform(*config.scale_range)
-    return matrix @ _rotation_about_z(generator.uniform(0, 2 * np.pi) if config.rotate else 0.0)
+    return matrix @ _rotation_about_z(_angle(config, generator))
 
 
 def view_matrix(config: Config, generator: np.random.Generator) -> np.ndarray:
     """A test-time view, float64 (3, 3): mirrored x and rotation about z only."""
     matrix = np.diag([generator.choice([-1.0, 1.0]) if config.flip else 1.0, 1.0, 1.0])
-    return matrix @ _rotation_about_z(generator.uniform(0, 2 * np.pi) if config.rotate else 0.0)
+    return matrix @ _rotation_about_z(_angle(config, generator))
+
+
+def _angle(config: Config, generator: np.random.Generator) -> float:
+    """In radians: 0 without ``rotate``, one of the turn's ``rotation_step``s with it, or any."""
+    if not config.rotate:
+        return 0.0
+    turn = generator.uniform(0, 2 * np.pi)
+    if config.rotation_step:
+        step = np.radians(config.rotation_step)
+        return turn // step * step
+    return turn
 
 
 def _rotation_about_z(angle: float) -> np.ndarray:

@@ -15,17 +15,22 @@ from otoc_lib.scene import Scene
 from otoc_lib.training.voxels import Batch, VoxelLabels, send
 
 
-def point_cross_entropy(logits: Tensor, labels: VoxelLabels, weights: Tensor) -> Tensor:
+def point_cross_entropy(logits: Tensor, labels: VoxelLabels, weights: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross entropy over labelled points, weighted by class; 0, not NaN, where a batch has no label.
 
     Points of one voxel and class have the same loss: it is computed once and counted for each of them.
 
     Args:
         logits: [V, C] of the voxels; weights: [C] in the precision of the loss.
+        smoothing: share of every label that goes to all classes alike (Szegedy et al. 2016).
     """
-    rows = functional.embedding(labels.voxels, logits).to(weights.dtype)  # [K, C]
-    losses = functional.nll_loss(functional.log_softmax(widened(rows), 1), labels.classes, reduction="none")  # [K]
-    weight = labels.points * functional.embedding(labels.classes, weights[:, None]).squeeze(1)  # [K]
+    count = logits.shape[1]
+    log_p = functional.log_softmax(widened(logits.to(weights.dtype)), 1)[:, :count]  # [V, C]
+    # gather, since on the CPU its gradient is summed in a fixed order; that of plain indexing is not.
+    losses = -log_p.reshape(-1).gather(0, labels.voxels * count + labels.classes)  # [K]
+    if smoothing:
+        losses = (1 - smoothing) * losses - smoothing * log_p.mean(dim=1).gather(0, labels.voxels)
+    weight = labels.points * weights.gather(0, labels.classes)  # [K]
     with one_thread():  # sums over a whole tensor
         return (weight * losses).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
@@ -33,7 +38,7 @@ def point_cross_entropy(logits: Tensor, labels: VoxelLabels, weights: Tensor) ->
 def coarse_loss(config: Config, logits: list[Tensor], batch: Batch, weights: Tensor) -> Tensor | float:
     """Deep supervision (Lee et al. 2015): ``coarse_loss`` times the mean cross entropy at the coarser levels.
 
-    A voxel of a level answers for the labels of all points in it.
+    A voxel of a level answers for the labels of all points in it, which ``label_smoothing`` smooths.
 
     Args:
         logits: [V_l, C] of the voxels of each level from the second on; none of them: 0.
@@ -42,7 +47,8 @@ def coarse_loss(config: Config, logits: list[Tensor], batch: Batch, weights: Ten
     voxels, losses = batch.labels.voxels, []
     for level, of_level in enumerate(logits):
         voxels = batch.voxels.pyramid.parents(level)[voxels]
-        losses.append(point_cross_entropy(of_level, replace(batch.labels, voxels=voxels), weights))
+        labels = replace(batch.labels, voxels=voxels)
+        losses.append(point_cross_entropy(of_level, labels, weights, config.label_smoothing))
     return config.coarse_loss * torch.stack(losses).mean() if losses else 0.0
 
 

@@ -32,11 +32,16 @@ def learning_rate(config: Config, schedule: Schedule, step: int) -> float:
     """``halving``: lr * 0.5 ** (step // halve_every), at least 1e-6 (the authors').
 
     ``one_cycle``: a linear rise over the first fifth from a tenth of the peak, then a cosine to a thousandth of it.
+    ``linear``: the same rise over the first tenth, then a straight line to a thousandth.
     """
     peak = schedule.learning_rate
     if config.schedule == "halving":
         return max(peak * 0.5 ** (step // config.halve_every), 1.0e-6)
     progress = step / max(schedule.steps - 1, 1)
-    if progress < 0.2:
-        return peak * (0.1 + 0.9 * progress / 0.2)
-    return peak * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * (progress - 0.2) / 0.8)))
+    rise = {"one_cycle": 0.2, "linear": 0.1}[config.schedule]
+    if progress < rise:
+        return peak * (0.1 + 0.9 * progress / rise)
+    left = (1 - progress) / (1 - rise)
+    if config.schedule == "one_cycle":
+        left = 0.5 * (1 - math.cos(math.pi * left))
+    return peak * (0.001 + 0.999 * left)

@@ -68,9 +68,13 @@ def points_of(samples: list[Sample]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(labels), torch.from_numpy(np.concatenate(supervoxels))
 
 
-def point_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Twin of losses.point_cross_entropy: of the logits [P, C] of all points, as PyTorch has it."""
-    return functional.cross_entropy(logits, labels, weight=weights, ignore_index=IGNORE)
+def point_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Twin of losses.point_cross_entropy: of the logits [P, C] of all points, as PyTorch has it but for the weight of
+    what smoothing takes from a label, which stays that of its class."""
+    known = labels != IGNORE
+    losses = functional.cross_entropy(logits[known], labels[known], reduction="none", label_smoothing=smoothing)
+    weight = weights[labels[known]]
+    return (weight * losses).sum() / weight.sum()
 
 
 def relation_loss(

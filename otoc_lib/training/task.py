@@ -84,5 +84,5 @@ class CrossEntropy(Task):
             _, logits, coarse = self.model.forward_all_levels(batch.voxels)  # [V, C]
         else:
             (_, logits), coarse = self.model(batch.voxels), []
-        loss = point_cross_entropy(logits, batch.labels, self.class_weights)
+        loss = point_cross_entropy(logits, batch.labels, self.class_weights, self.config.label_smoothing)
         return loss + coarse_loss(self.config, coarse, batch, self.class_weights)

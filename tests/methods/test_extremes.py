@@ -45,7 +45,7 @@ def extremes(draw) -> dict:
     for name, choices in {
         "optimizer": ["adam", "muon"],
         "precision": ["float32", "bfloat16", "float16"],
-        "schedule": ["halving", "one_cycle"],
+        "schedule": ["halving", "one_cycle", "linear"],
         "pairwise_scaling": ["row_sum", "literal"],
         "propagation": ["auto", "dense", "chunked"],
     }.items():

@@ -30,6 +30,20 @@ def test_every_switch_is_obeyed():
     np.testing.assert_array_equal(augmentation.random_matrix(larger, np.random.default_rng(0)), 2 * np.eye(3))
 
 
+@pytest.mark.parametrize("matrix_of", [augmentation.view_matrix, augmentation.random_matrix])
+def test_rotations_are_multiples_of_their_step_and_each_as_likely(matrix_of):
+    turned = config(jitter=0.0, flip=False, rotation_step=90.0)
+    matrices = [matrix_of(turned, np.random.default_rng(seed)) for seed in range(400)]
+    degrees = [np.degrees(np.arctan2(matrix[0, 1], matrix[0, 0])) % 360 for matrix in matrices]
+    turns, times = np.unique(np.round(degrees, 6) % 360, return_counts=True)
+    np.testing.assert_array_equal(turns, [0, 90, 180, 270])
+    assert times.min() > 70 and times.max() < 130  # of 400; the deviation is 9
+    free = [matrix_of(config(jitter=0.0, flip=False), np.random.default_rng(seed)) for seed in range(400)]
+    assert len({round(float(matrix[0, 0]), 6) for matrix in free}) > 390
+    whole_turn = matrix_of(config(jitter=0.0, flip=False, rotation_step=360.0), np.random.default_rng(0))
+    np.testing.assert_array_equal(whole_turn, np.eye(3))
+
+
 def test_jitter_has_the_deviation_it_is_given():
     jittered = config(flip=False, rotate=False, jitter=0.1)
     draws = np.stack([augmentation.random_matrix(jittered, np.random.default_rng(i)) for i in range(400)]) - np.eye(3)

@@ -29,8 +29,9 @@ def some_labels(rooms):
     return {room.name: np.where(generator.random(room.num_points) < 0.3, room.labels, IGNORE) for room in rooms}
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("label", [true_labels, some_labels])
-def test_the_loss_over_pairs_and_its_gradients_equal_those_over_points(rooms, label):
+def test_the_loss_over_pairs_and_its_gradients_equal_those_over_points(rooms, label, smoothing):
     batch, samples = some_batch(rooms, label(rooms))
     net = new_unet(tiny_config(), 20).double()
     weights = torch.rand(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
@@ -39,14 +40,15 @@ def test_the_loss_over_pairs_and_its_gradients_equal_those_over_points(rooms, la
         return loss.detach(), *torch.autograd.grad(loss, list(net.parameters()))
 
     _, logits = net(batch.voxels)
-    fast = gradients(losses.point_cross_entropy(logits, batch.labels, weights))
+    fast = gradients(losses.point_cross_entropy(logits, batch.labels, weights, smoothing))
     _, logits = net(batch.voxels)
     labels, _ = reference.points_of(samples)
-    slow = gradients(reference.point_cross_entropy(batch.at_points(logits), labels, weights))
+    slow = gradients(reference.point_cross_entropy(batch.at_points(logits), labels, weights, smoothing))
     torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-13)
 
 
-def test_the_coarse_loss_is_the_weighted_mean_over_levels_of_the_loss_of_points_in_the_cells_that_hold_them(rooms):
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_coarse_loss_is_the_mean_over_levels_of_the_loss_of_points_in_the_cells_that_hold_them(rooms, smoothing):
     batch, samples = some_batch(rooms, some_labels(rooms))
     labels, _ = reference.points_of(samples)
     weights = torch.rand(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
@@ -56,8 +58,9 @@ def test_the_coarse_loss_is_the_weighted_mean_over_levels_of_the_loss_of_points_
         cells = {cell: row for row, cell in enumerate(map(tuple, batch.voxels.pyramid.level(level).coords.tolist()))}
         logits.append(torch.randn(len(cells), 20, dtype=torch.float64, requires_grad=True))
         rows = [cells[room, x >> level, y >> level, z >> level] for room, x, y, z in voxels.tolist()]
-        expected.append(reference.point_cross_entropy(logits[-1][rows], labels, weights))
-    found = losses.coarse_loss(tiny_config(coarse_loss=3), logits, batch, weights)
+        expected.append(reference.point_cross_entropy(logits[-1][rows], labels, weights, smoothing))
+    config = tiny_config(coarse_loss=3, label_smoothing=smoothing)
+    found = losses.coarse_loss(config, logits, batch, weights)
     weighted = 3 * sum(expected) / len(expected)
     torch.testing.assert_close(found, weighted, rtol=1e-12, atol=0)
     gradients = (torch.autograd.grad(loss, logits) for loss in (found, weighted))
@@ -102,15 +105,16 @@ def test_cross_entropy_counts_labelled_points_only_and_a_batch_without_any_is_ze
     assert empty.item() == 0 and torch.equal(logits.grad, torch.zeros(3, 2))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("classes", [2, 13, 16, 20])
-def test_cross_entropy_of_any_number_of_classes_equals_that_of_pytorch(classes):
+def test_cross_entropy_of_any_number_of_classes_equals_that_of_pytorch(classes, smoothing):
     generator = torch.Generator().manual_seed(classes)
     logits = torch.randn(40, classes, generator=generator, dtype=torch.float64, requires_grad=True)
     truth, weights = torch.arange(40) % classes, torch.rand(classes, generator=generator, dtype=torch.float64)
     results = []
     for loss in (
-        losses.point_cross_entropy(logits, VoxelLabels(torch.arange(40), truth, torch.ones(40)), weights),
-        reference.point_cross_entropy(logits, truth, weights),
+        losses.point_cross_entropy(logits, VoxelLabels(torch.arange(40), truth, torch.ones(40)), weights, smoothing),
+        reference.point_cross_entropy(logits, truth, weights, smoothing),
     ):
         results.append((loss.detach(), *torch.autograd.grad(loss, logits)))
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)

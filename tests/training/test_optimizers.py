@@ -34,9 +34,15 @@ def test_the_schedules_are_the_documented_ones():
     rates = [learning_rate(tiny_config(), Schedule(101, 0.01), s) for s in range(101)]
     assert rates[0] == pytest.approx(0.001) and max(rates) == pytest.approx(0.01) and rates[-1] == pytest.approx(1e-5)
     assert np.argmax(rates) == 20
+    linear = tiny_config(schedule="linear")
+    rates = [learning_rate(linear, Schedule(101, 0.01), s) for s in range(101)]
+    assert rates[0] == pytest.approx(0.001) and np.argmax(rates) == 10 and rates[10] == pytest.approx(0.01)
+    np.testing.assert_allclose(np.diff(rates[:11]), 0.0009)
+    np.testing.assert_allclose(np.diff(rates[10:]), -0.01 * 0.999 / 90)
+    assert rates[-1] == pytest.approx(1e-5)
 
 
-@pytest.mark.parametrize("schedule", ["halving", "one_cycle"])
+@pytest.mark.parametrize("schedule", ["halving", "one_cycle", "linear"])
 @pytest.mark.parametrize("rate", [1e-9, 0.01, 10])
 @pytest.mark.parametrize("steps", [1, 2, 10**8])
 @pytest.mark.parametrize("halve_every", [1, 10**9])
