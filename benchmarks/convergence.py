@@ -69,10 +69,12 @@ RECIPES = [
             "class_weights": "inverse_sqrt",
             "jitter": 0.05,
             "rotate": True,
+            "rotation_step": 0.0,
+            "label_smoothing": 0.0,
         },
         {"clicks": (1950,), "every point": (1300, 1950)},
     ),
-    Recipe("now", {}, {"clicks": (600, 900, 1350, 2025), "every point": (1100, 1350)}),
+    Recipe("now", {}, {"clicks": (900, 1350, 2025), "every point": (900, 1100, 1350)}),
 ]
 
 
