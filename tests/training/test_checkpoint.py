@@ -88,7 +88,7 @@ class Signalled(CrossEntropy):
 
     def loss(self, batches, step, generator):
         if step == 3:
-            os.kill(os.getpid(), self.number)
+            signal.raise_signal(self.number)
         return super().loss(batches, step, generator)
 
 
@@ -126,9 +126,9 @@ def test_a_signal_saves_the_step_that_it_came_in_and_the_rest_equals_an_uninterr
 
 def test_a_second_interrupt_does_not_wait():
     with pytest.raises(KeyboardInterrupt), signals_asked() as asked:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert asked.to_save and asked.to_stop == signal.SIGINT
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         raise AssertionError
 
 
