@@ -26,14 +26,13 @@ def view_matrix(config: Config, generator: np.random.Generator) -> np.ndarray:
 
 
 def _angle(config: Config, generator: np.random.Generator) -> float:
-    """In radians: 0 without ``rotate``, one of the turn's ``rotation_step``s with it, or any."""
+    """In radians: 0 without ``rotate``; with it any angle, rounded down to a multiple of ``rotation_step`` unless 0."""
     if not config.rotate:
         return 0.0
-    turn = generator.uniform(0, 2 * np.pi)
-    if config.rotation_step:
-        step = np.radians(config.rotation_step)
-        return turn // step * step
-    return turn
+    if not config.rotation_step:
+        return generator.uniform(0, 2 * np.pi)
+    degrees = generator.uniform(0, 360)
+    return np.radians(degrees - degrees % config.rotation_step)  # no step is too small for %
 
 
 def _rotation_about_z(angle: float) -> np.ndarray:

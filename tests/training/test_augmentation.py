@@ -42,6 +42,9 @@ def test_rotations_are_multiples_of_their_step_and_each_as_likely(matrix_of):
     assert len({round(float(matrix[0, 0]), 6) for matrix in free}) > 390
     whole_turn = matrix_of(config(jitter=0.0, flip=False, rotation_step=360.0), np.random.default_rng(0))
     np.testing.assert_array_equal(whole_turn, np.eye(3))
+    for smallest in (5e-324, 1e-300):  # as good as any angle
+        matrix = matrix_of(config(jitter=0.0, flip=False, rotation_step=smallest), np.random.default_rng(0))
+        np.testing.assert_allclose(matrix, free[0], atol=1e-12)
 
 
 def test_jitter_has_the_deviation_it_is_given():

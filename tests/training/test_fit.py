@@ -84,6 +84,7 @@ def test_the_coarse_loss_is_added_by_its_weight(rooms):
 def test_labels_are_smoothed_by_their_share_at_every_level(rooms):
     labels = true_labels(rooms)
     (batch,) = batches.Batches(tiny_config(), rooms, labels, [0])[0]
+    changes = []
     for coarse in (0, 2):
         config = tiny_config(coarse_loss=coarse)
         found = []
@@ -91,9 +92,10 @@ def test_labels_are_smoothed_by_their_share_at_every_level(rooms):
             made = CrossEntropy(config, rooms, labels)
             made.config = dataclasses.replace(config, label_smoothing=share)
             found.append(float(made.loss([batch], 0, torch.Generator()).detach()))
-        # Linear in the share, and by the coarser levels as well: 2 of them count as much as the finest.
+        changes.append(found[1] - found[0])
         assert abs(found[1] - found[0]) > 1e-3
         assert found[2] - found[0] == pytest.approx(2 * (found[1] - found[0]), rel=1e-3)
+    assert abs(changes[1] - changes[0]) > 1e-3  # the finest level is the same network: the others add theirs
 
 
 def test_a_warm_start_starts_from_the_given_weights(rooms, tmp_path):
