@@ -2,11 +2,13 @@
 
 Three of the four rounds of training rooms are fitted; the fourth, every kind of room once, judges: no validation room
 is looked at. A recipe is trained from scratch for several lengths, each a whole cycle of its schedule, since nobody
-would use a network from the middle of one. Seconds are those of the processor, one thread a run, two runs at once.
+would use a network from the middle of one. On the CPU seconds are those of the processor, one thread a run, two runs
+at once; on a GPU those of the clock, one run at a time.
 
     python benchmarks/convergence.py            the tables of what convergence.csv holds
     python benchmarks/convergence.py --run      train what is missing there first: hours on two cores; goes on where an
                                                 earlier call stopped, and draws convergence.png
+    python benchmarks/convergence.py --run --device cuda      the same runs on a GPU, minutes; draws convergence_gpu.png
     python benchmarks/convergence.py --quick    both recipes for a few steps on a few rooms, a minute: that it works
 """
 
@@ -22,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from timing import Target, print_targets
 from tqdm import tqdm
 
@@ -31,11 +34,11 @@ from otoc_lib.files import write_aside
 from otoc_lib.methods.control import METHOD, train_baseline
 from otoc_lib.methods.stages import Plan, Scenes, Stages
 from otoc_lib.reporting import figures
-from otoc_lib.reporting.convergence import GOALS, Run, convergence_curve, read_runs, seconds_to, write_runs
+from otoc_lib.reporting.convergence import CPU, GOALS, Run, convergence_curve, read_runs, seconds_to, write_runs
 
 FOLDER = Path(__file__).resolve().parent
 FILE = FOLDER / "convergence.csv"
-FIGURE = FOLDER / "convergence.png"
+FIGURES = {"cpu": FOLDER / "convergence.png", "cuda": FOLDER / "convergence_gpu.png"}
 PARAMS = FOLDER.parent / "params/rooms/otoc.yaml"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 JUDGES = 24  # training rooms, the last ones
@@ -102,14 +105,15 @@ def digest_of(config: Config) -> str:
 
 
 def train_and_judge(config: Config, few: bool) -> tuple[float, float, float]:
-    """Train the U-Net of a config; seconds of the processor, and mIoU in % on points and on super-voxels."""
+    """Train the U-Net of a config; its seconds, and mIoU in % on points and on super-voxels."""
+    clock = time.process_time if config.device == "cpu" else time.perf_counter
     rooms = load_split(config, "train", None)
     fitted, judges = (rooms[:4], rooms[-2:]) if few else (rooms[:-JUDGES], rooms[-JUDGES:])
     stages = Stages(config, Scenes(fitted, {"val": judges}))
     labels = stages.clicks()
-    start = time.process_time()
+    start = clock()
     unet = stages.train("unet", 1, labels)
-    seconds = time.process_time() - start
+    seconds = clock() - start
     evaluation = json.loads(stages.evaluate("evaluate_baseline", {"unet": unet}).read("metrics.json"))
     modes = evaluation["splits"]["val"]["modes"]
     return seconds, 100 * modes["point"]["miou"], 100 * modes["sv"]["miou"]
@@ -118,44 +122,61 @@ def train_and_judge(config: Config, few: bool) -> tuple[float, float, float]:
 # --- the runs ---------------------------------------------------------------------------------------------------------
 
 
-def one_run(recipe: Recipe, labels: str, seed: int, steps: int, rooms: Path | None) -> Run:
+def device_name(device: str) -> str:
+    """What a row says of where it was trained: "CPU", or the name of the GPU."""
+    return CPU if device == "cpu" else torch.cuda.get_device_name(device)
+
+
+def one_run(recipe: Recipe, labels: str, seed: int, steps: int, device: str, rooms: Path | None) -> Run:
     """A run in a process of its own, with one thread; of a few of the rooms in a folder, if one is given."""
-    name = ["--one", recipe.name, labels, str(seed), str(steps), *(["--few", str(rooms)] if rooms else [])]
+    name = ["--one", recipe.name, labels, str(seed), str(steps), "--device", device]
+    name += ["--few", str(rooms)] if rooms else []
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     done = subprocess.run([sys.executable, __file__, *name], env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(name)} failed:\n{done.stderr[-2000:]}")
     seconds, points, supervoxels = json.loads(done.stdout)
     digest = digest_of(config_of(recipe, labels, seed, steps))
-    return Run(recipe.name, digest, labels, seed, steps, round(seconds, 1), round(points, 2), round(supervoxels, 2))
+    found = round(seconds, 1), round(points, 2), round(supervoxels, 2), device_name(device)
+    return Run(recipe.name, digest, labels, seed, steps, *found)
 
 
-def print_one(recipe: Recipe, labels: str, seed: int, steps: int, rooms: Path | None) -> None:
+def print_one(recipe: Recipe, labels: str, seed: int, steps: int, device: str, rooms: Path | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         places = {"data_root": str(rooms), "cache_root": f"{rooms}_cache"} if rooms else {}
-        config = config_of(recipe, labels, seed, steps, runs_root=folder, **places)
+        config = config_of(recipe, labels, seed, steps, device=device, runs_root=folder, **places)
         print(json.dumps(train_and_judge(config, few=rooms is not None)))
 
 
-def current(recipes: Iterable[Recipe], runs: Iterable[Run]) -> dict[tuple[str, str, int, int], Run]:
-    """The runs of the recipes as they are now, in their order; others are left out."""
-    known = {(run.recipe, run.labels, run.seed, run.steps, run.digest): run for run in runs}
+def row_order(run: Run) -> tuple:
+    return run.device, run.recipe, run.labels, run.seed, run.steps
+
+
+def current(recipes: Iterable[Recipe], runs: Iterable[Run], device: str = CPU) -> dict[tuple[str, str, int, int], Run]:
+    """The runs of the recipes as they are now on a device, in their order; others are left out."""
+    known = {(run.recipe, run.labels, run.seed, run.steps, run.digest): run for run in runs if run.device == device}
     names = [((r.name, *rest), digest_of(config_of(r, *rest))) for r, *rest in wanted(recipes)]
     return {name: known[*name, digest] for name, digest in names if (*name, digest) in known}
 
 
-def run_missing(recipes: list[Recipe], path: Path, rooms: Path | None = None) -> list[Run]:
-    """Train what is not in the file yet, the recipe in use first, two at once; each is written when it is done."""
-    done = current(recipes, read_runs(path))
+def run_missing(recipes: list[Recipe], path: Path, device: str = "cpu", rooms: Path | None = None) -> list[Run]:
+    """Train what is not in the file yet, the recipe in use first; each run is written when it is done.
+
+    Returns:
+        The runs of the recipes on this device.
+    """
+    before = read_runs(path)
+    others = [run for run in before if run.device != device_name(device)]
+    done = current(recipes, before, device_name(device))
     seeds = SEEDS[:1] if rooms else SEEDS
     missing = [(r, *rest) for r, *rest in wanted(recipes[::-1], seeds) if (r.name, *rest) not in done]
-    pool = ThreadPoolExecutor(2)
+    pool = ThreadPoolExecutor(2 if device == "cpu" else 1)
     try:
-        futures = [pool.submit(one_run, *run, rooms) for run in missing]
+        futures = [pool.submit(one_run, *run, device, rooms) for run in missing]
         for future in tqdm(as_completed(futures), total=len(missing), unit="run", file=sys.stderr):
             run = future.result()
             done[run.recipe, run.labels, run.seed, run.steps] = run
-            write_runs(path, sorted(done.values(), key=lambda r: (r.recipe, r.labels, r.seed, r.steps)))
+            write_runs(path, sorted([*others, *done.values()], key=row_order))
     finally:
         pool.shutdown(cancel_futures=True)  # an error, or Ctrl-C, ends the call after the runs that are under way
     return list(done.values())
@@ -164,12 +185,13 @@ def run_missing(recipes: list[Recipe], path: Path, rooms: Path | None = None) ->
 # --- what they say ----------------------------------------------------------------------------------------------------
 
 
-def print_tables(recipes: list[Recipe], runs: list[Run]) -> None:
-    """Every run, the seconds to the goals, and the targets."""
-    print("## Seconds to a converged network\n")
+def print_tables(recipes: list[Recipe], runs: list[Run], device: str = CPU) -> None:
+    """Every run on a device, the seconds to the goals, and, for the CPU, the targets."""
+    seconds = "one thread, two runs at once" if device == CPU else f"the clock on {device}, one run at a time"
+    print(f"## Seconds to a converged network{'' if device == CPU else ', GPU'}\n")
     print(
-        "The 3D U-Net of params/rooms, fitted to three rounds of training rooms, judged on the fourth. Seconds of one "
-        "thread, two runs at once; mIoU in % on points / on super-voxels.\n"
+        "The 3D U-Net of params/rooms, fitted to three rounds of training rooms, judged on the fourth. Seconds of "
+        f"{seconds}; mIoU in % on points / on super-voxels.\n"
     )
     print("| labels | recipe | steps | seconds | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " |")
     print("|---|---|---|---|" + "---|" * len(SEEDS))
@@ -181,7 +203,8 @@ def print_tables(recipes: list[Recipe], runs: list[Run]) -> None:
                 seconds = " / ".join(f"{run.seconds:.0f}" for run in found if run) or "not run"
                 scores = [f"{run.points:.1f} / {run.supervoxels:.1f}" if run else "not run" for run in found]
                 print(f"| {labels} | {recipe.name} | {steps} | {seconds} | {' | '.join(scores)} |")
-    print_targets(targets(recipes, runs))
+    if device == CPU:
+        print_targets(targets(recipes, runs))
 
 
 def targets(recipes: list[Recipe], runs: list[Run]) -> Iterable[Target]:
@@ -210,6 +233,7 @@ def targets(recipes: list[Recipe], runs: list[Run]) -> Iterable[Target]:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", action="store_true", help="train what convergence.csv lacks: hours")
+    parser.add_argument("--device", default="cpu", choices=list(FIGURES), help="where --run and --quick train")
     parser.add_argument("--quick", action="store_true", help="6 rooms, one seed, 4 steps, nothing is kept: a minute")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--few", type=Path, help=argparse.SUPPRESS)
@@ -217,20 +241,24 @@ def main(argv: list[str] | None = None) -> None:
     recipes = [Recipe(r.name, r.values, dict.fromkeys(LABELS, (4,))) for r in RECIPES] if options.quick else RECIPES
     if options.one:
         name, labels, seed, steps = options.one
-        print_one(next(r for r in recipes if r.name == name), labels, int(seed), int(steps), options.few)
+        recipe = next(r for r in recipes if r.name == name)
+        print_one(recipe, labels, int(seed), int(steps), options.device, options.few)
     elif options.quick:
         with tempfile.TemporaryDirectory() as folder:
             bundled_rooms.unpack(Path(folder, "rooms"))
-            runs = run_missing(recipes, Path(folder, FILE.name), Path(folder, "rooms"))
-            figures.convergence(runs).savefig(Path(folder, FIGURE.name))
-        print_tables(recipes, runs)
+            runs = run_missing(recipes, Path(folder, FILE.name), options.device, Path(folder, "rooms"))
+            figures.convergence(runs).savefig(Path(folder, FIGURES[options.device].name))
+        print_tables(recipes, runs, device_name(options.device))
     else:
-        runs = run_missing(recipes, FILE) if options.run else list(current(recipes, read_runs(FILE)).values())
         if options.run:
-            with write_aside(FIGURE) as aside:
+            runs = run_missing(recipes, FILE, options.device)
+            with write_aside(FIGURES[options.device]) as aside:
                 figures.convergence(runs).savefig(aside, format="png")
-        print_tables(recipes, runs)
-        print(f"\n![mIoU against seconds]({FIGURE.name})")
+        measured = read_runs(FILE)
+        for device in sorted({CPU, *(run.device for run in measured)}):
+            print_tables(recipes, list(current(recipes, measured, device).values()), device)
+            figure = FIGURES["cpu" if device == CPU else "cuda"]
+            print(f"\n![mIoU against seconds]({figure.name})\n" if figure.is_file() else "")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,15 @@ from otoc_lib.files import write_aside
 
 GOALS = {"clicks": (65.0, 74.5), "every point": (79.0, 87.0)}  # labels -> mIoU in % on points and on super-voxels
 
+CPU = "CPU"
+
 
 @dataclass(frozen=True)
 class Run:
-    """One network: seconds of the processor that its training took, and mIoU in % on the rooms that judge."""
+    """One network: seconds that its training took, and mIoU in % on the rooms that judge.
+
+    Seconds are those of one thread of the processor on the CPU, those of the clock on a GPU.
+    """
 
     recipe: str
     digest: str  # of its parameters: a run of others does not count
@@ -24,6 +29,7 @@ class Run:
     seconds: float
     points: float
     supervoxels: float
+    device: str = CPU  # or the name of a GPU
 
 
 def read_runs(path: Path) -> list[Run]:

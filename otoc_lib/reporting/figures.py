@@ -22,7 +22,7 @@ from otoc_lib.evaluation import confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
 from otoc_lib.reporting import paper
-from otoc_lib.reporting.convergence import GOALS, Run, convergence_curve
+from otoc_lib.reporting.convergence import CPU, GOALS, Run, convergence_curve
 from otoc_lib.reporting.curves import OTHER_COLORS, Curve, label_curves, loss_curves, miou_curves, smooth
 from otoc_lib.reporting.runs import Measurement, Results, last_mode, read_arrays, read_history, read_json
 from otoc_lib.reporting.splat import RoomView, view_room
@@ -392,8 +392,9 @@ def learning_curves(results: Results, experiments: tuple[str, ...]) -> Figure:
 
 
 def convergence(runs: Iterable[Run]) -> Figure:
-    """mIoU against seconds of training: a line a recipe through the means of its lengths, a dot a network."""
+    """mIoU against seconds of training on one device: a line a recipe through the means of its lengths, a dot a run."""
     runs = list(runs)
+    device = "one thread" if runs[0].device == CPU else runs[0].device
     recipes = list(dict.fromkeys(run.recipe for run in runs))
     colors = [PAPER_COLOR, *OTHER_COLORS[: max(len(recipes) - 2, 0)], OURS_COLOR][-len(recipes) :]
     figure = Figure(figsize=(10, 6.4), dpi=110, facecolor="white", layout="constrained")
@@ -408,7 +409,7 @@ def convergence(runs: Iterable[Run]) -> Figure:
             axes.axhline(goals[column], color=MUTED, linewidth=0.8, linestyle="--")
             title = f"{labels}, mIoU on {'points' if column == 0 else 'super-voxels'} (%)"
             axes.set_title(title, size=10, color=INK, loc="left")
-            _plain(axes, "seconds of one thread", "")
+            _plain(axes, f"seconds of {device}", "")
             axes.set_xlim(left=0)
     panels[0, 0].legend(frameon=False, fontsize=9, loc="lower right")
     return figure

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from otoc_lib.config import project_root
 from otoc_lib.experiments import BASELINE, SHOWN
 from otoc_lib.reporting import figures
-from otoc_lib.reporting.convergence import read_runs
+from otoc_lib.reporting.convergence import CPU, read_runs
 from otoc_lib.reporting.curves import experiments_of
 from otoc_lib.reporting.gallery import best_median_worst, telling_rooms
 from otoc_lib.reporting.runs import Measurement, Results, last_mode
@@ -110,7 +110,9 @@ def draw_figures(
         "Pseudo labels",
         "How many points carry a label, and how many of these labels are right. Dashed: without wall and floor." + band,
     )
-    measured = read_runs(project_root() / CONVERGENCE) if results.profile == "rooms" else []
+    measured = []
+    if results.profile == "rooms":
+        measured = [run for run in read_runs(project_root() / CONVERGENCE) if run.device == CPU]
     if measured:
         add(
             figures.convergence(measured),

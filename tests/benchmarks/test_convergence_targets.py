@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otoc_lib.reporting.convergence import Run
+from otoc_lib.reporting.convergence import Run, read_runs, write_runs
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -47,3 +47,28 @@ def test_runs_of_other_parameters_do_not_count(convergence):
     own, other = (Run(recipe.name, key, *name, 1.0, 50.0, 60.0) for key in (digest, "other"))
     assert convergence.current(convergence.RECIPES, [own, other]) == {(recipe.name, *name): own}
     assert convergence.current(convergence.RECIPES, [other]) == {}
+
+
+def test_a_run_counts_on_the_device_that_it_was_trained_on(convergence, monkeypatch, tmp_path):
+    """What the GPU trained is kept beside the CPU's, and neither stands for the other."""
+    (recipe, *name), *_ = convergence.wanted(convergence.RECIPES)
+    digest = convergence.digest_of(convergence.config_of(recipe, *name))
+    on_cpu, on_gpu = (Run(recipe.name, digest, *name, 1.0, 50.0, 60.0, device) for device in ("CPU", "NVIDIA X1"))
+    assert convergence.current(convergence.RECIPES, [on_gpu]) == {}
+    assert convergence.current(convergence.RECIPES, [on_cpu, on_gpu], "NVIDIA X1") == {(recipe.name, *name): on_gpu}
+
+    trained = []
+
+    def one_run(recipe, labels, seed, steps, device, rooms):
+        trained.append((recipe.name, labels, seed, steps))
+        return Run(recipe.name, convergence.digest_of(convergence.config_of(recipe, labels, seed, steps)), labels, seed,
+                   steps, 2.0, 51.0, 61.0, "NVIDIA X1")  # fmt: skip
+
+    monkeypatch.setattr(convergence, "one_run", one_run)
+    monkeypatch.setattr(convergence, "device_name", lambda device: "NVIDIA X1")
+    path = tmp_path / "runs.csv"
+    write_runs(path, [on_cpu])
+    few = [convergence.Recipe(recipe.name, recipe.values, {"clicks": name[2:], "every point": name[2:]})]
+    found = convergence.run_missing(few, path, "cuda")
+    assert len(trained) == len(found) == 4 and {run.device for run in found} == {"NVIDIA X1"}
+    assert [run for run in read_runs(path) if run.device == "CPU"] == [on_cpu] and len(read_runs(path)) == 5

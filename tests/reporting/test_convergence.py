@@ -1,10 +1,12 @@
 """The curves of benchmarks/convergence.py: files of runs, means over seeds, seconds to a goal, and the figure."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from otoc_lib.reporting import figures
-from otoc_lib.reporting.convergence import GOALS, Run, convergence_curve, read_runs, seconds_to, write_runs
+from otoc_lib.reporting.convergence import CPU, GOALS, Run, convergence_curve, read_runs, seconds_to, write_runs
 
 RUNS = [
     Run("before", "a", "clicks", 0, 100, 10.0, 40.0, 50.0),
@@ -18,6 +20,14 @@ def test_runs_come_back_from_their_file(tmp_path):
     assert read_runs(tmp_path / "runs.csv") == []
     write_runs(tmp_path / "runs.csv", RUNS)
     assert read_runs(tmp_path / "runs.csv") == RUNS
+
+
+def test_runs_say_where_they_were_trained_and_files_of_before_are_of_the_cpu(tmp_path):
+    path = tmp_path / "runs.csv"
+    write_runs(path, [RUNS[0], replace(RUNS[0], device="NVIDIA X1")])
+    assert [run.device for run in read_runs(path)] == [CPU, "NVIDIA X1"]
+    path.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()))
+    assert read_runs(path) == [RUNS[0], RUNS[0]]
 
 
 def test_a_curve_is_the_mean_over_seeds_by_length():
@@ -56,4 +66,7 @@ def test_the_figure_has_a_panel_for_labels_and_judging_a_line_a_recipe_and_a_dot
         assert line.get_label() == "before" and line.get_xdata().tolist() == [12, 24]
         assert list(dots.get_ydata()) == [getattr(run, judged) for run in RUNS[:3]]
         assert axes.lines[-1].get_ydata()[0] == GOALS["clicks"][0 if judged == "points" else 1]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"seconds of one thread"}
+    of_gpu = figures.convergence([replace(run, device="NVIDIA X1") for run in RUNS])
+    assert {axes.get_xlabel() for axes in of_gpu.axes} == {"seconds of NVIDIA X1"}
     assert figures.convergence(RUNS[3:]).axes[0].lines[0].get_color() == figure.axes[0].lines[2].get_color()
