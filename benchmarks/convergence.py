@@ -64,6 +64,7 @@ RECIPES = [
             "unet_width": 16,
             "unet_levels": 5,
             "unet_blocks": 2,
+            "unet_skip": "concat",
             "coarse_loss": 0.0,
             "batch_size": 4,
             "optimizer": "muon",
@@ -74,10 +75,11 @@ RECIPES = [
             "rotate": True,
             "rotation_step": 0.0,
             "label_smoothing": 0.0,
+            "input_position": "xyz",
         },
         {"clicks": (1950,), "every point": (1300, 1950)},
     ),
-    Recipe("now", {}, {"clicks": (900, 1350, 2025), "every point": (900, 1100, 1350)}),
+    Recipe("now", {}, {"clicks": (900, 1350, 2025, 3037), "every point": (900, 1200, 1500)}),
 ]
 
 

@@ -133,6 +133,8 @@ class Config:
     unet_width: int = param(32, "network", low=1, high=1024)
     unet_levels: int = param(7, "network", low=1, high=16)  # each halves the grid; 16: of 65,536 voxels
     unet_blocks: int = param(2, "network", low=1, high=32)
+    # how a level's own features meet those that come up from below: side by side (the paper's), or as a sum
+    unet_skip: Literal["concat", "add"] = param("concat", "network")
     coarse_loss: float = param(0.0, "network", low=0, high=1000)  # weight of the loss at the U-Net's coarser levels
 
     # Relation network and prototypes (section 3.3 of the paper)
@@ -157,6 +159,9 @@ class Config:
     halve_every: int = param(115_200, "training", low=1, high=10**9)  # steps, for schedule: halving
     class_weights: Literal["none", "inverse_sqrt"] = param("none", "training")
     label_smoothing: float = param(0.0, "training", low=0, high=0.9)  # share of a label that goes to all classes alike
+
+    # What a voxel knows beside its colour of where it is: the authors' x, y and z, or z alone
+    input_position: Literal["xyz", "height"] = param("xyz", "training inference")
 
     # Augmentation (facts: matrix jitter, mirrored x, rotation about z, elastic distortion in voxels, colour shift)
     jitter: float = param(0.1, "training", low=0, high=1)  # at 1 the matrix is noise
@@ -615,7 +620,8 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
     if len(set(config.eval_splits)) < len(config.eval_splits):
         raise OtocError(f"{origin}: 'eval_splits' names a split twice")
     widths = [config.unet_width * (level + 1) for level in range(config.unet_levels)]
-    weights = 27 * (4 * config.unet_blocks + 1) * sum(width**2 for width in widths)  # about
+    products = 4 * config.unet_blocks + (config.unet_skip == "concat")  # of a width by itself, about
+    weights = 27 * products * sum(width**2 for width in widths)
     if weights > MOST_WEIGHTS:
         raise OtocError(
             f"{origin}: 'unet_width', 'unet_levels' and 'unet_blocks' ask for about {weights:.1e} weights, more than "

@@ -66,22 +66,24 @@ class ResidualBlock(nn.Module):
 
 
 class UNetLevel(nn.Module):
-    """Blocks at one resolution around everything coarser: blocks, down, the coarser levels, up, concatenation, blocks.
+    """Blocks at one resolution around everything coarser: blocks, down, the coarser levels, up, skip, blocks.
 
     ``channels`` lists the widths of this and all coarser levels. [V, C] with C = channels[0] to the features of all of
     them, the finest first.
     """
 
-    def __init__(self, channels: list[int], blocks: int):
+    def __init__(self, channels: list[int], blocks: int, skip: str = "concat"):
         super().__init__()
         width, *coarser = channels
+        self.skip = skip
+        met = width if skip == "add" else 2 * width
         self.head = nn.Sequential(*(ResidualBlock(width, width) for _ in range(blocks)))
         self.coarser = None
         if coarser:
             self.down = nn.Sequential(BatchNormReLU(width), StridedConv3d(width, coarser[0]))
-            self.coarser = UNetLevel(coarser, blocks)
+            self.coarser = UNetLevel(coarser, blocks, skip)
             self.up = nn.Sequential(BatchNormReLU(coarser[0]), InverseConv3d(coarser[0], width))
-            self.tail = nn.Sequential(*(ResidualBlock(width if i else 2 * width, width) for i in range(blocks)))
+            self.tail = nn.Sequential(*(ResidualBlock(width if i else met, width) for i in range(blocks)))
 
     def forward(self, x: SparseTensor) -> list[SparseTensor]:
         x = self.head(x)
@@ -89,7 +91,8 @@ class UNetLevel(nn.Module):
             return [x]
         coarser = self.coarser(self.down(x))
         y = self.up(coarser[0])
-        return [self.tail(x.with_features(torch.cat([x.features, y.features], 1))), *coarser]
+        met = x.features + y.features if self.skip == "add" else torch.cat([x.features, y.features], 1)
+        return [self.tail(x.with_features(met)), *coarser]
 
 
 class CoarseClassifier(nn.Module):
@@ -114,6 +117,7 @@ class UNet(nn.Module):
         blocks: residual blocks per level on each side.
         num_classes: outputs of the classifier, or None for the backbone alone.
         coarse_classes: outputs of further classifiers, one at each coarser level, for training alone; None for none.
+        skip: ``concat`` or ``add``, how a level's own features meet those from the coarser levels.
     """
 
     def __init__(
@@ -124,12 +128,13 @@ class UNet(nn.Module):
         blocks: int = 2,
         num_classes: int | None = 20,
         coarse_classes: int | None = None,
+        skip: str = "concat",
     ):
         super().__init__()
         channels = [width * (level + 1) for level in range(levels)]
         self.width = width
         self.stem = SubmanifoldConv3d(in_channels, width)
-        self.pyramid = UNetLevel(channels, blocks)
+        self.pyramid = UNetLevel(channels, blocks, skip)
         self.norm = BatchNormReLU(width)
         self.classifier = None if num_classes is None else Linear(width, num_classes)
         supervised = [] if coarse_classes is None else channels[1:]
@@ -153,7 +158,7 @@ def new_backbone(config: Config, in_channels: int, num_classes: int | None, coar
     """The network of a config, untrained: it maps a SparseTensor of ``in_channels`` features a voxel to features
     [V, width] and to logits [V, num_classes], or None without classes. ``coarse_classes`` as for UNet."""
     size = config.unet_width, config.unet_levels, config.unet_blocks
-    return UNet(in_channels, *size, num_classes, coarse_classes)
+    return UNet(in_channels, *size, num_classes, coarse_classes, config.unet_skip)
 
 
 def count_parameters(module: nn.Module) -> int:

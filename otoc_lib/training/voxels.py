@@ -29,7 +29,7 @@ class Sample:
     """One augmented room before it is voxelised; P points are left of it after the crop."""
 
     coords: np.ndarray  # float64 (P, 3) in voxels, not negative
-    features: np.ndarray  # float32 (P, 6): rgb in [-1, 1], augmented xyz in metres
+    features: np.ndarray  # float32 (P, 6): rgb in [-1, 1], augmented x, y and z in metres, or 0, 0 and z
     labels: np.ndarray  # int32 (P,), class or IGNORE
     supervoxels: np.ndarray  # int32 (P,), dense among the points that are left
     kept: np.ndarray | None = None  # bool (N,), True for the points that are left; None where all are
@@ -162,6 +162,8 @@ def _sample(scene: Scene, coords: np.ndarray, config: Config, shift: np.ndarray,
     """The sample of augmented ``coords`` (N, 3) in voxels, which become the sample's own."""
     palette = (np.arange(256)[:, None] / 127.5 - 1.0 + shift).astype(np.float32)  # (256, 3)
     features = kernels.features(coords, kernels.bounds(coords)[0], scene.colors, palette, config.voxel_size)
+    if config.input_position == "height":
+        features[:, 3:5] = 0.0  # zeros, so that the network has one shape
     return Sample(coords, features, labels.astype(np.int32), scene.supervoxels)
 
 

@@ -4,8 +4,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from otoc_lib.models.unet import UNet, count_parameters
-from otoc_lib.sparse import SparseTensor
+from otoc_lib.models.unet import ResidualBlock, UNet, count_parameters
+from otoc_lib.sparse import SparseLinear, SparseTensor
 
 
 def draw_room(seed: int, count: int = 150, shape=(13, 11, 7)):
@@ -33,6 +33,26 @@ def test_shapes_with_and_without_classifier():
     assert features.shape == (len(x.features), 8) and logits is None
 
 
+def test_added_skips_take_the_sum_where_others_take_both_side_by_side():
+    """The sum reaches the blocks behind it, and these are narrower by a convolution, a linear skip and a norm."""
+    x = batch(draw_room(0), draw_room(1))
+    torch.manual_seed(0)
+    net = UNet(width=8, levels=3, num_classes=5, skip="add").double().eval()
+    assert not any(isinstance(block.skip, SparseLinear) for block in net.modules() if isinstance(block, ResidualBlock))
+    seen = []
+    for level in (net.pyramid, net.pyramid.coarser):
+        level.head.register_forward_hook(lambda module, inputs, output: seen.append(output.features))
+        level.up.register_forward_hook(lambda module, inputs, output: seen.append(output.features))
+        level.tail.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].features))
+    net(x)
+    finest, coarser, from_below, met, up, met_finest = seen
+    assert torch.equal(met, coarser + from_below) and torch.equal(met_finest, finest + up)
+    assert [seen[0].shape[1], seen[3].shape[1], seen[5].shape[1]] == [8, 16, 8]
+    expected = 27 * (8 * 8 + 16 * 16) + 8 * 16 + 16 * 32 + 2 * (8 + 16)  # weights, linear skips and norms of 2 w
+    concatenated = count_parameters(UNet(width=8, levels=3, num_classes=5))
+    assert concatenated - count_parameters(net) == expected
+
+
 def test_further_classifiers_answer_for_the_coarser_levels_and_change_nothing_else():
     x = batch(draw_room(0), draw_room(1))
     torch.manual_seed(0)
@@ -54,10 +74,10 @@ def step(net, rooms, backend):
     return [logits.detach(), *(p.grad for p in net.parameters()), *(b for b in net.buffers() if b.is_floating_point())]
 
 
-@pytest.mark.parametrize("levels", [3, 7])
-def test_backends_agree_on_a_whole_training_step(levels):
+@pytest.mark.parametrize(("levels", "skip"), [(3, "concat"), (7, "concat"), (4, "add")])
+def test_backends_agree_on_a_whole_training_step(levels, skip):
     """7 levels on a 13-cell grid: the coarsest levels hold one voxel a room."""
-    net, rooms = UNet(width=5, levels=levels, num_classes=4).double(), (draw_room(0), draw_room(1, count=40))
+    net, rooms = UNet(width=5, levels=levels, num_classes=4, skip=skip).double(), (draw_room(0), draw_room(1, count=40))
     expected = step(net, rooms, "torch")
     others = {"numba": step(net, rooms, "numba")}
     if find_spec("spconv"):

@@ -129,6 +129,17 @@ def test_features_are_colour_and_metres(rooms):
     assert sample.coords.min() == 0
 
 
+def test_with_height_alone_x_and_y_are_zero_in_training_and_inference(rooms):
+    (scene, *_), height = rooms, replace(CONFIG, input_position="height")
+    makes = [lambda c: training_sample(scene, scene.labels, c, np.random.default_rng(1)),
+             lambda c: inference_sample(scene, c, np.random.default_rng(1))]  # fmt: skip
+    for make in makes:
+        whole, alone = make(CONFIG), make(height)
+        assert whole.features[:, 3:5].any(axis=0).all() and not alone.features[:, 3:5].any()
+        np.testing.assert_array_equal(alone.features[:, [0, 1, 2, 5]], whole.features[:, [0, 1, 2, 5]])
+        np.testing.assert_array_equal(alone.coords, whole.coords)
+
+
 def test_a_training_sample_is_a_function_of_its_generator(rooms):
     first, again, other = (
         training_sample(rooms[0], rooms[0].labels, CONFIG, np.random.default_rng(seed)) for seed in (1, 1, 2)
