@@ -240,6 +240,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--few", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this machine has no CUDA GPU")
     recipes = [Recipe(r.name, r.values, dict.fromkeys(LABELS, (4,))) for r in RECIPES] if options.quick else RECIPES
     if options.one:
         name, labels, seed, steps = options.one

@@ -629,6 +629,10 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         )
     if config.coarse_loss and config.unet_levels == 1:
         raise OtocError(f"{origin}: 'coarse_loss' needs coarser levels; set 'unet_levels' to 2 or more, or it to 0")
+    if config.unet_skip == "add" and config.unet_levels == 1:
+        raise OtocError(
+            f"{origin}: 'unet_skip: add' needs coarser levels; set 'unet_levels' to 2 or more, or it to concat"
+        )
     if config.source == "all" and config.method == "one_thing_one_click":
         raise OtocError(f"{origin}: 'source: all' leaves nothing to self-train on; set 'method: control' with it")
     if len(set(config.seeds)) < len(config.seeds):

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
 
 from otoc_lib.reporting.convergence import Run, read_runs, write_runs
 
@@ -47,6 +48,13 @@ def test_runs_of_other_parameters_do_not_count(convergence):
     own, other = (Run(recipe.name, key, *name, 1.0, 50.0, 60.0) for key in (digest, "other"))
     assert convergence.current(convergence.RECIPES, [own, other]) == {(recipe.name, *name): own}
     assert convergence.current(convergence.RECIPES, [other]) == {}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks what happens without CUDA")
+def test_a_gpu_that_is_not_there_is_one_clear_error(convergence, capsys):
+    with pytest.raises(SystemExit) as stop:
+        convergence.main(["--run", "--device", "cuda"])
+    assert stop.value.code == 2 and "this machine has no CUDA GPU" in capsys.readouterr().err
 
 
 def test_a_run_counts_on_the_device_that_it_was_trained_on(convergence, monkeypatch, tmp_path):
