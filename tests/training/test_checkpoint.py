@@ -124,7 +124,15 @@ def test_a_signal_saves_the_step_that_it_came_in_and_the_rest_equals_an_uninterr
     ).read_bytes()
 
 
-def test_a_second_interrupt_does_not_wait():
+@pytest.fixture
+def interruptible():
+    """SIGINT as in the foreground: shells start what runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_does_not_wait(interruptible):
     with pytest.raises(KeyboardInterrupt), signals_asked() as asked:
         signal.raise_signal(signal.SIGINT)
         assert asked.to_save and asked.to_stop == signal.SIGINT
