@@ -8,7 +8,7 @@ at once; on a GPU those of the clock, one run at a time.
     python benchmarks/convergence.py            the tables of what convergence.csv holds
     python benchmarks/convergence.py --run      train what is missing there first: hours on two cores; goes on where an
                                                 earlier call stopped, and draws convergence.png
-    python benchmarks/convergence.py --run --device cuda      the same runs on a GPU, minutes; draws convergence_gpu.png
+    python benchmarks/convergence.py --run --device cuda      on a GPU, an hour or more; draws convergence_gpu.png
     python benchmarks/convergence.py --quick    both recipes for a few steps on a few rooms, a minute: that it works
 """
 
@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -43,6 +44,7 @@ PARAMS = FOLDER.parent / "params/rooms/otoc.yaml"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 JUDGES = 24  # training rooms, the last ones
 SEEDS = (0, 1)
+ROW_ORDER = attrgetter("device", "recipe", "labels", "seed", "steps")
 LABELS = {"clicks": "simulated", "every point": "all"}  # -> source
 
 
@@ -150,10 +152,6 @@ def print_one(recipe: Recipe, labels: str, seed: int, steps: int, device: str, r
         print(json.dumps(train_and_judge(config, few=rooms is not None)))
 
 
-def row_order(run: Run) -> tuple:
-    return run.device, run.recipe, run.labels, run.seed, run.steps
-
-
 def current(recipes: Iterable[Recipe], runs: Iterable[Run], device: str = CPU) -> dict[tuple[str, str, int, int], Run]:
     """The runs of the recipes as they are now on a device, in their order; others are left out."""
     known = {(run.recipe, run.labels, run.seed, run.steps, run.digest): run for run in runs if run.device == device}
@@ -167,9 +165,9 @@ def run_missing(recipes: list[Recipe], path: Path, device: str = "cpu", rooms: P
     Returns:
         The runs of the recipes on this device.
     """
-    before = read_runs(path)
-    others = [run for run in before if run.device != device_name(device)]
-    done = current(recipes, before, device_name(device))
+    before, here = read_runs(path), device_name(device)
+    others = [run for run in before if run.device != here]
+    done = current(recipes, before, here)
     seeds = SEEDS[:1] if rooms else SEEDS
     missing = [(r, *rest) for r, *rest in wanted(recipes[::-1], seeds) if (r.name, *rest) not in done]
     pool = ThreadPoolExecutor(2 if device == "cpu" else 1)
@@ -178,7 +176,7 @@ def run_missing(recipes: list[Recipe], path: Path, device: str = "cpu", rooms: P
         for future in tqdm(as_completed(futures), total=len(missing), unit="run", file=sys.stderr):
             run = future.result()
             done[run.recipe, run.labels, run.seed, run.steps] = run
-            write_runs(path, sorted([*others, *done.values()], key=row_order))
+            write_runs(path, sorted([*others, *done.values()], key=ROW_ORDER))
     finally:
         pool.shutdown(cancel_futures=True)  # an error, or Ctrl-C, ends the call after the runs that are under way
     return list(done.values())

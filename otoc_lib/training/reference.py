@@ -42,7 +42,8 @@ def training_sample(scene: Scene, labels: np.ndarray, config: Config, generator:
     for granularity, magnitude in zip(config.elastic_granularity, config.elastic_magnitude, strict=True):
         coords = elastic(coords, granularity, magnitude, generator)
     rgb = scene.colors / 127.5 - 1.0 + config.color_shift * generator.standard_normal(3)
-    features = np.concatenate([rgb, coords * config.voxel_size], axis=1).astype(np.float32)
+    known = [0, 0, 1] if config.input_position == "height" else [1, 1, 1]
+    features = np.concatenate([rgb, known * coords * config.voxel_size], axis=1).astype(np.float32)
     return Sample(coords - coords.min(axis=0), features, labels.astype(np.int32), scene.supervoxels)
 
 

@@ -105,11 +105,11 @@ def test_a_voxel_is_the_mean_of_its_points_and_rooms_stay_apart():
     np.testing.assert_array_equal(batch.voxels.coords[batch.point_to_voxel], np.column_stack([rooms, grid]))
 
 
+@pytest.mark.parametrize("position", ["xyz", "height"])
 @pytest.mark.parametrize("elastic", [([], []), ([6.0, 20.0], [40.0, 160.0])])
-def test_a_training_sample_lies_in_the_voxels_of_the_plain_one(rooms, elastic):
-    config = config_from(
-        {"profile": "p", "experiment": "e", "elastic_granularity": elastic[0], "elastic_magnitude": elastic[1]}
-    )
+def test_a_training_sample_lies_in_the_voxels_of_the_plain_one(rooms, elastic, position):
+    values = {"elastic_granularity": elastic[0], "elastic_magnitude": elastic[1], "input_position": position}
+    config = config_from({"profile": "p", "experiment": "e", **values})
     for seed, room in enumerate(rooms):
         sample = training_sample(room, room.labels, config, np.random.default_rng(seed))
         expected = reference.training_sample(room, room.labels, config, np.random.default_rng(seed))
