@@ -1,5 +1,6 @@
 # make reproduce [PROFILE=smoke] [SEEDS=0,1,2]
 #                                  set up, then regenerate the tables and figures from the bundled rooms
+# make study                       the same with three seeds and five iterations, hours; stopped, it goes on where it was
 # make test                        set up, then check the style and run the tests
 # make fuzz [TARGET=scan_ply] [INPUTS=1000000]
 #                                  set up, then feed changed files to every reader of files from outside, or to one
@@ -16,7 +17,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) $(if $(SEEDS),seeds=$(SEEDS)) --rerun-incomplete --nolock
 
-.PHONY: reproduce run test fuzz lint lab benchmark
+.PHONY: reproduce study run test fuzz lint lab benchmark
 .DEFAULT_GOAL := reproduce
 
 # The stamps are newer than the files that say what to install, or set-up runs again. Python compiles what is imported when
@@ -53,6 +54,9 @@ data/s3dis_rooms/rooms_s3dis.json: .venv/.installed data/rooms_s3dis/index.json
 reproduce: .venv/.installed
 	@$(MAKE) --silent --jobs 2 data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
 	@$(BIN)/python -m otoc_lib.lock runs/$(PROFILE)/.locks/reproduce "make reproduce PROFILE=$(PROFILE)" $(MAKE) --silent --no-print-directory run
+
+study:
+	@$(MAKE) --no-print-directory reproduce PROFILE=study
 
 # What reproduce does once it is the only one at this profile.
 run:

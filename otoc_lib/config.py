@@ -37,7 +37,7 @@ MOST_WEIGHTS = 1e9  # of the 3D U-Net; training needs sixteen bytes for each
 YAML = "tag:yaml.org,2002:"
 PLAIN_TAGS = {YAML + kind for kind in ("null", "bool", "int", "float", "str")}
 
-EXTENDS = "extends"  # the one name in a params file that is no parameter: a file beside it whose lines come first
+EXTENDS = "extends"  # the one name in a params file that is no parameter: a file whose lines come first
 
 
 def param(
@@ -188,6 +188,7 @@ class Config:
     pseudo_labels: str = param("threshold", "pseudo", one_of=functions("methods/pseudo_labels.py"))  # the rule
     threshold: float = param(0.9, "pseudo", low=0, high=1)
     views: int = param(1, "inference", low=1, high=100)  # augmented views averaged at inference, all kept till then
+    teacher_views: int | None = param(None, low=1, high=100)  # the same where pseudo labels are made; null: as many
 
     # t-SNE (Figure 6)
     tsne_supervoxels: int = param(200, "tsne", low=1, high=100_000)  # per class
@@ -375,11 +376,15 @@ def read_origins(path: Path | str) -> dict[str, tuple[Any, Path]]:
 
 
 def base_of(path: Path | str, name: Any) -> Path:
-    """The file ``<name>.yaml`` beside ``path``, which that one extends; it extends no further one itself."""
+    """The file that ``path`` extends: ``<name>.yaml`` beside it, or ``<profile>/<name>.yaml`` beside its folder. That
+    one extends no further one itself."""
     path = Path(path)
-    if not isinstance(name, str) or not re.fullmatch(NAME[0], name):
-        raise OtocError(f"{path}: 'extends' names a params file beside this one, without .yaml, not {shown(name)}")
-    base = path.with_name(f"{name}.yaml")
+    if not isinstance(name, str) or not re.fullmatch(f"({NAME[0]}/)?{NAME[0]}", name):
+        raise OtocError(
+            f"{path}: 'extends' names a params file, without .yaml: one beside this one or, as profile/name, one of "
+            f"another profile; not {shown(name)}"
+        )
+    base = (path.parent.parent if "/" in name else path.parent) / f"{name}.yaml"
     if not base.is_file():
         raise OtocError(f"{path}: extends {name}, but {base} does not exist")
     if base == path or EXTENDS in _read_yaml(base):

@@ -11,7 +11,7 @@ from otoc_lib.config import View
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_arrays, write_json
 from otoc_lib.labels import IGNORE
-from otoc_lib.methods.method import Iteration
+from otoc_lib.methods.method import Iteration, supervoxel_nodes
 from otoc_lib.methods.stages import Stages, load_networks
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
@@ -104,7 +104,7 @@ def embed(features: np.ndarray, seed: int) -> np.ndarray:
 def _describe(scene: Scene, relation_features: Tensor) -> dict[str, np.ndarray]:
     """Features of the super-voxels of one room, float32 [M, D] each, and their majority class, int16 [M]."""
     size = scene.num_supervoxels
-    supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64))
+    supervoxels = supervoxel_nodes(scene)
     labels = torch.from_numpy(scene.labels.astype(np.int64))
     return {
         "coordinates": pool_mean(torch.from_numpy(scene.coords.copy()), supervoxels, size).numpy(),

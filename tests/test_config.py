@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoc_lib.__main__ import main
-from otoc_lib.config import Config, config_from, load_config, load_notebook_config, read_params
+from otoc_lib.config import Config, base_of, config_from, load_config, load_notebook_config, read_params
 from otoc_lib.errors import OtocError, shown
 
 ROOT = Path(__file__).parents[1]
@@ -48,10 +48,10 @@ def test_every_params_file_is_valid_named_by_its_place_and_says_how_to_run_it(pa
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
     own = yaml.safe_load(path.read_text())
-    base = yaml.safe_load(path.with_name(f"{own['extends']}.yaml").read_text()) if "extends" in own else {}
+    base = yaml.safe_load(base_of(path, own["extends"]).read_text()) if "extends" in own else {}
     silent = vars(config_from(MINIMAL)) | base
     assert not [name for name, value in own.items() if silent.get(name, object()) == value]
-    assert "extends" not in own or len(own) <= 7
+    assert "extends" not in own or len(own) <= 9
 
 
 @pytest.mark.parametrize(
@@ -354,9 +354,11 @@ def test_what_papermill_injects_of_a_file_that_extends_another_is_resolved(check
     assert (fresh.voxel_size, fresh.views) == (0.5, 2)
     with pytest.raises(OtocError, match="extends _c, but .*_c.yaml does not exist"):
         load_notebook_config({"profile": "p", "experiment": "fresh", "extends": "_c"})
+    elsewhere = load_notebook_config({"profile": "q", "experiment": "fresh", "extends": "p/_b"})
+    assert (elsewhere.voxel_size, elsewhere.views) == (0.5, 2)
 
 
-def test_a_file_extends_one_other_beside_it(checkout):
+def test_a_file_extends_one_other_beside_it_or_of_another_profile(checkout):
     folder = checkout / "params" / "p"
     assert read_params(folder / "e.yaml") == {
         "profile": "p",
@@ -365,10 +367,15 @@ def test_a_file_extends_one_other_beside_it(checkout):
         "voxel_size": 0.05,
         "views": 2,
     }
+    (checkout / "params" / "q").mkdir()
+    (checkout / "params" / "q" / "e.yaml").write_text("extends: p/_b\nprofile: q\nexperiment: e\n")
+    assert read_params(checkout / "params" / "q" / "e.yaml")["views"] == 2
     (folder / "named.yaml").write_text("experiment: named\nviews: 2\n")
     for text, words in {
         "extends: missing": "missing.yaml does not exist",
         "extends: ../p/_b": "beside this one",
+        "extends: p/q/_b": "beside this one",
+        "extends: q/_b": "q/_b.yaml does not exist",
         "extends: 3": "beside this one",
         "extends: e": "one level is all there is",
         "extends: bad": "one level is all there is",
@@ -406,7 +413,7 @@ def test_every_parameter_is_in_a_known_group_or_decides_no_result():
     assert [name for name, found in groups.items() if not found] == [
         *("profile", "experiment", "runs_root", "reports_root", "seeds"),
         *("dataset", "data_root", "cache_root", "eval_splits", "train_rooms", "eval_rooms"),
-        *("clicks_file", "method", "self_train_iterations"),
+        *("clicks_file", "method", "self_train_iterations", "teacher_views"),
     ]
 
 

@@ -42,7 +42,7 @@ def make(experiment, **changed):
     """Run the notebooks of an experiment."""
     config = load_config(f"params/p/{experiment}.yaml", **changed)
     scenes = load_scenes(config)
-    control.train_baseline(Made(config, scenes, control.METHOD))
+    control.train_baseline(Made(config, scenes, control.BASELINE))
     if experiment != "supervised":
         made = Made(config, scenes)
         *_, last = made.method.loop(made)

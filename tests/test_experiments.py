@@ -69,9 +69,13 @@ def test_what_starts_from_the_same_clicks_shares_its_first_network_and_waits_for
 
 def test_chains_count_the_steps_of_what_waits(jobs):
     chains, rooms = {job.name: job.chain for job in jobs}, load_config(f"{PARAMS}/rooms/otoc.yaml")
-    unets, relation_nets = 2 * rooms.unet_steps_later, rooms.relation_steps + 2 * rooms.relation_steps_later
+    later = rooms.self_train_iterations - 1
+    unets, relation_nets = later * rooms.unet_steps_later, later * rooms.relation_steps_later
     assert chains["04_ablate", "unet"] == unets
-    assert chains["03_self_train", "otoc"] == unets + relation_nets + chains["04_ablate", "unet"]
+    # The relation net of the first iteration is the control's too, which waits for it.
+    assert chains["03_self_train", "control"] == unets + relation_nets + chains["04_ablate", "unet"]
+    own = unets + rooms.relation_steps + relation_nets
+    assert chains["03_self_train", "otoc"] == own + chains["03_self_train", "control"]
     assert chains["02_baseline", "otoc"] == rooms.unet_steps + chains["03_self_train", "otoc"]
     assert chains["02_baseline", "supervised"] == rooms.unet_steps and chains["06_report", "otoc"] == 0
 
@@ -98,8 +102,9 @@ def test_progress_counts_the_first_u_net_of_each_kind_of_clicks_once(jobs, tmp_p
     rooms, areas = (load_config(f"{PARAMS}/rooms/{name}.yaml") for name in ("otoc", "s3dis_otoc"))
     steps = sum(
         3 * config.unet_steps  # clicks, others and every label
-        + experiments * 2 * config.unet_steps_later
-        + 2 * (config.relation_steps + 2 * config.relation_steps_later)
+        + experiments * (config.self_train_iterations - 1) * config.unet_steps_later
+        + 2 * config.relation_steps
+        + 4 * (config.self_train_iterations - 1) * config.relation_steps_later  # of the controls too
         for config, experiments in ((rooms, 6), (areas, 4))
     )
     assert sum(stage["steps"] for stage in unfinished(runs, plan)) == steps
@@ -166,6 +171,7 @@ def test_an_experiment_that_no_list_names_gets_jobs_and_rows(tmp_path):
     assert [(row.row, row.mode, row.annotation) for row in further] == [
         ("often", "point", "2 clicks/object"),
         ("often_sv", "sv", "2 clicks/object"),
+        ("often_full", "full", "2 clicks/object"),
     ]
     assert "often" in further[0].setting and further[0].notebook == "03_self_train"
     on_areas = [row.row for row in rows_of("table4", experiments) if row not in LISTED["table4"]]

@@ -225,12 +225,16 @@ def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
     return labels
 
 
-def label_statistics(scenes: list[Scene], labels: dict[str, np.ndarray]) -> dict:
+def label_statistics(
+    scenes: list[Scene], labels: dict[str, np.ndarray], initial: dict[str, np.ndarray] | None = None
+) -> dict:
     """How much of the scenes is labelled, and how well.
 
     Args:
-        scenes: of one label set; those without true labels count for covered_percent alone.
+        scenes: of one label set; those without true labels count for covered_percent and new_percent alone.
         labels: scene name -> int16 [N] class index or IGNORE.
+        initial: likewise, the labels of the clicks that ``labels`` go beyond. The mean over all labels hides how good
+            the new ones are, since it includes these.
 
     Returns:
         covered_percent: labelled points, of all points.
@@ -238,13 +242,20 @@ def label_statistics(scenes: list[Scene], labels: dict[str, np.ndarray]) -> dict
         furniture_covered_percent, furniture_accuracy_percent: the same among points whose true class is neither wall,
             floor nor ceiling.
         per_class_accuracy_percent: list [C], right labels of the labelled points of each true class.
+        clutter_percent: labelled points that have no true class, of the labelled points.
+        With ``initial`` also, of the points that only ``labels`` label, the new ones:
+        new_percent: them, of all points.
+        new_right_percent, new_clutter_percent: right ones and ones without a true class, of them: what has no true
+            class is not right.
+        per_class_new_right_percent: list [C], right ones, of those that were given each class.
         A share of nothing is None.
     """
     if not scenes:
         raise OtocError("label statistics need at least one scene")
     label_set = scenes[0].label_set
-    num_points = num_labelled = 0
+    num_points = num_labelled = judged = clutter = num_new = new_clutter = 0
     total, labelled, right = np.zeros((3, len(label_set)), dtype=np.int64)  # points of each true class
+    new, new_right = np.zeros((2, len(label_set)), dtype=np.int64)  # points of each given class, in judged rooms
     for scene in scenes:
         given = labels[scene.name]
         if given.shape != (scene.num_points,):
@@ -252,18 +263,33 @@ def label_statistics(scenes: list[Scene], labels: dict[str, np.ndarray]) -> dict
         covered = given >= 0
         num_points += scene.num_points
         num_labelled += int(covered.sum())
+        added = covered & (initial[scene.name] < 0) if initial else np.zeros_like(covered)
+        num_new += int(added.sum())
         if scene.labels is None:
             continue
         known = scene.labels >= 0
+        judged += int(covered.sum())
+        clutter += int((covered & ~known).sum())
+        new_clutter += int((added & ~known).sum())
+        for counts, chosen in ((new, added), (new_right, added & (given == scene.labels))):
+            counts += np.bincount(given[chosen], minlength=len(label_set))
         for counts, chosen in ((total, known), (labelled, known & covered), (right, known & (given == scene.labels))):
             counts += np.bincount(scene.labels[chosen], minlength=len(label_set))
     furniture = np.array([name not in STRUCTURE for name in label_set.names])
+    beyond = {
+        "new_percent": _percent(num_new, num_points),
+        "new_right_percent": _percent(new_right.sum(), new.sum()),
+        "new_clutter_percent": _percent(new_clutter, new.sum()),
+        "per_class_new_right_percent": [_percent(*counts) for counts in zip(new_right, new, strict=True)],
+    }
     return {
         "covered_percent": _percent(num_labelled, num_points),
         "accuracy_percent": _percent(right.sum(), labelled.sum()),
         "furniture_covered_percent": _percent(labelled[furniture].sum(), total[furniture].sum()),
         "furniture_accuracy_percent": _percent(right[furniture].sum(), labelled[furniture].sum()),
         "per_class_accuracy_percent": [_percent(*counts) for counts in zip(right, labelled, strict=True)],
+        "clutter_percent": _percent(clutter, judged),
+        **(beyond if initial else {}),
     }
 
 

@@ -39,11 +39,18 @@ class Iteration:
 class Scores:
     """Class probabilities of one room that labels may be made of: float32 [K, C] of its K nodes, on any device.
 
-    nodes: the node of every point, int64 [N]; None where the points are the nodes.
+    nodes: the node of every point, int64 [N]; None where the points are the nodes. before: the probabilities before
+    propagation, float32 [K, C], so that what the graph changes can be counted; None where there is none.
     """
 
     probabilities: Tensor
     nodes: Tensor | None
+    before: Tensor | None = None
+
+
+def supervoxel_nodes(scene: Scene) -> Tensor:
+    """The super-voxel of every point, int64 [N], on the CPU."""
+    return torch.from_numpy(scene.supervoxels.astype(np.int64))
 
 
 def predict_unet(config: Config, scene: Scene, networks: Networks) -> dict[str, Tensor]:
@@ -54,8 +61,7 @@ def predict_unet(config: Config, scene: Scene, networks: Networks) -> dict[str, 
 
 def unet_modes(scene: Scene, probabilities: Tensor) -> dict[str, Tensor]:
     """``point`` and ``sv``, on the CPU, of a U-Net's probabilities [N, C] on any device."""
-    probabilities = probabilities.cpu()
-    supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64))
+    probabilities, supervoxels = probabilities.cpu(), supervoxel_nodes(scene)
     return {"point": probabilities, "sv": pool_mean(probabilities, supervoxels, scene.num_supervoxels)[supervoxels]}
 
 
@@ -69,7 +75,7 @@ class Method:
             once to plan, with stages that make nothing, so it may look at keys and the config, but not into folders.
         networks: name -> task of every network that is trained for a config.
         predict: class probabilities [N, C], on the CPU, of one room by mode of inference, the first mode first.
-        modes: those that ``predict`` may give, for tables.
+        modes: those of what ``predict`` may give that are rows of tables.
         scores: what pseudo labels are made of, by the rule that the config names; None for a method without any.
         reads: groups of parameters that ``predict`` and ``scores`` read for a config, beside "network" and "inference".
         version: of ``predict`` and ``scores``; raise it when they change their meaning.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from otoc_lib.config import Config
 from otoc_lib.device import choose_device
-from otoc_lib.methods.method import Iteration, Method, Networks, Scores, unet_modes
+from otoc_lib.methods.method import Iteration, Method, Networks, Scores, supervoxel_nodes, unet_modes
 from otoc_lib.methods.stages import Stages
 from otoc_lib.models.build import new_relation_net
 from otoc_lib.propagation import combine, propagate_graph
@@ -35,9 +35,7 @@ def loop(stages: Stages) -> Iterator[Iteration]:
     clicks = stages.clicks()
     labels, trained = clicks, {}
     for number in stages.config.iterations:
-        trained = {
-            name: stages.train(name, number, labels, warm_start=trained.get(name)) for name in networks(stages.config)
-        }
+        trained = stages.train_all(number, labels, warm_start=trained)
         evaluation = stages.evaluate(f"evaluate_{number}", trained)
         labels = stages.relabel(number, trained, clicks)
         yield Iteration(number, trained, evaluation, labels)
@@ -120,29 +118,38 @@ def unary(config: Config, scene: Scene, prediction: Prediction) -> Tensor:
 
 def pairwise_features(config: Config, scene: Scene, prediction: Prediction) -> list[Tensor]:
     """Blocks of features [M, D] of the super-voxels that the kernel compares (eq. 5): colour, position, u and f."""
-    device = prediction.probabilities.device
-    colors = torch.from_numpy(scene.colors / np.float32(127.5) - 1).to(device)  # [N, 3]
-    coords = torch.from_numpy(scene.coords.copy()).to(device)  # [N, 3]
-    blocks = [pool_mean(values, *_supervoxels(scene, prediction)) for values in (colors, coords)]
+    blocks = hand_made_features(scene, prediction)
     if config.variant == "unet_gp":
         return blocks
     return [*blocks, prediction.features, prediction.relation_features]
 
 
+def hand_made_features(scene: Scene, prediction: Prediction) -> list[Tensor]:
+    """Mean colour, from -1 to 1, and position, metres, of every super-voxel, [M, 3] each."""
+    device = prediction.probabilities.device
+    colors = torch.from_numpy(scene.colors / np.float32(127.5) - 1).to(device)  # [N, 3]
+    coords = torch.from_numpy(scene.coords.copy()).to(device)  # [N, 3]
+    return [pool_mean(values, *_supervoxels(scene, prediction)) for values in (colors, coords)]
+
+
 def _supervoxels(scene: Scene, prediction: Prediction) -> tuple[Tensor, int]:
-    return torch.from_numpy(scene.supervoxels.astype(np.int64)).to(
-        prediction.probabilities.device
-    ), scene.num_supervoxels
+    return supervoxel_nodes(scene).to(prediction.probabilities.device), scene.num_supervoxels
 
 
 def predict_modes(config: Config, scene: Scene, trained: Networks) -> dict[str, Tensor]:
-    """``point``: the U-Net alone (the paper's dagger); ``sv``: averaged in super-voxels, nothing else; ``full``: after
-    propagation, where the variant has one. Class probabilities [N, C] each."""
+    """``point``: the U-Net alone (the paper's dagger); ``sv``: averaged in super-voxels, nothing else; where a variant
+    has them, ``relation``: the relation net alone, ``product``: of the two, before propagation, and ``full``: after it.
+    Class probabilities [N, C] each."""
     prediction = predict(config, scene, trained["unet"], trained.get("relation"))
     modes = unet_modes(scene, prediction.probabilities)
+    of_supervoxels = {}  # [M, C]
+    if config.variant == "unet_rel_gp":
+        of_supervoxels["relation"] = prediction.relation_probabilities
+        of_supervoxels["product"] = unary(config, scene, prediction)
     if config.variant != "unet":
-        modes["full"] = propagate(config, scene, prediction).cpu()[torch.from_numpy(scene.supervoxels.astype(np.int64))]
-    return modes
+        of_supervoxels["full"] = propagate(config, scene, prediction)
+    nodes = supervoxel_nodes(scene)
+    return modes | {mode: values.cpu()[nodes] for mode, values in of_supervoxels.items()}
 
 
 # --- how it relabels --------------------------------------------------------------------------------------------------
@@ -158,7 +165,8 @@ def scores_of(config: Config, scene: Scene, prediction: Prediction) -> Scores:
     """``scores`` of a room that is predicted already."""
     if config.variant == "unet":
         return Scores(prediction.probabilities, None)
-    return Scores(propagate(config, scene, prediction), torch.from_numpy(scene.supervoxels.astype(np.int64)))
+    before = unary(config, scene, prediction)
+    return Scores(propagate(config, scene, prediction), supervoxel_nodes(scene), before)
 
 
 def reads(config: Config) -> tuple[str, ...]:
@@ -175,4 +183,5 @@ METHOD = Method(
     modes=("point", "sv", "full"),
     scores=scores,
     reads=reads,
+    version=2,
 )

@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 import safetensors.torch
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -35,6 +34,7 @@ from otoc_lib.annotation.clicks import (
     simulate_clicks,
     write_clicks,
 )
+from otoc_lib.calibration import calibration_counts
 from otoc_lib.config import Config, View, project_root
 from otoc_lib.datasets import load_split
 from otoc_lib.datasets.cache import conversion
@@ -44,7 +44,8 @@ from otoc_lib.evaluation import iou, mean_iou, room_confusions
 from otoc_lib.files import holds, read_notes, write_arrays, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods import pseudo_labels
-from otoc_lib.methods.method import Iteration, Method, Networks, Scores
+from otoc_lib.methods.method import Iteration, Method, Networks, Scores, supervoxel_nodes
+from otoc_lib.propagation.effect import propagation_effect
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage, find_stage, read_manifest, run_stage, stage_content, stage_key
 from otoc_lib.supervoxels.pooling import pool_mean
@@ -54,7 +55,7 @@ from otoc_lib.training.task import Labels
 
 # Of what the stages do beside their tasks and methods, which have versions of their own. Raise one where its meaning
 # changes: stages that are finished are then made again.
-VERSIONS = {"clicks": 1, "train": 1, "evaluate": 2, "relabel": 1}
+VERSIONS = {"clicks": 2, "train": 1, "evaluate": 3, "relabel": 2}
 CONFUSIONS = "confusions.counts"  # of an evaluation, safetensors: int64 [rooms, C, C] by <split>/<mode>
 
 
@@ -150,6 +151,11 @@ class Stages:
         code = {"train": VERSIONS["train"], _name_of(task): task.version}
         return self.run(view, name, code, inputs, work, device=self.device_of(view), steps=schedule.steps)
 
+    def train_all(self, iteration: int, labels: Stage, warm_start: Mapping[str, Stage]) -> dict[str, Stage]:
+        """``train`` of every network of the method, each from where ``warm_start`` has it, by name."""
+        names = self.method.networks(self.config)
+        return {name: self.train(name, iteration, labels, warm_start=warm_start.get(name)) for name in names}
+
     def evaluate(self, name: str, networks: dict[str, Stage]) -> Stage:
         """Stage ``name``: predict every evaluation room in every mode of the method, and compare it with the truth."""
         view = self.prediction_view(name)
@@ -160,15 +166,19 @@ class Stages:
             missing = [scene for scene in rooms if not holds(folder / f"{scene.name}.safetensors", key)]
             loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
             for scene in _progress(missing, name.replace("_", " "), of=rooms):
-                by_mode, confidence = _predict_labels(view, self.method, scene, loaded)
+                by_mode, further = _predict_labels(view, self.method, scene, loaded)
                 notes = {"key": key, "modes": list(by_mode)}  # the file does not keep their order
-                write_arrays(folder / f"{scene.name}.safetensors", {"confidence": confidence, **by_mode}, notes)
+                write_arrays(folder / f"{scene.name}.safetensors", {**further, **by_mode}, notes)
             splits, confusions, modes = {}, {}, []
             for split, scenes in self.scenes.evaluation.items():
-                predictions = {scene.name: _predictions(folder / f"{scene.name}.safetensors") for scene in scenes}
+                paths = {scene.name: folder / f"{scene.name}.safetensors" for scene in scenes}
+                predictions = {name: _predictions(path) for name, path in paths.items()}
                 modes = list(predictions[scenes[-1].name])
                 splits[split], counts = metrics(scenes, predictions)
                 confusions |= {f"{split}/{mode}": counts[mode] for mode in counts}
+                calibrations = sum(_arrays(path.read_bytes())["calibration"] for path in paths.values())
+                for mode, found in splits[split]["modes"].items():
+                    found["calibration"] = calibrations[modes.index(mode)].tolist()
             if confusions:
                 write_arrays(folder / CONFUSIONS, confusions)
             classes = list(self.scenes.train[0].label_set.names)
@@ -183,10 +193,12 @@ class Stages:
         """Stage ``pseudo_<iteration>``: the labels of the next iteration, by the rule that ``pseudo_labels`` names.
 
         What was clicked keeps its label. The rule may look at all rooms, so their scores wait for it on the disk; an
-        interrupted stage predicts none of them again.
+        interrupted stage predicts none of them again. The statistics say how right the labels are, and those that the
+        rule would have made without propagation (``before_...``).
         """
         name = f"pseudo_{iteration}"
-        view = self.prediction_view(name, "pseudo")
+        teacher = replace(self.config, views=self.config.teacher_views or self.config.views)
+        view = self.prediction_view(name, "pseudo", config=teacher)
 
         def work(folder: Path, key: str) -> None:
             rooms, initial = self.scenes.train, self.labels_of(clicks)
@@ -196,16 +208,20 @@ class Stages:
                 loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
                 for scene, path in _progress(missing, f"pseudo labels {iteration}", of=rooms):
                     _save_scores(path, key, self.method.scores(view, scene, loaded))
-                labels, confidences = {}, []
-                decided = getattr(pseudo_labels, view.pseudo_labels)(view, _Probabilities(waiting))
-                for scene, path, of_nodes in zip(rooms, waiting, decided, strict=True):
-                    at_points, confidence = _at_points(path, of_nodes)
-                    clicked = initial[scene.name]
-                    labels[scene.name] = np.where(clicked != IGNORE, clicked, at_points).astype(np.int16)
+                rule, confidences = getattr(pseudo_labels, view.pseudo_labels), []
+                labels = _ruled(view, rule, rooms, waiting, "probabilities", initial)
+                for scene, path in zip(rooms, waiting, strict=True):
+                    confidence = _confidence(path)
                     confidences.append(confidence.astype(np.float64).mean())
                     arrays = {"labels": labels[scene.name], "confidence": confidence}
                     write_arrays(folder / f"{scene.name}.safetensors", arrays)
-                statistics = {**label_statistics(rooms, labels), "mean_confidence": float(np.mean(confidences))}
+                statistics = label_statistics(rooms, labels, initial)
+                if _holds_before(waiting[0]):
+                    without = label_statistics(rooms, _ruled(view, rule, rooms, waiting, "before", initial), initial)
+                    statistics |= {f"before_{key}": value for key, value in without.items()}
+                    likeliest = (_likeliest(rooms, waiting, which) for which in ("before", "probabilities"))
+                    statistics |= propagation_effect(rooms, *likeliest)
+                statistics["mean_confidence"] = float(np.mean(confidences))
                 write_json(folder / "statistics.json", statistics)
             for path in waiting:
                 path.unlink(missing_ok=True)
@@ -229,9 +245,10 @@ class Stages:
 
     run = staticmethod(run_stage)
 
-    def prediction_view(self, name: str, *groups: str) -> View:
-        """What a stage that predicts rooms by this method reads."""
-        return View(self.config, ["network", "inference", *self.method.reads(self.config), *groups], f"stage {name}")
+    def prediction_view(self, name: str, *groups: str, config: Config | None = None) -> View:
+        """What a stage that predicts rooms by this method reads, of another config if one is given."""
+        read = ["network", "inference", *self.method.reads(self.config), *groups]
+        return View(config or self.config, read, f"stage {name}")
 
     def device_of(self, view: View) -> str:
         """Name of the compute device, for the manifest."""
@@ -379,7 +396,7 @@ def predict_rooms(config: Config, scenes: list[Scene]) -> dict[str, np.ndarray]:
     made = {}
     for scene in scenes:
         probabilities = predict(config, scene, networks["unet"], None).probabilities
-        supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64)).to(probabilities.device)
+        supervoxels = supervoxel_nodes(scene).to(probabilities.device)
         made[scene.name] = pool_mean(probabilities, supervoxels, scene.num_supervoxels).cpu().numpy()
     return made
 
@@ -419,12 +436,19 @@ def _true_labels(scenes: list[Scene]) -> Labels:
 
 def _predict_labels(
     view: Config, method: Method, scene: Scene, networks: Networks
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Class per point, int16 [N], in each mode, and the confidence float16 [N] of ``full``, else of the first mode."""
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Class per point, int16 [N], in each mode; and beside them ``confidence``, float16 [N], of ``full``, else of the
+    first mode, and ``calibration``, float64 [modes, 3, B], the ``calibration_counts`` of the labelled points."""
     modes = method.predict(view, scene, networks)
     labels = {mode: values.argmax(dim=1).numpy().astype(np.int16) for mode, values in modes.items()}
     trusted = modes["full"] if "full" in modes else next(iter(modes.values()))
-    return labels, trusted.max(dim=1).values.numpy().astype(np.float16)
+    truth = np.full(scene.num_points, IGNORE) if scene.labels is None else scene.labels
+    known, calibrations = truth != IGNORE, []
+    for mode, values in modes.items():
+        sure = values.max(dim=1).values.numpy()
+        calibrations.append(calibration_counts(sure[known], (labels[mode] == truth)[known]))
+    confidence = trusted.max(dim=1).values.numpy().astype(np.float16)
+    return labels, {"confidence": confidence, "calibration": np.stack(calibrations)}
 
 
 def metrics(
@@ -454,28 +478,58 @@ def metrics(
 
 
 class _Probabilities(Sequence):
-    """Probabilities [K, C] of the rooms whose scores wait in some files, read when asked for."""
+    """Probabilities [K, C] of the rooms whose scores wait in some files, read when asked for.
 
-    def __init__(self, paths: list[Path]):
-        self.paths = paths
+    which: "probabilities", or "before", those before propagation.
+    """
+
+    def __init__(self, paths: list[Path], which: str):
+        self.paths, self.which = paths, which
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return _arrays(self.paths[index].read_bytes())["probabilities"]
+        return _arrays(self.paths[index].read_bytes())[self.which]
 
 
 def _save_scores(path: Path, key: str, scores: Scores) -> None:
-    nodes = {} if scores.nodes is None else {"nodes": scores.nodes.cpu().numpy().astype(np.int32)}
-    write_arrays(path, {"probabilities": scores.probabilities.cpu().numpy(), **nodes}, {"key": key})
+    optional = {"nodes": scores.nodes, "before": scores.before}
+    arrays = {name: tensor.cpu().numpy() for name, tensor in optional.items() if tensor is not None}
+    if "nodes" in arrays:
+        arrays["nodes"] = arrays["nodes"].astype(np.int32)
+    write_arrays(path, {"probabilities": scores.probabilities.cpu().numpy(), **arrays}, {"key": key})
 
 
-def _at_points(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of the nodes [K] and the confidence in them, float16, at the points [N]."""
-    arrays = _arrays(path.read_bytes())
-    nodes = arrays.get("nodes", slice(None))
-    return labels[nodes], arrays["probabilities"].max(axis=1)[nodes].astype(np.float16)
+def _holds_before(path: Path) -> bool:
+    return "before" in _arrays(path.read_bytes())
+
+
+def _nodes(path: Path) -> np.ndarray | slice:
+    """The node of every point of a room whose scores wait."""
+    return _arrays(path.read_bytes()).get("nodes", slice(None))
+
+
+def _ruled(
+    view: Config, rule: Callable, rooms: list[Scene], waiting: list[Path], which: str, initial: Labels
+) -> Labels:
+    """What a rule makes of the scores of all rooms, at the points; what was clicked keeps its label."""
+    labels = {}
+    for scene, path, of_nodes in zip(rooms, waiting, rule(view, _Probabilities(waiting, which)), strict=True):
+        clicked = initial[scene.name]
+        labels[scene.name] = np.where(clicked != IGNORE, clicked, of_nodes[_nodes(path)]).astype(np.int16)
+    return labels
+
+
+def _likeliest(rooms: list[Scene], waiting: list[Path], which: str) -> Labels:
+    """The likeliest class of every point by the scores of all rooms."""
+    pairs = zip(rooms, waiting, _Probabilities(waiting, which), strict=True)
+    return {scene.name: values.argmax(axis=1).astype(np.int16)[_nodes(path)] for scene, path, values in pairs}
+
+
+def _confidence(path: Path) -> np.ndarray:
+    """The probability of the likeliest class at the points of a room whose scores wait, float16 [N]."""
+    return _arrays(path.read_bytes())["probabilities"].max(axis=1)[_nodes(path)].astype(np.float16)
 
 
 def _predictions(path: Path) -> dict[str, np.ndarray]:

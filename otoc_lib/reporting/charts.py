@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from otoc_lib.calibration import BINS, read_calibration
 from otoc_lib.experiments import SHOWN, VARIANTS, Row
 from otoc_lib.labels import LabelSet
 from otoc_lib.reporting import paper
-from otoc_lib.reporting.calibration import BINS, read_calibration
 from otoc_lib.reporting.curves import (
     OTHER_COLORS,
     VARIANT_COLORS,
+    WITHOUT_GRAPH,
     Curve,
     experiments_of,
     label_curves,
@@ -24,11 +25,26 @@ from otoc_lib.reporting.curves import (
     miou_curves,
 )
 from otoc_lib.reporting.figures import TSNE_PANELS
-from otoc_lib.reporting.runs import Results, Spread, read_arrays, read_json
+from otoc_lib.reporting.runs import MODES, Results, Spread, read_arrays, read_json
 from otoc_lib.reporting.tables import VARIANT_NAMES, stale_text
 from otoc_lib.scene import Scene
 
 LINE_POINTS = 300  # of a training curve: more than a screen shows
+# Of statistics.json, with their headings: what the table of pseudo labels shows.
+LABEL_COLUMNS = {
+    "covered": "Points labelled",
+    "accuracy": "of these right",
+    "furniture_covered": "Furniture labelled",
+    "furniture_accuracy": "of these right",
+    "new": "New: beyond the clicks",
+    "new_right": "of these right",
+    "new_clutter": "of these clutter",
+    "before_new": "New without propagation",
+    "before_new_right": "of these right",
+    "graph_changed": "Changed by propagation",
+    "graph_mended": "of these for the better",
+    "graph_spoilt": "of these for the worse",
+}
 PLAN_POINTS = 500  # of the floor plan that says where in its room a super-voxel lies
 
 Line = dict[str, Any]
@@ -41,7 +57,7 @@ def page_of_curves(results: Results, scenes: list[Scene], label_set: LabelSet) -
     """
     rows = (*SHOWN[results.table], *results.further(results.table))
     experiments = experiments_of(results)
-    calibration = calibration_rows(results, results.rows(results.table), scenes)
+    calibration = calibration_rows(results, (*results.rows(results.table), *_further_modes(results)))
     iteration = {"xlabel": "iteration", "whole": True}
     steps = {"xlabel": "optimizer steps", "xname": "step"}
     shown = {
@@ -50,6 +66,8 @@ def page_of_curves(results: Results, scenes: list[Scene], label_set: LabelSet) -
         "miou": {"lines": miou_curves(results), **iteration},
         "covered": {"lines": label_curves(results, "covered_percent"), **iteration},
         "right": {"lines": label_curves(results, "accuracy_percent"), **iteration},
+        "new": {"lines": label_curves(results, "new_percent", WITHOUT_GRAPH), **iteration},
+        "new_right": {"lines": label_curves(results, "new_right_percent", WITHOUT_GRAPH), **iteration},
     }
     return {
         "charts": {
@@ -67,6 +85,7 @@ def page_of_curves(results: Results, scenes: list[Scene], label_set: LabelSet) -
         "calibration": calibration,
         "bins": BINS,
         "pseudo": pseudo_rows(results),
+        "label_columns": list(LABEL_COLUMNS.values()),
         "per_class": per_class(results, rows, label_set.colors),
     }
 
@@ -93,12 +112,19 @@ def _short(values: np.ndarray) -> list[float | int]:
     return [int(value) if float(value).is_integer() else float(f"{value:.5g}") for value in values]
 
 
-def calibration_rows(results: Results, rows: tuple[Row, ...], scenes: list[Scene]) -> list[dict[str, Any]]:
-    """Of every row whose confidences were saved: its reliability diagram (a line, %) and its expected error (%)."""
+def _further_modes(results: Results) -> tuple[Row, ...]:
+    """What the last networks of the main experiment say before propagation, each by itself and both together."""
+    return tuple(
+        Row(mode, f"Last iteration, {MODES[mode]}", "", results.main, "last", mode) for mode in ("relation", "product")
+    )
+
+
+def calibration_rows(results: Results, rows: tuple[Row, ...]) -> list[dict[str, Any]]:
+    """Of every row that was run: its reliability diagram (a line, %) and its expected error (%)."""
     colors, found = (*VARIANT_COLORS.values(), *OTHER_COLORS), []
     for row in rows:
         stage = results.find(row.experiment, results.stage_of(row))
-        result = read_calibration(stage, row.mode, scenes) if stage else None
+        result = read_calibration(stage, row.mode) if stage else None
         if result is None:
             continue
         share = 100 * result.count / result.count.sum()
@@ -174,8 +200,7 @@ def pseudo_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _label_cells(statistics: dict[str, Spread]) -> list[str]:
-    keys = ("covered_percent", "accuracy_percent", "furniture_covered_percent", "furniture_accuracy_percent")
-    shares = [_with_deviation(statistics.get(key), 1) for key in keys]
+    shares = [_with_deviation(statistics.get(f"{key}_percent"), 1) for key in LABEL_COLUMNS]
     return [
         *(f"{share} %" if share != "–" else share for share in shares),
         _with_deviation(statistics.get("mean_confidence"), 3),

@@ -17,6 +17,7 @@ VARIANT_COLORS = {
     "unet_gp": "#e58a1f",
     "unet_rel_gp": "#2f6fde",
     "control": "#c0392b",
+    "control_point": "#d98880",
     "sv": "#2a9d8f",
 }
 OTHER_COLORS = ("#7b61c9", "#c2577f", "#5d8a3c", "#8a6d3b")
@@ -104,10 +105,16 @@ def miou_curves(results: Results) -> list[Curve]:
     return curves
 
 
-def label_curves(results: Results, key: str) -> list[Curve]:
-    """A share of statistics.json (%) over the iterations, from the clicks' super-voxels at 0; dashed: furniture alone.
+FURNITURE = ("furniture_", ", furniture")
+WITHOUT_GRAPH = ("before_", ", without propagation")
 
-    key: "covered_percent" or "accuracy_percent".
+
+def label_curves(results: Results, key: str, dashed: tuple[str, str] = FURNITURE) -> list[Curve]:
+    """A share of statistics.json (%) over the iterations, from the clicks' super-voxels at 0.
+
+    Args:
+        key: such as "covered_percent", "accuracy_percent" or "new_right_percent".
+        dashed: what else is shown, dashed: the prefix of its key and what its name ends with.
     """
     shown = {column: (VARIANT_NAMES[column], VARIANTS[column][0], VARIANT_COLORS[column]) for column in paper.TABLE3}
     shown["unet_rel_gp"] = (VARIANT_NAMES["unet_rel_gp"], results.main, VARIANT_COLORS["unet_rel_gp"])
@@ -117,7 +124,7 @@ def label_curves(results: Results, key: str) -> list[Curve]:
         found = label_statistics_of(results, experiment)
         if len(found) < 2:
             continue
-        for prefix, suffix in (("", ""), ("furniture_", ", furniture")):
+        for prefix, suffix in (("", ""), dashed):
             points = {k: statistics[prefix + key] for k, statistics in found.items() if prefix + key in statistics}
             curves += _curve(title + suffix, color, points, dashed=bool(prefix))
     return curves

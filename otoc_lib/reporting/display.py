@@ -48,19 +48,29 @@ def click_table(scenes: list[Scene], clicks: dict[str, Clicks]) -> Markdown:
 
 def label_table(stages: dict[str, Stage]) -> Markdown:
     """Coverage and accuracy of the labels of stages ``clicks`` and ``pseudo_k``; name of the row -> stage."""
-    keys = ("covered_percent", "accuracy_percent", "furniture_covered_percent", "furniture_accuracy_percent")
-    columns = ("labels", "points labelled", "of these right", "furniture labelled", "of these right")
+    keys = {
+        "covered": "points labelled",
+        "accuracy": "of these right",
+        "furniture_covered": "furniture labelled",
+        "furniture_accuracy": "of these right",
+        "new": "new: beyond the clicks",
+        "new_right": "of these right, clutter being wrong",
+        "graph_changed": "changed by propagation",
+        "graph_mended": "of these for the better",
+        "graph_spoilt": "of these for the worse",
+    }
     rows = []
     for name, stage in stages.items():
         statistics = read_json(stage, "statistics.json")
-        rows.append([name, *(percent(statistics.get(key)) for key in keys)])
-    return _markdown(columns, rows)
+        rows.append([name, *(percent(statistics.get(f"{key}_percent")) for key in keys)])
+    return _markdown(("labels", *keys.values()), rows)
 
 
 def miou_table(evaluations: dict[str, Stage]) -> Markdown:
     """mIoU of evaluation stages by split and mode of inference; name of the row -> stage."""
     metrics = {name: read_json(stage, "metrics.json") for name, stage in evaluations.items()}
-    modes = dict.fromkeys([*MODES, *(mode for measured in metrics.values() for mode in measured["predicted"])])
+    predicted = dict.fromkeys(mode for measured in metrics.values() for mode in measured["predicted"])
+    modes = [*(mode for mode in MODES if mode in predicted), *(mode for mode in predicted if mode not in MODES)]
     rows = []
     for name, measured in metrics.items():
         for split, found in measured["splits"].items():

@@ -21,9 +21,19 @@ from otoc_lib.annotation.clicks import Clicks, expand_clicks, label_statistics
 from otoc_lib.evaluation import confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
+from otoc_lib.methods.stages import weights_of
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.convergence import CPU, GOALS, Run, convergence_curve
-from otoc_lib.reporting.curves import OTHER_COLORS, Curve, label_curves, loss_curves, miou_curves, smooth
+from otoc_lib.reporting.curves import (
+    FURNITURE,
+    OTHER_COLORS,
+    WITHOUT_GRAPH,
+    Curve,
+    label_curves,
+    loss_curves,
+    miou_curves,
+    smooth,
+)
 from otoc_lib.reporting.runs import Measurement, Results, last_mode, read_arrays, read_history, read_json
 from otoc_lib.reporting.splat import RoomView, view_room
 from otoc_lib.scene import Scene
@@ -416,16 +426,40 @@ def convergence(runs: Iterable[Run]) -> Figure:
 
 
 def pseudo_label_curves(results: Results) -> Figure:
-    """Coverage and accuracy of the labels trained on: initial labels at 0, pseudo labels after each iteration."""
-    figure = Figure(figsize=(12.6, 3.7), dpi=CHART_DPI, facecolor="white", layout="constrained")
-    panels = (("covered_percent", "points with a label (%)"), ("accuracy_percent", "of these, labelled right (%)"))
-    for axes, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
-        for curve in label_curves(results, key):
+    """Coverage and accuracy of the labels trained on: initial labels at 0, pseudo labels after each iteration. How many
+    of the new ones are right is shown by itself, since the clicks' own are always right and clutter has no class."""
+    figure = Figure(figsize=(15.6, 3.7), dpi=CHART_DPI, facecolor="white", layout="constrained")
+    panels = (
+        ("covered_percent", "points with a label (%)", FURNITURE),
+        ("accuracy_percent", "of these, labelled right (%)", FURNITURE),
+        ("new_right_percent", "of the new ones, right; clutter is wrong (%)", WITHOUT_GRAPH),
+    )
+    for axes, (key, title, dashed) in zip(figure.subplots(1, 3), panels, strict=True):
+        for curve in label_curves(results, key, dashed):
             _draw_curve(axes, curve, marker="o", label="" if curve.dashed else curve.title)
         axes.set_title(title, size=10, color=INK, loc="left")
         _plain(axes, "iteration (0: the clicks' super-voxels)", "")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend_beside(axes)
+    return figure
+
+
+def prototype_similarity(results: Results, label_set: LabelSet) -> Figure | None:
+    """Cosine similarity of the prototypes of every two classes, after the last iteration; None without a relation net.
+
+    Off the diagonal high values name the classes that the relation net cannot keep apart.
+    """
+    stage = results.find(results.main, f"relation_{results.iterations_of(results.main)}")
+    if stage is None or "weights.safetensors" not in stage.files:
+        return None
+    prototypes = weights_of(stage)["prototypes"].double().numpy()  # [C, D], unit rows
+    figure = Figure(figsize=(7.4, 6.4), dpi=CHART_DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(prototypes @ prototypes.T, vmin=-1, vmax=1, cmap="RdBu_r")
+    places = range(len(label_set.names))
+    axes.set_xticks(places, label_set.names, rotation=90, size=8)
+    axes.set_yticks(places, label_set.names, size=8)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="cosine")
     return figure
 
 

@@ -80,21 +80,31 @@ def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
             "otoc_control",
             "Self-training against training as long on the clicks alone, both the U-Net alone",
         ),
+        (
+            "otoc_full",
+            "otoc_control_full",
+            "The whole method against training as long on the clicks alone, both after propagation",
+        ),
+        (
+            "otoc_dagger",
+            "otoc_baseline",
+            "Self-training against the first U-Net, trained on the clicks for as long as helps, both alone",
+        ),
+        ("otoc_full", "otoc_first_full", "The whole method against its first iteration, both after propagation"),
         ("otoc_full", "otoc_sv", "Graph and relation network against averaging the same U-Net in super-voxels"),
         (
             "otoc_full",
-            "otoc_control_sv",
-            "The whole method against training as long on the clicks alone, averaged in super-voxels",
+            "otoc_baseline",
+            "As the paper counts, the whole method against the U-Net alone on the initial labels",
         ),
-        ("otoc_full", "otoc_baseline", "The whole method against the U-Net trained on the initial labels"),
-        ("otoc_baseline_sv", "otoc_baseline", "Of that, what averaging the same U-Net in super-voxels alone brings"),
+        ("otoc_first_full", "otoc_baseline", "Of that, what propagation brings before any self-training"),
     )
     for first, second, question in questions:
         comparison = compare(results, rows[first], rows[second])
         if comparison:
             yield f"{question}: {_verdict(comparison)}"
     full, supervised, baseline = result["otoc_full"], result["supervised"], result["otoc_baseline"]
-    alone, supervised_sv = result["otoc_dagger"], result["supervised_sv"]
+    alone, supervised_sv = result["otoc_dagger"], result["supervised_full"] or result["supervised_sv"]
     if full and alone and supervised and supervised_sv and min(supervised.mean, supervised_sv.mean) > 0:
         steps = training_steps(results, own, results.iterations), training_steps(results, full_supervision, 1)
         trained = " Its U-Net was trained for {:,} steps, the supervised one for {:,}."

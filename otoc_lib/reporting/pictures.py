@@ -17,6 +17,7 @@ from otoc_lib.scene import Scene
 
 FIGURES = {"figure1": "Figure 1", "figure2": "Figure 2", "figure4": "Figure 4", "figure5": "Figure 5"}
 FIGURES |= {"figure6": "Figure 6", "learning_curves": "learning curves", "pseudo_labels": "pseudo labels"}
+FIGURES |= {"prototypes": "prototypes"}
 CONVERGENCE = "benchmarks/convergence.csv"
 AREAS_NAME = "simulated areas, Area 5"
 
@@ -108,7 +109,15 @@ def draw_figures(
         figures.pseudo_label_curves(results),
         "pseudo_labels",
         "Pseudo labels",
-        "How many points carry a label, and how many of these labels are right. Dashed: without wall and floor." + band,
+        "How many points carry a label, and how many of these labels are right. Dashed: without wall and floor; at the "
+        "right, without propagation." + band,
+    )
+    add(
+        figures.prototype_similarity(results, train[0].label_set),
+        "prototypes",
+        "Prototypes",
+        "How alike the relation net's prototypes of every two classes are after the last iteration: what is red off "
+        "the diagonal it cannot keep apart." + one_seed,
     )
     measured = []
     if results.profile == "rooms":

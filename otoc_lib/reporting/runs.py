@@ -20,7 +20,6 @@ from otoc_lib.datasets import load_split
 from otoc_lib.datasets.scannet_benchmark import export_benchmark
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import (
-    BASELINE,
     LISTED,
     MAIN,
     Experiment,
@@ -33,7 +32,15 @@ from otoc_lib.methods.stages import CONFUSIONS, clicks_of
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage, finished_manifests
 
-MODES = {"point": "U-Net alone", "sv": "super-voxel mean", "full": "after propagation"}  # a method may have others
+# What modes are called; a method may have others.
+MODES = {
+    "point": "U-Net alone",
+    "sv": "super-voxel mean",
+    "relation": "relation net alone",
+    "product": "both, before propagation",
+    "full": "after propagation",
+}
+BESIDE = {"confidence", "calibration"}  # what an evaluation keeps of a room beside its predictions by mode
 NOT_RUN = "not run"
 
 
@@ -131,7 +138,7 @@ class Results:
 
     def stage_of(self, row: Row) -> str:
         """Name of the evaluation stage that a row shows."""
-        return self.last_evaluation(row.experiment) if row.last else BASELINE
+        return self.last_evaluation(row.experiment) if row.stage == "last" else row.stage
 
     def last_evaluation(self, experiment: str) -> str:
         """Name of the last evaluation stage of an experiment."""
@@ -245,7 +252,7 @@ class Results:
     def prediction(self, experiment: str, stage: str, scene: Scene) -> dict[str, np.ndarray]:
         """Mode -> predicted classes int16 [N] of one room; empty if it was not evaluated."""
         arrays = self._arrays_of(experiment, stage, scene)
-        return {name: array for name, array in arrays.items() if name != "confidence"}
+        return {name: array for name, array in arrays.items() if name not in BESIDE}
 
     def pseudo_labels(self, experiment: str, iteration: int, scene: Scene) -> np.ndarray | None:
         """Pseudo labels int16 [N] made after an iteration."""
@@ -357,7 +364,7 @@ def export_predictions(config: Config, split: str, mode: str, path: Path) -> Non
     if missing:
         raise OtocError(f"{stage.path}: has no prediction of {', '.join(missing[:5])}; run without 'eval_rooms'")
     predictions = {scene.name: read_arrays(stage, f"{scene.name}.safetensors") for scene in scenes}
-    modes = sorted({name for arrays in predictions.values() for name in arrays} - {"confidence"})
+    modes = sorted({name for arrays in predictions.values() for name in arrays} - BESIDE)
     if mode not in modes:
         raise OtocError(f"{stage.path}: has no predictions of mode {mode!r}; it has {', '.join(modes)}")
     export_benchmark(

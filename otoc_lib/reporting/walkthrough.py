@@ -18,7 +18,7 @@ from otoc_lib.annotation.clicks import STRUCTURE, Clicks, expand_clicks, label_s
 from otoc_lib.config import Config
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods import one_thing_one_click, pseudo_labels
-from otoc_lib.methods.method import Networks, Scores
+from otoc_lib.methods.method import Networks, Scores, supervoxel_nodes
 from otoc_lib.methods.stages import method_of
 from otoc_lib.propagation.graph import stack_blocks
 from otoc_lib.propagation.tiles import TILE, chunked_kernel
@@ -92,7 +92,7 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
         networks: trained, on the compute device, in eval mode, as ``stages.load_networks`` gives them.
     """
     prediction = predict(config, scene, networks["unet"], networks.get("relation"))
-    supervoxels = torch.from_numpy(scene.supervoxels.astype(np.int64)).to(prediction.probabilities.device)
+    supervoxels = supervoxel_nodes(scene).to(prediction.probabilities.device)
     initial = expand_clicks(scene, clicks)
     scores = _scores(config, scene, networks, prediction)
     has_graph = method_of(config).scores is one_thing_one_click.scores and scores.nodes is not None

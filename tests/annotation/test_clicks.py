@@ -269,6 +269,7 @@ def test_statistics_by_hand():
     scene = room([0] * 8, labels=truth)
     statistics = label_statistics([scene], {scene.name: np.array(given_labels, np.int16)})
     per_class = statistics.pop("per_class_accuracy_percent")
+    assert statistics.pop("clutter_percent") == 100 * 1 / 6
     assert statistics == {
         "covered_percent": 100 * 6 / 8,
         "accuracy_percent": 100 * 3 / 5,
@@ -282,12 +283,26 @@ def test_statistics_by_hand():
     }
 
 
+def test_the_new_labels_are_counted_apart_by_hand():
+    truth = [WALL, WALL, WALL, CHAIR, CHAIR, SOFA, IGNORE, IGNORE]
+    initial = [WALL, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE]
+    given_labels = [WALL, WALL, CHAIR, CHAIR, IGNORE, CHAIR, CHAIR, IGNORE]
+    scene = room([0] * 8, labels=truth)
+    found = label_statistics([scene], *({scene.name: np.array(labels, np.int16)} for labels in (given_labels, initial)))
+    assert (found["new_percent"], found["clutter_percent"]) == (100 * 5 / 8, 100 * 1 / 6)
+    assert (found["new_right_percent"], found["new_clutter_percent"]) == (100 * 2 / 5, 100 * 1 / 5)
+    per_class = enumerate(found["per_class_new_right_percent"])  # of the class that was given
+    assert {c: value for c, value in per_class if value is not None} == {WALL: 100.0, CHAIR: 100 * 1 / 4}
+
+
 @given(st.lists(clicked_rooms(), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
 @settings(deadline=None)
 def test_statistics_equal_a_count_point_by_point(cases, seed):
     rng = np.random.default_rng(seed)
     scenes = [room(s.supervoxels, labels=s.labels, name=f"room{i}") for i, (s, _) in enumerate(cases)]
     labels = {s.name: rng.choice([IGNORE, 0, 1, 2, 3], s.num_points).astype(np.int16) for s in scenes}
+    initial = {name: np.where(rng.random(len(made)) < 0.5, made, IGNORE) for name, made in labels.items()}
+    before = [value for s in scenes for value in initial[s.name].tolist()]
     pairs = [pair for s in scenes for pair in zip(s.labels.tolist(), labels[s.name].tolist(), strict=True)]
 
     def percent(part, whole):
@@ -298,12 +313,19 @@ def test_statistics_equal_a_count_point_by_point(cases, seed):
 
     judged = [(true, made) for true, made in pairs if true != IGNORE and made != IGNORE]
     furniture = [true for true, _ in pairs if true > FLOOR]
-    assert label_statistics(scenes, labels) == {
+    new = [pair for pair, known in zip(pairs, before, strict=True) if known == IGNORE and pair[1] != IGNORE]
+    made = [true for true, made in pairs if made != IGNORE]
+    assert label_statistics(scenes, labels, initial) == {
         "covered_percent": percent([made for _, made in pairs if made != IGNORE], pairs),
         "accuracy_percent": accuracy(judged),
         "furniture_covered_percent": percent([true for true, _ in judged if true > FLOOR], furniture),
         "furniture_accuracy_percent": accuracy([pair for pair in judged if pair[0] > FLOOR]),
         "per_class_accuracy_percent": [accuracy([pair for pair in judged if pair[0] == c]) for c in range(20)],
+        "clutter_percent": percent([true for true in made if true == IGNORE], made),
+        "new_percent": percent(new, pairs),
+        "new_right_percent": accuracy(new),
+        "new_clutter_percent": percent([true for true, _ in new if true == IGNORE], new),
+        "per_class_new_right_percent": [accuracy([pair for pair in new if pair[1] == c]) for c in range(20)],
     }
 
 

@@ -316,7 +316,7 @@ def test_a_finished_u_net_predicts_every_super_voxel(rooms, tmp_path, monkeypatc
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
     config = config_from({**TINY, "experiment": "e", "unet_steps": 2, "voxel_size": 0.2})
-    unet, _ = control.train_baseline(Stages(config, Scenes(rooms[:2], {"val": rooms[2:3]}), control.METHOD))
+    unet, _ = control.train_baseline(Stages(config, Scenes(rooms[:2], {"val": rooms[2:3]}), control.BASELINE))
     made = predict_rooms(config, rooms[:2])
     networks = load_networks(config, control.METHOD, rooms[0], {"unet": unet})
     for scene in rooms[:2]:
@@ -331,7 +331,7 @@ def test_a_u_net_of_other_rooms_or_parameters_is_not_asked(rooms, tmp_path, monk
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
     config = config_from({**TINY, "experiment": "e", "unet_steps": 2, "voxel_size": 0.2})
-    control.train_baseline(Stages(config, Scenes(rooms[:2], {"val": rooms[2:3]}), control.METHOD))
+    control.train_baseline(Stages(config, Scenes(rooms[:2], {"val": rooms[2:3]}), control.BASELINE))
     assert predict_rooms(replace(config, eval_splits=["other"], threshold=0.1), rooms[:2])
     assert predict_rooms(replace(config, clicks_per_object=2), rooms[:2])  # as after a click by hand
     for other, asked in ((replace(config, unet_steps=3), rooms[:2]), (config, rooms[:1]), (config, rooms[1:3])):

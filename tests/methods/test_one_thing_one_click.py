@@ -112,7 +112,7 @@ def test_the_loop_leaves_every_artefact(finished, scenes, checkout):
     assert len(clicks) == objects  # one thing, one click
 
     metrics = read_json(finished[1].evaluation, "metrics.json")
-    assert set(metrics["splits"]["val"]["modes"]) == {"point", "sv", "full"}
+    assert set(metrics["splits"]["val"]["modes"]) == {"point", "sv", "relation", "product", "full"}
     truth = scenes.evaluation["val"][0]
     saved = load_file(folder / "evaluate_2" / f"{truth.name}.safetensors")
     for mode, values in metrics["splits"]["val"]["modes"].items():

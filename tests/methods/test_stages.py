@@ -52,7 +52,7 @@ def test_the_control_restarts_as_often_on_the_clicks_alone(finished, scenes):
 
 
 def test_the_baseline_shares_its_network_and_full_supervision_uses_every_label(finished, scenes):
-    unet, evaluation = control.train_baseline(Stages(tiny_experiment(), scenes, control.METHOD))
+    unet, evaluation = control.train_baseline(Stages(tiny_experiment(), scenes, control.BASELINE))
     assert unet.path == finished[0].unet.path
     assert "full" not in read_json(evaluation, "metrics.json")["splits"]["val"]["modes"]
     full = Stages(tiny_experiment("supervised", source="all", method="control"), scenes)
@@ -85,7 +85,7 @@ def test_evaluations_keep_the_confusion_matrix_of_every_room(finished, scenes):
 def test_a_plan_is_what_a_run_leaves(finished, scenes, checkout):
     config = tiny_experiment()
     *_, last = run_method(config, scenes)
-    control.train_baseline(Stages(config, scenes, control.METHOD))
+    control.train_baseline(Stages(config, scenes, control.BASELINE))
     tsne_stage(Stages(replace(config, tsne_supervoxels=4), scenes), last)
     planned = [s for notebook in ("02_baseline", "03_self_train", "05_tsne") for s in plan(notebook, config).stages]
     folder = checkout / "runs" / "p" / "otoc"

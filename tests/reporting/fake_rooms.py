@@ -16,6 +16,7 @@ from otoc_lib.annotation.clicks import (
     simulate_clicks,
     write_clicks,
 )
+from otoc_lib.calibration import calibration_counts
 from otoc_lib.config import config_from
 from otoc_lib.evaluation import iou, mean_iou, room_confusions
 from otoc_lib.experiments import BASELINE, Experiment, current_stages
@@ -86,7 +87,7 @@ def make_room(name: str, seed: int, spacing: float = 0.06, turn: float = 0.0) ->
 ITERATIONS = 3
 SPLITS = {"train": 3, "val": 4, "val_novel": 2}
 KINDS = {
-    "supervised": {"source": "all", "method": "control", "self_train_iterations": 1},
+    "supervised": {"source": "all", "method": "control", "self_train_iterations": 1, "variant": "unet_gp"},
     "otoc": {},
     "unet": {"variant": "unet"},
     "control": {"method": "control"},
@@ -174,6 +175,9 @@ def _write_evaluation(folder: Path, scenes: dict[str, list[Scene]], right: dict[
             confusion = counts.sum(axis=0)
             per_class = [None if np.isnan(value) else float(value) for value in iou(confusion)]
             modes[mode] = {"miou": mean_iou(confusion), "iou": per_class, "confusion": confusion.tolist()}
+            modes[mode]["calibration"] = sum(
+                _always_sure(scene, chosen[scene.name]) for scene in scenes[split]
+            ).tolist()
             for scene, count in zip(scenes[split], counts, strict=True):
                 per_room[scene.name][mode] = mean_iou(count)
         splits[split] = {"rooms": list(per_room), "modes": modes, "per_room": per_room}
@@ -182,6 +186,11 @@ def _write_evaluation(folder: Path, scenes: dict[str, list[Scene]], right: dict[
     save_file(confusions, folder / CONFUSIONS)
     metrics = {"classes": list(SCANNET20.names), "views": 1, "predicted": list(right), "splits": splits}
     (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def _always_sure(scene: Scene, predicted: np.ndarray) -> np.ndarray:
+    known = scene.labels >= 0
+    return calibration_counts(np.ones(int(known.sum())), (predicted == scene.labels)[known])
 
 
 def make_experiment(
@@ -222,7 +231,9 @@ def make_experiment(
                 lines = [f"{s},{v:.4f},0.01,{s * 0.2:.2f}" for s, v in zip(steps, loss, strict=True)]
                 (made / "history.csv").write_text("\n".join(["step,loss,lr,seconds", *lines]))
             case "evaluate" if name == BASELINE:
-                _write_evaluation(made, scenes, {"point": share, "sv": share + 0.05}, seed + 31)
+                shares = {"point": share, "sv": share + 0.05}
+                shares |= {"full": share + 0.06} if config.variant == "unet_gp" else {}
+                _write_evaluation(made, scenes, shares, seed + 31)
             case "evaluate":
                 _write_evaluation(made, scenes, {mode: share + bonus[mode] for mode in modes}, seed + 31 * k)
             case "pseudo":
@@ -245,7 +256,8 @@ def _write_pseudo_labels(
         labels[scene.name] = np.where(start_labels != IGNORE, start_labels, pseudo).astype(np.int16)
         confidence = np.full(scene.num_points, 0.9, np.float16)
         save_file({"labels": labels[scene.name], "confidence": confidence}, folder / f"{scene.name}.safetensors")
-    statistics = {**label_statistics(rooms, labels), "mean_confidence": 0.8 + 0.03 * iteration}
+    initial = {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in rooms}
+    statistics = {**label_statistics(rooms, labels, initial), "mean_confidence": 0.8 + 0.03 * iteration}
     (folder / "statistics.json").write_text(json.dumps(statistics))
 
 
@@ -268,4 +280,4 @@ def make_runs(runs: Path, scenes: dict[str, list[Scene]]) -> None:
     make_experiment(runs, otoc, scenes, 0.5, ("point", "sv", "full"), tsne=True)
     make_experiment(runs, otoc, scenes, 0.48, ("point", "sv", "full"), seed=1)
     make_experiment(runs, unet, scenes, 0.45, ("point", "sv", "full"))
-    make_experiment(runs, control, scenes, 0.47, ("point", "sv"))
+    make_experiment(runs, control, scenes, 0.47, ("point", "sv", "full"))

@@ -3,14 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otoc_lib.reporting.calibration import calibrate, read_calibration
+from otoc_lib.calibration import calibration_counts, calibration_of, read_calibration
+
+HALVES = slice(2), slice(2, None)
 
 
 def test_by_hand():
     # Five bins. Two points at 0.9 of which one is right, one at 1.0 that is right, one at 0.3 that is wrong.
     confidence = np.array([0.9, 0.9, 1.0, 0.3])
     correct = np.array([True, False, True, False])
-    found = calibrate([(confidence[:2], correct[:2]), (confidence[2:], correct[2:])], bins=5)
+    found = calibration_of(sum(calibration_counts(confidence[part], correct[part], 5) for part in HALVES))
     assert found.count.tolist() == [0, 1, 0, 0, 3]
     assert found.confidence[1] == pytest.approx(0.3) and found.confidence[4] == pytest.approx(2.8 / 3)
     assert found.accuracy[1] == 0 and found.accuracy[4] == pytest.approx(2 / 3)
@@ -28,22 +30,20 @@ def test_the_error_is_that_of_a_plain_loop(seed, count, bins):
     for value, right in zip(confidence.tolist(), correct.tolist(), strict=True):
         groups[min(int(value * bins), bins - 1)].append((value, right))
     expected = sum(abs(sum(v for v, _ in group) - sum(r for _, r in group)) for group in groups) / count
-    half = count // 2
-    pairs = [(confidence[:half], correct[:half]), (confidence[half:], correct[half:])]
-    assert calibrate(pairs, bins).error == pytest.approx(expected, abs=1e-12)
-    assert 0 <= calibrate(pairs, bins).error <= 1
+    parts = slice(count // 2), slice(count // 2, None)
+    error = calibration_of(sum(calibration_counts(confidence[part], correct[part], bins) for part in parts)).error
+    assert error == pytest.approx(expected, abs=1e-12) and 0 <= error <= 1
 
 
 def test_a_large_sample_that_is_as_often_right_as_it_says_has_no_error():
     rng = np.random.default_rng(0)
     confidence = rng.random(400_000)
-    assert calibrate([(confidence, rng.random(400_000) < confidence)]).error < 0.005
+    assert calibration_of(calibration_counts(confidence, rng.random(400_000) < confidence)).error < 0.005
 
 
-def test_only_the_mode_whose_confidence_was_saved_is_judged(results, scenes):
-    val = scenes["val"]
+def test_every_mode_of_an_evaluation_is_judged_and_nothing_that_was_not_evaluated(results, scenes):
     whole, control = (results.find(experiment, "evaluate_3") for experiment in ("otoc", "control"))
-    assert read_calibration(whole, "full", val).count.sum() == sum(scene.num_points for scene in val)
-    assert read_calibration(whole, "point", val) is None
-    assert read_calibration(control, "point", val) is not None
-    assert read_calibration(whole, "full", scenes["train"]) is None
+    count = sum(int((scene.labels >= 0).sum()) for scene in scenes["val"])
+    for evaluation, mode in ((whole, "full"), (whole, "point"), (control, "sv")):
+        assert read_calibration(evaluation, mode).count.sum() == count
+    assert read_calibration(control, "relation") is None and read_calibration(whole, "full", "train") is None

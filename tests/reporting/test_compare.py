@@ -20,13 +20,13 @@ def test_rows_classes_and_rooms_are_those_measured(runs):
     found = compare_runs(runs / "rooms" / "control", runs / "rooms" / "otoc")
     assert found.names == ("rooms/control", "rooms/otoc")
     rows = {row.what: row for row in found.rows}
-    assert len(rows) == 4 * 2 * 2  # stages, splits, modes: the control has no "full"
-    row = rows["evaluate_3", "val", "sv"]
-    expected = [miou(runs, name, "evaluate_3", "sv") for name in ("control", "otoc")]
+    assert len(rows) == (2 + 3 * 3) * 2  # modes of the baseline and of three iterations, splits
+    row = rows["evaluate_3", "val", "full"]
+    expected = [miou(runs, name, "evaluate_3", "full") for name in ("control", "otoc")]
     assert [row.a, row.b] == pytest.approx(expected) and row.difference == pytest.approx(expected[1] - expected[0])
-    assert found.basis == ("evaluate_3", "val", "sv")
+    assert found.basis == ("evaluate_3", "val", "full")
     metrics = json.loads((runs / "rooms" / "otoc" / "evaluate_3" / "metrics.json").read_text())
-    ious = dict(zip(metrics["classes"], metrics["splits"]["val"]["modes"]["sv"]["iou"], strict=True))
+    ious = dict(zip(metrics["classes"], metrics["splits"]["val"]["modes"]["full"]["iou"], strict=True))
     assert {pair.what[0]: pair.b for pair in found.classes} == pytest.approx(
         {name: 100 * value for name, value in ious.items() if value is not None}
     )
@@ -36,7 +36,7 @@ def test_rows_classes_and_rooms_are_those_measured(runs):
     low, high = found.interval
     assert f"{found.total:+.2f} points" in found.summary and f"{low:+.2f} to {high:+.2f} over rooms" in found.summary
     assert f"better in {sum(gain > 0 for gain in gains)} and" in found.summary
-    assert "relation_1" in found.only[1] and found.only[0] == []
+    assert "pseudo_1" in found.only[1] and found.only[0] == []
 
 
 def test_the_other_way_round_changes_every_sign(runs):

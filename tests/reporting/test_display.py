@@ -21,9 +21,9 @@ def test_a_table_has_a_column_for_every_mode(tmp_path):
         for k, modes in enumerate((("point", "sv"), ("point", "ensemble")))
     ]
     head, _, first, second = iteration_table(done).data.splitlines()
-    assert head.endswith("| U-Net alone | super-voxel mean | after propagation | ensemble |")
-    assert first == "| iteration 1 | val | 2 | 50.00 | 60.00 | - | - |"
-    assert second == "| iteration 2 | val | 2 | 50.00 | - | - | 60.00 |"
+    assert head.endswith("| U-Net alone | super-voxel mean | ensemble |")
+    assert first == "| iteration 1 | val | 2 | 50.00 | 60.00 | - |"
+    assert second == "| iteration 2 | val | 2 | 50.00 | - | 60.00 |"
 
 
 def test_paths_are_from_the_projects_root_where_they_are_in_it(tmp_path, monkeypatch):

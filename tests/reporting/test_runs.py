@@ -92,7 +92,9 @@ def test_what_a_report_is_about(tmp_path):
         assert (results.main, results.table) == (main, table)
     (tmp_path / "rooms" / "otoc_seed3").mkdir()
     assert (results.main, results.table) == ("otoc", "table2")
-    assert [row.row for row in results.further("table2")] == ["mine", "mine_sv"] and results.further("table4") == ()
+    assert [row.row for row in results.further("table2")] == ["mine", "mine_sv", "mine_full"] and results.further(
+        "table4"
+    ) == ()
 
 
 def mine():

@@ -147,7 +147,7 @@ def test_charts_show_what_was_measured(report, runs):
     assert f"{np.mean(covered):.1f} ± {np.std(covered, ddof=1):.1f} %" in text
     # Made-up predictions are sure of everything: the error is the share that is wrong.
     points = np.array(confusion["points"])
-    line = charts["calibration"]["lines"][-1]
+    line = next(line for line in charts["calibration"]["lines"] if line["name"] == "One Thing One Click")
     right = 100 * np.trace(points) / points.sum()
     assert line["x"] == [100] and line["y"][0] == pytest.approx(right, rel=1e-4) and line["shares"] == [100]
     assert f"{100 - right:.2f} %" in (report.parent / "curves.html").read_text(encoding="utf-8")

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from fake_rooms import known, results_in
 
+from otoc_lib.experiments import LISTED
 from otoc_lib.reporting import paper
-from otoc_lib.reporting.tables import make_tables, table2, table4, write_table
+from otoc_lib.reporting.tables import GAIN_COLUMNS, make_tables, table2, table4, write_table
 
 COLUMNS = ["row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms", "stale_seeds"]
+COLUMNS += ["control", "gain", "gain_low", "gain_high"]
 
 
 def read_rows(path):
@@ -33,11 +35,10 @@ def test_table2_holds_the_measured_values(runs, written):
     rows = {row["row"]: row for row in read_rows(written / "table2.csv")}
     clicked = [f"otoc_{kind}" for kind in ("baseline", "control", "sv", "dagger", "full")]
     twenty = [name.replace("otoc", "data_efficient") for name in clicked]
-    clicked_sv, twenty_sv = (
-        [f"{row}_{kind}_sv" for kind in ("baseline", "control")] for row in ("otoc", "data_efficient")
-    )
-    names = ["supervised", *clicked, *twenty, "supervised_sv", *clicked_sv, *twenty_sv]
-    run = ["supervised", *clicked, "supervised_sv", *clicked_sv]
+    other_modes = ("baseline_sv", "first_full", "control_sv", "control_full")
+    clicked_too, twenty_too = ([f"{row}_{kind}" for kind in other_modes] for row in ("otoc", "data_efficient"))
+    names = ["supervised", *clicked, *twenty, "supervised_sv", "supervised_full", *clicked_too, *twenty_too]
+    run = ["supervised", *clicked, "supervised_sv", "supervised_full", *clicked_too]
     assert list(rows) == names + [f"{name}@val_novel" for name in run]
     assert list(rows["supervised"]) == COLUMNS
 
@@ -53,6 +54,27 @@ def test_table2_holds_the_measured_values(runs, written):
     assert float(rows["otoc_control@val_novel"]["ours"]) == pytest.approx(novel, abs=0.006)
     assert rows["otoc_control"]["paper"] == "" and rows["otoc_full"]["paper"] == "70.45"
     assert rows["otoc_full"]["rooms"] == "4" and rows["otoc_full@val_novel"]["rooms"] == "2"
+
+
+def test_a_gain_is_over_the_own_control_in_the_same_mode_and_seeds(runs, written):
+    rows = {row["row"]: row for row in read_rows(written / "table2.csv")}
+    for row, mode in (("otoc_dagger", "point"), ("otoc_sv", "sv"), ("otoc_full", "full")):
+        own, control = (miou(runs, name, "evaluate_3", mode) for name in ("otoc", "control"))  # both ran seed 0 alone
+        value = {name: float(rows[row][name]) for name in GAIN_COLUMNS}
+        assert value["control"] == pytest.approx(control, abs=0.006)
+        assert value["gain"] == pytest.approx(own - control, abs=0.006)
+        assert value["gain_low"] <= value["gain"] <= value["gain_high"]
+    novel = float(rows["otoc_full@val_novel"]["gain"])
+    own, control = (miou(runs, name, "evaluate_3", "full", "val_novel") for name in ("otoc", "control"))
+    assert novel == pytest.approx(own - control, abs=0.006)
+    assert [rows["otoc_control"][name] for name in GAIN_COLUMNS] == [""] * 4  # a control has none
+    third = {row["iteration"]: row for row in read_rows(written / "table3.csv")}
+    assert float(third["3"]["gain"]) == pytest.approx(float(rows["otoc_full"]["gain"]), abs=0.006)
+    assert float(third["3"]["control"]) == pytest.approx(miou(runs, "control", "evaluate_3", "full"), abs=0.006)
+    assert float(third["3"]["control_point"]) == pytest.approx(miou(runs, "control", "evaluate_3", "point"), abs=0.006)
+    printed = (written / "table2.md").read_text(encoding="utf-8")
+    full = rows["otoc_full"]
+    assert f"{full['gain']} ({full['gain_low']} to {full['gain_high']})" in printed
 
 
 def test_repeats_give_mean_and_deviation(runs, written):
@@ -133,20 +155,21 @@ def test_a_relative_improvement_carries_its_interval(runs, tmp_path):
     (tmp_path / "rooms" / "s3dis_otoc3").symlink_to(runs / "rooms" / "unet")
     experiments = (known("s3dis_otoc", dataset="s3dis"), known("s3dis_otoc3", "unet", dataset="s3dis"))
     one = table4(results_in(tmp_path, experiments=experiments))
-    assert one.csv_columns[-4:] == ("rel_imp_paper", "rel_imp_ours", "rel_imp_low", "rel_imp_high")
-    cells = {row[0]: [*row[-3:]] for row in one.csv_rows}
+    first = one.csv_columns.index("rel_imp_ours")
+    assert one.csv_columns[first - 1 : first + 3] == ("rel_imp_paper", "rel_imp_ours", "rel_imp_low", "rel_imp_high")
+    cells = {row[0]: [*row[first : first + 3]] for row in one.csv_rows}
     for row in ("otoc_dagger", "otoc_full", "otoc3_full"):
         gain, low, high = map(float, cells[row])
         assert low <= gain <= high
     assert cells["otoc_baseline"] == cells["xu_10"] == ["", "", ""]
     place = one.columns.index("Rel. imp. (ours)")
     printed = {key: row[place] for key, row in zip(one.keys, one.rows, strict=True)}
-    assert printed["otoc_full"] == cells["otoc_full"][0] and "interval" not in one.note
+    assert printed["otoc_full"] == cells["otoc_full"][0]
     # Where there are several seeds it is printed too, and is over them as well.
     (tmp_path / "rooms" / "s3dis_otoc_seed1").symlink_to(runs / "rooms" / "otoc_seed1")
     two = table4(results_in(tmp_path, experiments=experiments))
     printed = {key: row[place] for key, row in zip(two.keys, two.rows, strict=True)}
-    gain, low, high = next(row[-3:] for row in two.csv_rows if row[0] == "otoc_full")
+    gain, low, high = next(row[first : first + 3] for row in two.csv_rows if row[0] == "otoc_full")
     assert printed["otoc_full"] == f"{gain} ({low} to {high})" and "interval over rooms and seeds" in two.note
     assert printed["otoc3_full"] == cells["otoc3_full"][0]
 
@@ -159,9 +182,10 @@ def test_experiments_of_ones_own_come_last_or_fill_the_papers_row(runs, tmp_path
         (tmp_path / "rooms" / name).symlink_to(runs / "rooms" / "control")
     results = results_in(tmp_path, experiments=tuple(experiments))
     second, fourth = table2(results), table4(results)
-    assert second.keys[16:] == ["mine", "mine_sv", "mine@val_novel", "mine_sv@val_novel"]
+    mine = ["mine", "mine_sv", "mine_full"]
+    assert second.keys[len(LISTED["table2"]) :] == [*mine, *(f"{row}@val_novel" for row in mine)]
     expected = miou(runs, "control", "evaluate_3", "point")
-    assert float(second.csv_rows[16][4]) == pytest.approx(expected, abs=0.006)
+    assert float(second.csv_rows[len(LISTED["table2"])][4]) == pytest.approx(expected, abs=0.006)
     published = [row.row for row in paper.TABLE4]
     assert fourth.keys[: len(published)] == published
     rows = {row[0]: row for row in fourth.csv_rows}
@@ -169,7 +193,7 @@ def test_experiments_of_ones_own_come_last_or_fill_the_papers_row(runs, tmp_path
         expected, abs=0.006
     )
     assert rows["mean_teacher_02"][1] == "MT"
-    assert fourth.keys[-3:] == ["mean_teacher_02_sv", "mine", "mine_sv"]
+    assert fourth.keys[-5:] == ["mean_teacher_02_sv", "mean_teacher_02_full", *mine]
 
 
 def test_points20_fill_the_data_efficient_rows(runs, tmp_path):
@@ -190,13 +214,13 @@ def test_markdown_and_latex_show_the_same_numbers(written):
             assert row["ours"] in text and row["paper"] in text
     latex = (written / "table2.tex").read_text(encoding="utf-8")
     body = [line for line in latex.splitlines() if line.endswith(r"\\")]
-    assert {line.count("&") for line in body} == {7}
+    assert {line.count("&") for line in body} == {8}
     assert r"\%" in latex and "_" not in latex.replace("tab:", "").replace(r"\_", "")
 
 
 def test_a_profile_without_runs_has_only_the_papers_numbers(tmp_path):
     table = table2(results_in(tmp_path))
-    assert len(table.rows) == 16 and {row[3] for row in table.rows} == {"not run"}
+    assert len(table.rows) == len(LISTED["table2"]) and {row[3] for row in table.rows} == {"not run"}
 
 
 def test_paper_rows_agree_with_each_other():
