@@ -19,9 +19,9 @@ from otoc_lib.store import Stage
 ROOM_COUNTS = ("num_points", "num_supervoxels", "num_objects")
 
 
-def show(figure: Figure) -> Image:
+def show(figure: Figure | None) -> Image | Markdown:
     """The figure as a picture, smaller and in 256 colours, so that executed notebooks stay small."""
-    return Image(to_png(figure, scale=0.7))
+    return Markdown("Not run.") if figure is None else Image(to_png(figure, scale=0.7))
 
 
 def show_table(table: Table) -> Markdown:

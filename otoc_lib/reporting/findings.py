@@ -102,7 +102,7 @@ def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
     for first, second, question in questions:
         comparison = compare(results, rows[first], rows[second])
         if comparison:
-            yield f"{question}: {_verdict(comparison)}"
+            yield f"{question}: {verdict(comparison)}"
     full, supervised, baseline = result["otoc_full"], result["supervised"], result["otoc_baseline"]
     alone, supervised_sv = result["otoc_dagger"], result["supervised_full"] or result["supervised_sv"]
     if full and alone and supervised and supervised_sv and min(supervised.mean, supervised_sv.mean) > 0:
@@ -153,7 +153,8 @@ def training_steps(results: Results, experiment: str, iterations: int) -> int | 
     return None
 
 
-def _verdict(c: Comparison) -> str:
+def verdict(c: Comparison) -> str:
+    """A comparison in words: the difference, its interval, and whether that shows a gain or a loss."""
     seeds = "one seed" if c.seeds == 1 else f"mean of {c.seeds} seeds, standard deviation {c.deviation:.2f}"
     text = (
         f"{c.total:+.2f} points of mIoU ({seeds}), {interval_text(c.interval, c.seeds)}; "

@@ -54,7 +54,7 @@ def draw_gallery(results: Results, folder: Path, scenes_by_split: dict[str, list
         for room, score in rooms_by_score(results, results.main, stage, split, scenes)
     ]
     strips = []
-    chosen = sorted(scored, key=lambda item: item[0])[:MOST_ROOMS]
+    chosen = sorted(scored, key=lambda item: (np.isnan(item[0]), item[0]))[:MOST_ROOMS]  # unjudged ones last
     for score, split, room in tqdm(chosen, desc="room pictures", unit="room", mininterval=5.0):
         with write_aside(folder / f"{room.name}.jpg") as aside:
             strip = room_strip(results, room, results.main)

@@ -42,6 +42,7 @@ MODES = {
 }
 BESIDE = {"confidence", "calibration"}  # what an evaluation keeps of a room beside its predictions by mode
 NOT_RUN = "not run"
+STUDY, STUDIED = "study", "rooms"  # the profile that measures with several seeds what the other shows with one
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Results:
         experiments: of the profile's params files; what was run by others is stale.
         seed: the one to show; None for the first that an experiment was run with.
         wrong: what is wrong with other params files of the profile, by experiment.
+        study: the folder of tables with more seeds that stand beside these, None for none.
     """
 
     runs: Path
@@ -90,6 +92,7 @@ class Results:
     experiments: tuple[Experiment, ...] = ()
     seed: int | None = None
     wrong: Mapping[str, str] = field(default_factory=dict)
+    study: Path | None = None
 
     @cached_property
     def held(self) -> Runs:
@@ -284,8 +287,15 @@ def results_of(config: Config) -> Results:
         warnings.warn(f"{error}; its rows are left out until it is mended", stacklevel=2)
     known = {experiment.name: experiment for experiment in found}
     known[config.experiment] = _as_run(config, known.get(config.experiment))
+    study = config.report_folder.with_name(STUDY) / "tables" if config.profile == STUDIED else None
     return Results(
-        config.runs_folder, config.profile, config.self_train_iterations, tuple(known.values()), config.seed, wrong
+        config.runs_folder,
+        config.profile,
+        config.self_train_iterations,
+        tuple(known.values()),
+        config.seed,
+        wrong,
+        study,
     )
 
 
@@ -359,7 +369,11 @@ def export_predictions(config: Config, split: str, mode: str, path: Path) -> Non
         raise OtocError(f"{config.run_folder / name}: {f'stale: {state.why}' if state.why else NOT_RUN}; {remedy}")
     if held.doubt:
         warnings.warn(held.doubt, stacklevel=2)
-    stage = state.stage
+    export_evaluation(state.stage, scenes, split, mode, path)
+
+
+def export_evaluation(stage: Stage, scenes: list[Scene], split: str, mode: str, path: Path) -> None:
+    """``export_predictions`` of an evaluation stage on the scenes of a split."""
     missing = sorted({scene.name for scene in scenes} - set(read_json(stage, "metrics.json")["splits"][split]["rooms"]))
     if missing:
         raise OtocError(f"{stage.path}: has no prediction of {', '.join(missing[:5])}; run without 'eval_rooms'")

@@ -13,6 +13,7 @@ from otoc_lib.files import write_aside
 from otoc_lib.reporting import charts
 from otoc_lib.reporting.compare import PAGES, NothingInCommonError, RunComparison, compare_runs, template
 from otoc_lib.reporting.gallery import draw_gallery, score_text
+from otoc_lib.reporting.hidden_test import hidden_scores
 from otoc_lib.reporting.overview import overview
 from otoc_lib.reporting.pictures import FIGURES, Picture, draw_figures
 from otoc_lib.reporting.runs import MODES, Results
@@ -41,7 +42,7 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
         raise OtocError(f"{results.folder}: nothing has been run for this profile; run its notebooks first")
     folder, profile = Path(reports) / results.profile, results.profile
     name = data_name(profile)
-    tables = make_tables(results)
+    tables = make_tables(results, hidden_scores(results, folder / "submissions"))
     for table in tables:
         write_table(table, folder / "tables")
     pictures = draw_figures(results, folder / "figures", scenes_by_split, name)

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -194,6 +195,24 @@ def test_experiments_of_ones_own_come_last_or_fill_the_papers_row(runs, tmp_path
     )
     assert rows["mean_teacher_02"][1] == "MT"
     assert fourth.keys[-5:] == ["mean_teacher_02_sv", "mean_teacher_02_full", *mine]
+
+
+def test_what_the_study_measured_stands_beside_the_same_row(runs, tmp_path, results):
+    (tmp_path / "table2.csv").write_text(
+        "row,ours,ours_std\notoc_full,84.20,0.51\nsupervised,87.00,\notoc_control,not run,\nelsewhere,1.00,\n"
+    )
+    (tmp_path / "table3.csv").write_text(
+        "iteration,unet,unet_std,unet_gp,unet_gp_std,unet_rel_gp,unet_rel_gp_std\n1,70.00,0.10,not run,,71.00,\n"
+    )
+    beside = replace(results, study=tmp_path)
+    second, third, _ = (table for table in make_tables(beside)[1:])
+    place = second.columns.index("Study")
+    shown = {key: row[place] for key, row in zip(second.keys, second.rows, strict=True)}
+    assert (shown["otoc_full"], shown["supervised"], shown["otoc_control"]) == ("84.20 ± 0.51", "87.00", "")
+    assert "make study" in second.note and second.csv_rows == table2(results).csv_rows  # that alone was run here
+    row = dict(zip(third.columns, third.rows[0], strict=True))
+    assert row["3D U-Net (study)"] == "70.00 ± 0.10" and row["3D U-Net+Rel+GP (study)"] == "71.00"
+    assert "Study" not in table2(results).columns
 
 
 def test_points20_fill_the_data_efficient_rows(runs, tmp_path):

@@ -1,0 +1,130 @@
+"""What each part of the method adds over which control: in numbers, in words, and in rooms that it helps and hurts.
+
+Notebook 04 reads top to bottom as this argument.
+"""
+
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from otoc_lib.experiments import VARIANTS, Row
+from otoc_lib.reporting.figures import figure5
+from otoc_lib.reporting.findings import Comparison, compare, verdict
+from otoc_lib.reporting.runs import NOT_RUN, Results
+from otoc_lib.scene import Scene
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the method, and the two predictions that differ by it alone.
+
+    name: of what is asked about. question: in words. with_it, without: rows. titles: of the two in pictures.
+    """
+
+    name: str
+    question: str
+    with_it: Row
+    without: Row
+    titles: tuple[str, str]
+
+
+def parts() -> dict[str, Part]:
+    """The parts that Table 3 takes away one by one, by name."""
+
+    def last(column: str, mode: str | None = None) -> Row:
+        experiment, own_mode = VARIANTS[column]
+        return Row(column, "", "one click/object", experiment, "last", mode or own_mode)
+
+    found = (
+        Part(
+            "self-training",
+            "The U-Net alone after self-training, against one trained as long on the clicks",
+            last("unet_rel_gp", "point"),
+            last("control_point"),
+            ("self-training", "clicks alone"),
+        ),
+        Part(
+            "the graph",
+            "Propagation over colour and position, against averaging the same U-Net in super-voxels",
+            last("unet_gp"),
+            last("unet_gp", "sv"),
+            ("propagated", "averaged"),
+        ),
+        Part(
+            "the relation net",
+            "The whole method, against the graph without a relation net",
+            last("unet_rel_gp"),
+            last("unet_gp"),
+            ("with relation net", "without"),
+        ),
+        Part(
+            "the whole method",
+            "All together, against the same networks trained as long on the clicks and propagated alike",
+            last("unet_rel_gp"),
+            last("control"),
+            ("whole method", "clicks alone"),
+        ),
+    )
+    return {part.name: part for part in found}
+
+
+def answer(results: Results, part: Part) -> str:
+    """What a part adds, in one sentence with its interval; or that it was not run."""
+    comparison = compare(results, part.with_it, part.without)
+    return f"{part.question}: {verdict(comparison) if comparison else f'{NOT_RUN}.'}"
+
+
+def helped_and_hurt(results: Results, part: Part, scenes: list[Scene]) -> dict[str, Scene]:
+    """The validation room that a part helps most, and the one that it hurts most or helps least, by their gain in mIoU.
+
+    Of the seed that is shown; empty where that has not run both sides.
+    """
+    sides = [results.room_scores(row).get(results.shown_seed(row.experiment)) for row in (part.with_it, part.without)]
+    if None in sides:
+        return {}
+    gains = {scene.name: sides[0][scene.name] - sides[1][scene.name] for scene in scenes if scene.name in sides[0]}
+    if not gains:
+        return {}
+    order = sorted(gains, key=gains.get)
+    by_name = {scene.name: scene for scene in scenes}
+    chosen = {"most": order[-1], "least": order[0]} if len(order) > 1 else {"most": order[0]}
+    return {f"{gains[name]:+.1f}": by_name[name] for name in chosen.values()}
+
+
+def picture(results: Results, part: Part, scenes: list[Scene]) -> Figure | None:
+    """The rooms of ``helped_and_hurt``, by both sides, with what is wrong in red; None where they were not run."""
+    rooms = helped_and_hurt(results, part, scenes)
+    sides = zip(part.titles, (part.with_it, part.without), strict=True)
+    methods = {title: (row.experiment, results.stage_of(row), row.mode) for title, row in sides}
+    return figure5(results, rooms, methods) if rooms else None
+
+
+def conclusion(results: Results) -> str:
+    """What the numbers say of all parts, in a few sentences."""
+    compared = {name: compare(results, part.with_it, part.without) for name, part in parts().items()}
+    known = {name: comparison for name, comparison in compared.items() if comparison}
+    groups = {
+        "A gain is shown of": [name for name, c in known.items() if c.clear and c.total > 0],
+        "A loss is shown of": [name for name, c in known.items() if c.clear and c.total < 0],
+        "No difference is shown of": [name for name, c in known.items() if not c.clear],
+    }
+    sentences = []
+    for says, names in groups.items():
+        if names:
+            sentences.append(f"{says} {_listed([f'{name} ({_short(known[name])})' for name in names])}.")
+    missing = [name for name in compared if name not in known]
+    if missing:
+        sentences.append(f"Not run yet: {_listed(missing)}.")
+    if any(comparison.seeds == 1 for comparison in known.values()):
+        sentences.append("Where one seed was run, chance in training is not ruled out: make study runs three.")
+    return " ".join(sentences)
+
+
+def _short(comparison: Comparison) -> str:
+    interval = comparison.interval
+    ends = f", {interval[0]:+.1f} to {interval[1]:+.1f}" if interval else ""
+    return f"{comparison.total:+.1f} mIoU{ends}"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

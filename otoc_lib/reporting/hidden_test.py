@@ -1,0 +1,60 @@
+"""Table 1 as a benchmark's server fills it, on rooms whose labels neither training nor evaluation reads.
+
+What a run predicted for the split ``test`` is written as a submission to ScanNet's benchmark, and another process
+scores it, which alone opens the labels. ScanNet's own are not to be had: there the server is that process.
+"""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from otoc_lib.datasets import load_split
+from otoc_lib.errors import OtocError
+from otoc_lib.experiments import LISTED, Row
+from otoc_lib.reporting.runs import Measurement, Results, export_evaluation
+
+SPLIT, LABELS = "test", "test_labels"  # the folder lies beside the rooms, where there is one
+# Row of Table 1 -> the row of Table 2 whose networks and mode of inference it takes.
+ROWS = {
+    "supervised": "supervised",
+    "otoc_full": "otoc_full",
+    "data_efficient": "data_efficient_full",
+    "otoc_control": "otoc_control_full",
+    "data_efficient_control": "data_efficient_control_full",
+}
+
+
+def hidden_scores(results: Results, folder: Path) -> dict[str, Measurement]:
+    """The mIoU of every row of ``ROWS`` that was run, over all hidden rooms; submissions stay in ``folder``."""
+    rows = {row.row: row for row in LISTED["table2"]}
+    found = {name: _score(results, rows[of], name, folder) for name, of in ROWS.items()}
+    return {name: measured for name, measured in found.items() if measured}
+
+
+def _score(results: Results, row: Row, name: str, folder: Path) -> Measurement | None:
+    known, by_seed, views, rooms = results.known(row.experiment), {}, 0, 0
+    if known is None or SPLIT not in known.config.eval_splits or not (known.config.data_folder / LABELS).is_dir():
+        return None
+    for seed in results.seeds(row.experiment):
+        stage = results.find(row.experiment, results.stage_of(row), seed)
+        if stage is None or row.mode not in (metrics := results.metrics(row.experiment, stage.name, seed))["predicted"]:
+            continue
+        config = replace(known.config, seed=seed)
+        path = folder / f"{name}_seed{seed}.zip"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        export_evaluation(stage, load_split(config, SPLIT), SPLIT, row.mode, path)
+        by_seed[seed] = score_elsewhere(path, config.data_folder / LABELS)
+        views, rooms = metrics["views"], len(metrics["splits"][SPLIT]["rooms"])
+    return Measurement(by_seed, views, rooms) if by_seed else None
+
+
+def score_elsewhere(submission: Path, labels: Path) -> float:
+    """The mIoU, in percent, that ``score-benchmark`` finds for a submission, in a process of its own."""
+    command = [sys.executable, "-m", "otoc_lib", "score-benchmark", str(submission), str(labels)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    said = re.search(r"^mIoU +([0-9.]+)$", done.stdout, re.MULTILINE)
+    if done.returncode or said is None:
+        raise OtocError(f"{submission}: the evaluator gave no score: {done.stderr.strip() or done.stdout.strip()}")
+    return float(said[1])
