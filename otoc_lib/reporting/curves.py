@@ -19,6 +19,7 @@ VARIANT_COLORS = {
     "control": "#c0392b",
     "control_point": "#d98880",
     "sv": "#2a9d8f",
+    "released": "#9b7fd1",
 }
 OTHER_COLORS = ("#7b61c9", "#c2577f", "#5d8a3c", "#8a6d3b")
 SUPERVISED_COLOR = "#7a8699"

@@ -132,6 +132,11 @@ def test_pseudo_labels_cover_more_than_the_clicks_and_feed_the_next_iteration(fi
     clicks = json.loads((first.unet.path.parent / "clicks" / "statistics.json").read_text())
     pseudo = json.loads((first.pseudo.path / "statistics.json").read_text())
     assert pseudo["covered_percent"] > clicks["covered_percent"]
+    assert pseudo["new_percent"] == pytest.approx(pseudo["covered_percent"] - clicks["covered_percent"])
+    assert 0 <= pseudo["new_right_percent"] <= 100 - pseudo["new_clutter_percent"] <= 100
+    # What the rule makes of the same networks without propagation, and what propagation changes.
+    assert pseudo["before_covered_percent"] != pseudo["covered_percent"]
+    assert pseudo["graph_changed_percent"] >= 0 and "graph_mended_percent" in pseudo
     manifest = json.loads((second.unet.path / "manifest.json").read_text())
     assert manifest["inputs"]["labels"] == first.pseudo.key and manifest["inputs"]["warm_start"] == first.unet.key
 

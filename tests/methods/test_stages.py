@@ -48,13 +48,20 @@ def test_the_control_restarts_as_often_on_the_clicks_alone(finished, scenes):
     assert manifests[0]["parameters"] == manifests[1]["parameters"]  # equal steps, rates and restarts
     assert manifests[0]["inputs"]["warm_start"] == manifests[1]["inputs"]["warm_start"]
     assert manifests[0]["inputs"]["labels"] != manifests[1]["inputs"]["labels"]
-    assert set(read_json(done[1].evaluation, "metrics.json")["splits"]["val"]["modes"]) == {"point", "sv"}
+    modes = [set(read_json(i.evaluation, "metrics.json")["splits"]["val"]["modes"]) for i in (done[1], finished[1])]
+    assert modes[0] == modes[1] == {"point", "sv", "relation", "product", "full"}  # a control in every mode
+    assert set(done[1].networks) == set(finished[1].networks)
 
 
 def test_the_baseline_shares_its_network_and_full_supervision_uses_every_label(finished, scenes):
     unet, evaluation = control.train_baseline(Stages(tiny_experiment(), scenes, control.BASELINE))
     assert unet.path == finished[0].unet.path
-    assert "full" not in read_json(evaluation, "metrics.json")["splits"]["val"]["modes"]
+    assert set(read_json(evaluation, "metrics.json")["splits"]["val"]["modes"]) == {"point", "sv"}
+    graph = Stages(
+        tiny_experiment("graph", variant="unet_gp"), scenes, control.BASELINE
+    )
+    _, evaluation = control.train_baseline(graph)
+    assert set(read_json(evaluation, "metrics.json")["splits"]["val"]["modes"]) == {"point", "sv", "full"}
     full = Stages(tiny_experiment("supervised", source="all", method="control"), scenes)
     labels = full.labels_of(full.clicks())
     assert all(np.array_equal(labels[scene.name], scene.labels) for scene in scenes.train)
@@ -73,7 +80,7 @@ def test_a_users_own_clicks_are_read(finished, scenes, checkout):
 def test_evaluations_keep_the_confusion_matrix_of_every_room(finished, scenes):
     metrics = read_json(finished[1].evaluation, "metrics.json")["splits"]["val"]
     confusions = load_file(finished[1].evaluation.path / stages.CONFUSIONS)
-    assert set(confusions) == {"val/point", "val/sv", "val/full"}
+    assert set(confusions) == {f"val/{mode}" for mode in metrics["modes"]}
     for mode in metrics["modes"]:
         assert confusions[f"val/{mode}"].shape == (len(metrics["rooms"]), 20, 20)
         assert confusions[f"val/{mode}"].sum(axis=0).tolist() == metrics["modes"][mode]["confusion"]
@@ -119,6 +126,18 @@ def test_plans_share_exactly_what_runs_share():
     assert own["unet_2"] != keys(unet_steps_later=9)["unet_2"] and own["unet_2"] != keys(threshold=0.7)["unet_2"]
 
 
+def test_the_teacher_may_look_at_more_views_than_the_evaluation():
+    def contents(**changes):
+        planned = Plan(tiny_experiment(**changes))
+        list(planned.method.loop(planned))
+        return planned.contents
+
+    one, teacher, both = contents(), contents(teacher_views=3), contents(views=3)
+    assert [c["pseudo_1"]["parameters"]["views"] for c in (one, teacher, both)] == [1, 3, 3]
+    assert [c["evaluate_1"]["parameters"]["views"] for c in (one, teacher, both)] == [1, 1, 3]
+    assert teacher["pseudo_1"] == both["pseudo_1"] and teacher["unet_2"] != one["unet_2"]
+
+
 def test_versions_of_code_are_part_of_the_keys(monkeypatch):
     def keys():
         planned = Plan(tiny_experiment())
@@ -131,7 +150,7 @@ def test_versions_of_code_are_part_of_the_keys(monkeypatch):
     assert changed["clicks"] == before["clicks"] and changed["relation_1"] == before["relation_1"]
     assert changed["unet_1"] != before["unet_1"] and changed["evaluate_1"] != before["evaluate_1"]
     monkeypatch.undo()
-    monkeypatch.setitem(stages.VERSIONS, "relabel", 2)
+    monkeypatch.setitem(stages.VERSIONS, "relabel", stages.VERSIONS["relabel"] + 1)
     changed = keys()
     assert changed["evaluate_1"] == before["evaluate_1"] and changed["pseudo_1"] != before["pseudo_1"]
     monkeypatch.undo()
