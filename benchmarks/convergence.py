@@ -32,7 +32,7 @@ from tqdm import tqdm
 from otoc_lib.config import Config, load_config
 from otoc_lib.datasets import bundled_rooms, load_split
 from otoc_lib.files import write_aside
-from otoc_lib.methods.control import METHOD, train_baseline
+from otoc_lib.methods.control import BASELINE, train_baseline
 from otoc_lib.methods.stages import Plan, Scenes, Stages
 from otoc_lib.reporting import figures
 from otoc_lib.reporting.convergence import CPU, GOALS, Run, convergence_curve, read_runs, seconds_to, write_runs
@@ -104,7 +104,7 @@ def config_of(recipe: Recipe, labels: str, seed: int, steps: int, **others: obje
 
 def digest_of(config: Config) -> str:
     """Stands for all that a run depends on, rooms aside: the key of its stages."""
-    _, evaluation = train_baseline(Plan(config, METHOD, {"train": "", "val": ""}))
+    _, evaluation = train_baseline(Plan(config, BASELINE, {"train": "", "val": ""}))
     return evaluation.key
 
 
@@ -113,7 +113,7 @@ def train_and_judge(config: Config, few: bool) -> tuple[float, float, float]:
     clock = time.process_time if config.device == "cpu" else time.perf_counter
     rooms = load_split(config, "train", None)
     fitted, judges = (rooms[:4], rooms[-2:]) if few else (rooms[:-JUDGES], rooms[-JUDGES:])
-    stages = Stages(config, Scenes(fitted, {"val": judges}))
+    stages = Stages(config, Scenes(fitted, {"val": judges}), BASELINE)
     labels = stages.clicks()
     start = clock()
     unet = stages.train("unet", 1, labels)

@@ -232,6 +232,11 @@ class Config:
         """1, 2, ..., self_train_iterations."""
         return range(1, self.self_train_iterations + 1)
 
+    @property
+    def teacher(self) -> "Config":
+        """The same where pseudo labels are made: with ``teacher_views``."""
+        return dataclasses.replace(self, views=self.teacher_views or self.views)
+
     def digest_of(self, names: Iterable[str]) -> dict[str, Any]:
         """The values of some parameters, by name."""
         return {name: getattr(self, name) for name in names}

@@ -179,9 +179,10 @@ def test_a_repeat_differs_in_the_seed_alone(project):
 
 
 def test_another_version_of_the_code_makes_stale_what_it_made(project, monkeypatch):
-    monkeypatch.setitem(stages.VERSIONS, "evaluate", 3)
+    old = stages.VERSIONS["evaluate"]
+    monkeypatch.setitem(stages.VERSIONS, "evaluate", old + 1)
     runs = look()
-    assert runs.state("control", "evaluate_1", 0).why == "the code evaluate was version 2 and is 3"
+    assert runs.state("control", "evaluate_2", 0).why == f"the code evaluate was version {old} and is {old + 1}"
     assert runs.state("control", "unet_2", 0).stage and runs.state("otoc", "pseudo_1", 0).stage
     assert {line.split(": ")[0] for line in removed()} >= {"02_baseline otoc", "03_self_train control"}
 
@@ -260,12 +261,12 @@ def test_each_split_is_looked_at_once(project, monkeypatch):
 
 
 def test_a_stage_that_is_gone_is_stale_and_one_that_never_was_is_not(project):
-    shutil.rmtree("runs/p/otoc/evaluate_1")
-    assert stale() == {"otoc": "evaluate_1 is missing"}  # pseudo_1 came after it
+    shutil.rmtree("runs/p/otoc/evaluate_2")
+    assert stale() == {"otoc": "evaluate_2 is missing"}  # pseudo_2 came after it
     shutil.rmtree("runs/p/otoc/tsne")
-    assert stale() == {"otoc": "evaluate_1 is missing; tsne is missing"}  # its notebook has left a stamp
+    assert stale() == {"otoc": "evaluate_2 is missing; tsne is missing"}  # its notebook has left a stamp
     Path(stamp("05_tsne", "otoc")).unlink()
-    assert stale() == {"otoc": "evaluate_1 is missing"}
+    assert stale() == {"otoc": "evaluate_2 is missing"}
     shutil.rmtree("runs/p/control")
     assert look().state("control", "evaluate_1", 0) == current.State()
 

@@ -10,7 +10,7 @@ LAYERS = (
     ("files", "outside"),
     ("config", "scene", "palette", "lock"),
     ("device", "store", "evaluation", "supervoxels"),
-    ("sparse", "datasets", "propagation"),
+    ("sparse", "datasets", "propagation", "calibration"),
     ("annotation", "models"),
     ("training",),
     ("methods",),

@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -197,8 +197,7 @@ class Stages:
         rule would have made without propagation (``before_...``).
         """
         name = f"pseudo_{iteration}"
-        teacher = replace(self.config, views=self.config.teacher_views or self.config.views)
-        view = self.prediction_view(name, "pseudo", config=teacher)
+        view = self.prediction_view(name, "pseudo", config=self.config.teacher)
 
         def work(folder: Path, key: str) -> None:
             rooms, initial = self.scenes.train, self.labels_of(clicks)

@@ -128,7 +128,8 @@ def _params_link(results: Results, folder: Path, experiment: str) -> str:
 
 def _run_rows(results: Results, folder: Path, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For every experiment: its params file, the commands that it is run by, executed notebooks, and the cost."""
-    listed = [row.experiment for row in LISTED["table2"]], ABLATIONS, [row.experiment for row in LISTED["table4"]]
+    columns = [experiment for experiment, _ in VARIANTS.values()]
+    listed = [row.experiment for row in LISTED["table2"]], columns, [row.experiment for row in LISTED["table4"]]
     further = [experiment.name for experiment in results.experiments]
     names = list(dict.fromkeys([name for names in (*listed, further) for name in names]))
     runs = {name: list(results.seeds(name).values()) for name in names}

@@ -91,6 +91,7 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
         scene, clicks: a training room.
         networks: trained, on the compute device, in eval mode, as ``stages.load_networks`` gives them.
     """
+    config = config.teacher
     prediction = predict(config, scene, networks["unet"], networks.get("relation"))
     supervoxels = supervoxel_nodes(scene).to(prediction.probabilities.device)
     initial = expand_clicks(scene, clicks)

@@ -57,9 +57,7 @@ def test_the_baseline_shares_its_network_and_full_supervision_uses_every_label(f
     unet, evaluation = control.train_baseline(Stages(tiny_experiment(), scenes, control.BASELINE))
     assert unet.path == finished[0].unet.path
     assert set(read_json(evaluation, "metrics.json")["splits"]["val"]["modes"]) == {"point", "sv"}
-    graph = Stages(
-        tiny_experiment("graph", variant="unet_gp"), scenes, control.BASELINE
-    )
+    graph = Stages(tiny_experiment("graph", variant="unet_gp"), scenes, control.BASELINE)
     _, evaluation = control.train_baseline(graph)
     assert set(read_json(evaluation, "metrics.json")["splits"]["val"]["modes"]) == {"point", "sv", "full"}
     full = Stages(tiny_experiment("supervised", source="all", method="control"), scenes)

@@ -158,6 +158,14 @@ def test_what_a_method_does_not_have_is_none(finished):
         assert (done.walk.pseudo is None) == (done.walk.confidence is None) == (case == "control")
 
 
+def test_the_walk_looks_at_as_many_views_as_the_loop_does(finished):
+    done = finished["unet_gp"]
+    walk = walk_through(replace(done.config, teacher_views=2), done.scene, done.clicks, done.networks)
+    two = predict(replace(done.config, views=2), done.scene, done.networks["unet"], None).probabilities
+    np.testing.assert_array_equal(walk.points, two.numpy())
+    assert (walk.points != done.walk.points).any()
+
+
 def test_a_method_with_scores_of_its_own_shows_no_graph_but_its_labels(finished, monkeypatch):
     done = finished["otoc"]
     nodes = torch.from_numpy(done.scene.supervoxels.astype(np.int64))
