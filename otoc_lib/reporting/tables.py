@@ -199,7 +199,7 @@ def table2(results: Results) -> Table:
     ]
     note = (
         "* trained on the initial labels. † propagation and relation network switched off at inference. "
-        "Compare the whole method with the rows averaged in super-voxels, † with the others. "
+        "Compare rows of one mode: the U-Net alone, averaged in super-voxels, or after propagation. "
         "The paper has no control and no super-voxel mean; its clicks are 0.02 % of the points. "
         f"{ABOUT_GAINS}"
     )
