@@ -5,6 +5,7 @@ control in the same mode. On every label (``source: all``) its first iteration i
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -24,15 +25,7 @@ def loop(stages: Stages) -> Iterator[Iteration]:
         yield Iteration(number, trained, stages.evaluate(f"evaluate_{number}", trained))
 
 
-METHOD = Method(
-    title="Control: clicks only, as many steps",
-    loop=loop,
-    networks=one_thing_one_click.networks,
-    predict=one_thing_one_click.predict_modes,
-    modes=one_thing_one_click.METHOD.modes,
-    reads=one_thing_one_click.reads,
-    version=one_thing_one_click.METHOD.version,
-)
+METHOD = replace(one_thing_one_click.METHOD, title="Control: clicks only, as many steps", loop=loop, scores=None)
 
 
 # --- the first U-Net alone --------------------------------------------------------------------------------------------

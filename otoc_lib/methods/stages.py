@@ -176,7 +176,7 @@ class Stages:
                 modes = list(predictions[scenes[-1].name])
                 splits[split], counts = metrics(scenes, predictions)
                 confusions |= {f"{split}/{mode}": counts[mode] for mode in counts}
-                calibrations = sum(_arrays(path.read_bytes())["calibration"] for path in paths.values())
+                calibrations = sum(_tensor(path, "calibration") for path in paths.values())
                 for mode, found in splits[split]["modes"].items():
                     found["calibration"] = calibrations[modes.index(mode)].tolist()
             if confusions:
@@ -215,7 +215,7 @@ class Stages:
                     arrays = {"labels": labels[scene.name], "confidence": confidence}
                     write_arrays(folder / f"{scene.name}.safetensors", arrays)
                 statistics = label_statistics(rooms, labels, initial)
-                if _holds_before(waiting[0]):
+                if _tensor(waiting[0], "before") is not None:
                     without = label_statistics(rooms, _ruled(view, rule, rooms, waiting, "before", initial), initial)
                     statistics |= {f"before_{key}": value for key, value in without.items()}
                     likeliest = (_likeliest(rooms, waiting, which) for which in ("before", "probabilities"))
@@ -489,7 +489,7 @@ class _Probabilities(Sequence):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return _arrays(self.paths[index].read_bytes())[self.which]
+        return _tensor(self.paths[index], self.which)
 
 
 def _save_scores(path: Path, key: str, scores: Scores) -> None:
@@ -500,13 +500,10 @@ def _save_scores(path: Path, key: str, scores: Scores) -> None:
     write_arrays(path, {"probabilities": scores.probabilities.cpu().numpy(), **arrays}, {"key": key})
 
 
-def _holds_before(path: Path) -> bool:
-    return "before" in _arrays(path.read_bytes())
-
-
 def _nodes(path: Path) -> np.ndarray | slice:
     """The node of every point of a room whose scores wait."""
-    return _arrays(path.read_bytes()).get("nodes", slice(None))
+    nodes = _tensor(path, "nodes")
+    return slice(None) if nodes is None else nodes
 
 
 def _ruled(
@@ -528,13 +525,19 @@ def _likeliest(rooms: list[Scene], waiting: list[Path], which: str) -> Labels:
 
 def _confidence(path: Path) -> np.ndarray:
     """The probability of the likeliest class at the points of a room whose scores wait, float16 [N]."""
-    return _arrays(path.read_bytes())["probabilities"].max(axis=1)[_nodes(path)].astype(np.float16)
+    return _tensor(path, "probabilities").max(axis=1)[_nodes(path)].astype(np.float16)
 
 
 def _predictions(path: Path) -> dict[str, np.ndarray]:
     """Mode -> predicted classes int16 [N] of a room, in the order that the method gave them."""
     arrays = _arrays(path.read_bytes())
     return {mode: arrays[mode] for mode in read_notes(path)["modes"]}
+
+
+def _tensor(path: Path, name: str) -> np.ndarray | None:
+    """One array of a file, of which nothing else is read; None if it is not there."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:

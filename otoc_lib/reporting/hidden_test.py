@@ -43,7 +43,6 @@ def _score(results: Results, row: Row, name: str, folder: Path) -> Measurement |
             continue
         config = replace(known.config, seed=seed)
         path = folder / f"{name}_seed{seed}.zip"
-        path.parent.mkdir(parents=True, exist_ok=True)
         export_evaluation(stage, load_split(config, SPLIT), SPLIT, row.mode, path)
         by_seed[seed] = score_elsewhere(path, config.data_folder / LABELS)
         views, rooms = metrics["views"], len(metrics["splits"][SPLIT]["rooms"])
