@@ -88,7 +88,7 @@ def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
         (
             "otoc_dagger",
             "otoc_baseline",
-            "Self-training against the first U-Net, trained on the clicks for as long as helps, both alone",
+            "Self-training against the U-Net before any self-training, both alone",
         ),
         ("otoc_full", "otoc_first_full", "The whole method against its first iteration, both after propagation"),
         ("otoc_full", "otoc_sv", "Graph and relation network against averaging the same U-Net in super-voxels"),
@@ -104,15 +104,16 @@ def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
         if comparison:
             yield f"{question}: {verdict(comparison)}"
     full, supervised, baseline = result["otoc_full"], result["supervised"], result["otoc_baseline"]
-    alone, supervised_sv = result["otoc_dagger"], result["supervised_full"] or result["supervised_sv"]
-    if full and alone and supervised and supervised_sv and min(supervised.mean, supervised_sv.mean) > 0:
+    alone, propagated = result["otoc_dagger"], result["supervised_full"]
+    whole, where = (propagated, "after propagation") if propagated else (result["supervised_sv"], "on super-voxels")
+    if full and alone and supervised and whole and min(supervised.mean, whole.mean) > 0:
         steps = training_steps(results, own, results.iterations), training_steps(results, full_supervision, 1)
         trained = " Its U-Net was trained for {:,} steps, the supervised one for {:,}."
-        shares = 100 * alone.mean / supervised.mean, 100 * full.mean / supervised_sv.mean
+        shares = 100 * alone.mean / supervised.mean, 100 * full.mean / whole.mean
         yield (
             f"With one click per object the U-Net alone reaches {shares[0]:.0f} % of the mIoU of full supervision, and "
-            f"on super-voxels the whole method {shares[1]:.0f} % of the fully supervised U-Net's "
-            f"{supervised_sv.mean:.1f}.{trained.format(*steps) if all(steps) else ''}"
+            f"{where} the whole method {shares[1]:.0f} % of the fully supervised U-Net's {whole.mean:.1f}, which has "
+            f"no relation net beside it.{trained.format(*steps) if all(steps) else ''}"
         )
     if supervised and baseline:
         below = compare(results, rows["supervised"], rows["otoc_baseline"])
