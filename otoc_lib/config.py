@@ -49,6 +49,7 @@ def param(
     high: float | None = None,
     one_of: Callable[[], list[str]] | None = None,
     like: tuple[str, str] | None = None,
+    added: bool = False,
 ) -> Any:
     """One parameter of ``Config``.
 
@@ -61,9 +62,11 @@ def param(
             two of them: whatever lies between is safe to compute with, and beyond is a slip of the pen.
         one_of: gives the names that it can have.
         like: a regular expression that text must match, and what it asks for in words.
+        added: it came after results had been made, and its default is what they were made with: a key names it only
+            where it has another value, so that they stay current.
     """
     metadata = {"groups": frozenset(groups.split()), "above": above, "low": low, "high": high}
-    metadata |= {"one_of": one_of, "like": like}
+    metadata |= {"one_of": one_of, "like": like, "added": added}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -124,6 +127,8 @@ class Config:
     # Annotation: one click per object, official or own click lists, or every label
     source: Literal["simulated", "file", "points20", "all"] = param("simulated", "clicks")
     clicks_per_object: int = param(1, "clicks", low=1, high=10**6)
+    clicks_wrong: float = param(0.0, "clicks", low=0, high=1, added=True)  # share that gets a class drawn at random
+    clicks_forgotten: float = param(0.0, "clicks", low=0, high=1, added=True)  # share of the objects without a click
     # source file: a clicks.csv; points20: a limited annotation. Its hash is keyed
     clicks_file: str | None = param(None)
 
@@ -279,8 +284,9 @@ class View:
 
     @property
     def digest(self) -> dict[str, Any]:
-        """The values that make the key, by name."""
-        return self.config.digest_of(self.named)
+        """The values that make the key, by name; those that were ``added`` only where they are not the default."""
+        quiet, values = added_defaults(type(self.config)), self.config.digest_of(self.named)
+        return {name: value for name, value in values.items() if name not in quiet or value != quiet[name]}
 
 
 def _restored_view(config: Config, named: list[str], allowed: set[str], reader: str) -> View:
@@ -293,6 +299,11 @@ def names_in(kind: type[Config], groups: Iterable[str]) -> list[str]:
     """The parameters that are in one of the groups, in their order."""
     wanted = set(groups)
     return [field.name for field in fields(kind) if field.metadata["groups"] & wanted]
+
+
+def added_defaults(kind: type[Config] = Config) -> dict[str, Any]:
+    """The defaults of the parameters that were ``added``, by name: what a key stands for that does not name them."""
+    return {field.name: field.default for field in fields(kind) if field.metadata["added"]}
 
 
 def config_from(
@@ -621,6 +632,9 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(f"{origin}: 'eval_splits' must name at least one split, for example [val]")
     if (config.source in ("file", "points20")) != (config.clicks_file is not None):
         raise OtocError(f"{origin}: 'clicks_file' must be given with 'source: file' and 'source: points20', only then")
+    for name in ("clicks_wrong", "clicks_forgotten"):
+        if getattr(config, name) and config.source != "simulated":
+            raise OtocError(f"{origin}: {name!r} spoils clicks that are drawn, so it needs 'source: simulated'")
     if (config.dataset == "own") != bool(config.own_classes):
         raise OtocError(f"{origin}: 'own_classes' must list the classes with 'dataset: own', and only then")
     if config.own_classes and not 2 <= len(config.own_classes) <= MOST_CLASSES:

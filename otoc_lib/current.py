@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from otoc_lib.config import Config, project_root
+from otoc_lib.config import Config, added_defaults, project_root
 from otoc_lib.datasets import cache
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import BASELINE, Experiment, Job, current_stages, main_experiment, read_profile
@@ -311,7 +311,9 @@ def _splits(config: Config) -> list[str]:
 
 def _differences(manifest: dict[str, Any], content: dict[str, Any], things: set[str]) -> list[str]:
     """What a stage was made with that is different now; of its inputs only ``things``, which no stage makes."""
-    parameters = _changes(manifest["parameters"], content["parameters"])
+    made, now = manifest["parameters"], content["parameters"]
+    unnamed = {name: value for name, value in added_defaults().items() if name in made or name in now}
+    parameters = _changes(unnamed | made, unnamed | now)
     found = [f"{name} was {old or 'not read'} and is {new or 'not read'}" for name, old, new in parameters]
     for name, old, new in _changes(manifest["code"], content["code"]):
         found.append(f"the code {name} was {f'version {old}' if old else 'not used'} and is {new or 'not used'}")

@@ -5,12 +5,12 @@ tables and figures show ``rows_of``. A params file that no list here names gets 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from otoc_lib.config import Config, config_of, read_origins
+from otoc_lib.config import Config, config_of, names_in, read_origins
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_json
 from otoc_lib.methods import control
@@ -20,8 +20,8 @@ from otoc_lib.tsne import tsne_stage
 
 NOTEBOOKS = ("01_annotate", "02_baseline", "03_self_train", "04_ablate", "05_tsne", "06_report")
 BASELINE = "evaluate_baseline"  # the U-Net of iteration 1 before any self-training
-SIMULATED = ("smoke", "rooms", "study")  # profiles that run on the bundled rooms
-MAIN = ("otoc", "s3dis_otoc")  # the experiment that a profile's figures show: the first of these that it has
+SIMULATED = ("smoke", "rooms", "study", "sweeps")  # profiles that run on the bundled rooms
+MAIN = ("otoc", "s3dis_otoc", "unet_gp")  # the experiment that a profile's figures show: the first of these that it has
 
 
 # --- rows of the tables -----------------------------------------------------------------------------------------------
@@ -127,9 +127,12 @@ def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, 
     """The rows of "table2" or "table4": those of the paper, then those of experiments that are in no list above.
 
     An experiment of a method of one's own has a row for each mode that the method predicts. On S3DIS it is in Table 4,
-    under its name without ``s3dis_``: where the paper has a row of that name, it is that row.
+    under its name without ``s3dis_``: where the paper has a row of that name, it is that row. The points of a sweep
+    have a table of their own.
     """
+    experiments = list(experiments)
     listed = {row.experiment for rows in LISTED.values() for row in rows} | {name for name, _ in VARIANTS.values()}
+    listed |= {name for points in sweeps(experiments).values() for point in points for name in point.experiments}
     further = []
     for experiment in experiments:
         on = "table4" if experiment.config.dataset == "s3dis" else "table2"
@@ -260,6 +263,64 @@ def main_experiment(names: Iterable[str]) -> str | None:
     """The experiment that the figures of a profile show."""
     names = set(names)
     return next((name for name in MAIN if name in names), None)
+
+
+# --- sweeps -----------------------------------------------------------------------------------------------------------
+
+NO_SETTING = {"profile", "experiment", "runs_root", "reports_root", "cache_root", "seed", "seeds"}  # what is run, where
+ENOUGH_VALUES = 3  # for a curve
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One value of a parameter, the experiment that has it, and its control, the same on the clicks alone; "": none."""
+
+    value: float
+    experiment: str
+    control: str
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.experiment, self.control) if name)
+
+
+def sweeps(experiments: Iterable[Experiment]) -> dict[str, list[SweepPoint]]:
+    """Parameter -> its curve: the main experiment and those that differ from it in that one number, by its value.
+
+    Two values are a pair of rows, three a curve. A control may differ from what it stands beside in the numbers that
+    make pseudo labels, which it never does.
+    """
+    experiments = list(experiments)
+    main = main_experiment(experiment.name for experiment in experiments)
+    base = next((experiment for experiment in experiments if experiment.name == main), None)
+    controls = [experiment for experiment in experiments if experiment.config.method == "control"]
+    found: dict[str, list[SweepPoint]] = {}
+    for experiment in experiments if base else ():
+        different = _different(base, experiment)
+        values = [getattr(experiment.config, name) for name in different]
+        if len(different) == 1 and all(_is_number(value) for value in (*values, getattr(base.config, *different))):
+            found.setdefault(different[0], []).append(_sweep_point(experiment, values[0], controls))
+    for name, points in found.items():
+        points.append(_sweep_point(base, getattr(base.config, name), controls))
+        points.sort(key=lambda point: point.value)
+    return {name: points for name, points in found.items() if len(points) >= ENOUGH_VALUES}
+
+
+def _sweep_point(experiment: Experiment, value: float, controls: list[Experiment]) -> SweepPoint:
+    without = {"method", "teacher_views", *names_in(Config, ["pseudo"])}
+    beside = (control.name for control in controls if not set(_different(experiment, control)) - without)
+    return SweepPoint(value, experiment.name, next(beside, ""))
+
+
+def _different(first: Experiment, second: Experiment) -> list[str]:
+    """The settings in which two experiments differ."""
+    mine, other = first.config, second.config
+    names = [field.name for field in fields(Config) if field.name not in NO_SETTING]
+    return [name for name in names if getattr(mine, name) != getattr(other, name)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"elastic_magnitude": [1.0]}, ["elastic_granularity", "same length"]),
         ({"source": "file"}, ["clicks_file"]),
         ({"source": "all"}, ["method: control"]),
+        ({"clicks_wrong": 0.1, "source": "file", "clicks_file": "c.csv"}, ["clicks_wrong", "source: simulated"]),
+        ({"clicks_forgotten": 0.1, "source": "all", "method": "control"}, ["clicks_forgotten", "simulated"]),
         ({"coarse_loss": 1, "unet_levels": 1}, ["coarse_loss", "unet_levels"]),
         ({"unet_skip": "add", "unet_levels": 1}, ["unet_skip", "unet_levels", "concat"]),
         ({"unet_skip": "sum"}, ["unet_skip", "'concat', 'add'"]),

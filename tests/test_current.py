@@ -140,6 +140,7 @@ def test_the_keys_of_a_run_are_those_of_its_plan(project):
         ("unet_steps_later", 9, "unet_2", "pseudo_1"),
         ("bandwidth", 3.0, "evaluate_1", "relation_1"),
         ("clicks_per_object", 3, "clicks", None),
+        ("clicks_wrong", 0.25, "clicks", None),
         ("tsne_supervoxels", 7, "tsne", "evaluate_2"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import current_keys
 
-from otoc_lib.config import load_config
+from otoc_lib.config import load_config, run_name
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import (
     LISTED,
@@ -19,6 +19,7 @@ from otoc_lib.experiments import (
     read_profile,
     read_what_is_right,
     rows_of,
+    sweeps,
     write_plan,
 )
 from otoc_lib.progress import PLAN, unfinished
@@ -32,12 +33,26 @@ def jobs():
 
 
 def test_every_profile_plans_jobs_in_an_order_in_which_they_can_run():
-    for profile in ("smoke", "rooms", "scannet", "s3dis"):
+    for profile in ("smoke", "rooms", "study", "sweeps", "scannet", "s3dis"):
         done = set()
         for job in plan_jobs(PARAMS, profile):
             assert set(job.after) <= done and job.name not in done
             done.add(job.name)
-        assert {run for _, run in done} == {experiment.name for experiment in read_profile(PARAMS, profile)}
+        experiments = read_profile(PARAMS, profile)
+        assert {run for _, run in done} == {run_name(known.name, seed) for known in experiments for seed in known.seeds}
+
+
+def test_the_sweeps_of_the_kit_are_curves_with_a_control_at_every_value():
+    curves = sweeps(read_profile(PARAMS, "sweeps"))
+    assert {name: [point.value for point in points] for name, points in curves.items()} == {
+        "clicks_wrong": [0, 0.05, 0.1, 0.2],
+        "clicks_forgotten": [0, 0.1, 0.3],
+        "clicks_per_object": [1, 2, 3, 5],
+        "train_rooms": [12, 24, 48, 96],
+    }
+    assert all(point.control for points in curves.values() for point in points)
+    swept = {name for points in curves.values() for point in points for name in point.experiments}
+    assert swept == {experiment.name for experiment in read_profile(PARAMS, "sweeps")}
 
 
 def test_notebooks_run_what_they_show(jobs):
@@ -151,7 +166,7 @@ def test_wrong_seeds_of_the_command_line_are_refused():
 def test_a_profile_without_its_main_experiment_is_named(tmp_path):
     with pytest.raises(OtocError, match="profile=nowhere: .*otoc.yaml does not exist"):
         plan_jobs(tmp_path, "nowhere")
-    assert main_experiment(["s3dis_otoc", "x"]) == "s3dis_otoc" and main_experiment(["x"]) is None
+    assert main_experiment(["unet_gp", "s3dis_otoc", "x"]) == "s3dis_otoc" and main_experiment(["x"]) is None
 
 
 def write(folder, name, **values):

@@ -132,6 +132,20 @@ def test_a_stage_reads_what_its_key_names_and_nothing_else(config):
         _ = copied.threshold
 
 
+def test_a_parameter_that_was_added_is_in_a_key_only_where_it_changes_something(config):
+    """What was made before there was such a parameter stays current."""
+    calls = []
+    keys = [
+        run(config(seed=seed, clicks_wrong=share), "s", ["clicks"], {}, counted(calls)).key
+        for seed, share in ((0, 0.0), (1, 0.0), (0, 0.1))
+    ]
+    assert len(set(keys)) == 3
+    views = [View(config(clicks_wrong=share), ["clicks"], "stage s") for share in (0.0, 0.1)]
+    assert [view.digest.get("clicks_wrong") for view in views] == [None, 0.1]
+    assert views[0].clicks_wrong == 0.0 and "clicks_forgotten" not in views[1].digest
+    assert views[0].digest.keys() == {"seed", "source", "clicks_per_object"}
+
+
 def test_writing_aside_never_leaves_half_a_file(tmp_path):
     path = tmp_path / "deep" / "file.json"
     write_json(path, {"a": 1})

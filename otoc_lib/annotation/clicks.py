@@ -91,6 +91,34 @@ def simulate_clicks(scene: Scene, per_object: int, seed: int) -> Clicks:
     return Clicks(order[chosen], votes.argmax(axis=1)[objects[chosen]], objects[chosen])
 
 
+def spoil_clicks(scene: Scene, clicks: Clicks, wrong: float, forgotten: float, seed: int) -> Clicks:
+    """The clicks of an annotator who errs: some objects are forgotten, and some clicks get a wrong class.
+
+    Args:
+        clicks: of the scene; those of one object are forgotten together, one of object -1 never is.
+        wrong: probability of each click to get another class, drawn evenly from all others of the label set.
+        forgotten: probability of each object to get no click.
+        seed: with the scene's name it fixes the draw. What goes wrong at one share goes wrong, in the same way, at
+            every larger one.
+
+    Returns:
+        The clicks that are left, in their order.
+    """
+    for name, share in (("wrong", wrong), ("forgotten", forgotten)):
+        if not 0 <= share <= 1:
+            raise OtocError(f"{name} is {share}; give a share from 0 to 1")
+    generator = np.random.default_rng([seed, *b"spoilt", *scene.name.encode()])
+    num_classes = len(scene.label_set)
+    fate_of_points = generator.random(scene.num_points)  # of all points and objects, whichever are clicked
+    further = generator.integers(1, num_classes, scene.num_points)
+    fate_of_objects = generator.random(scene.num_objects)
+    misnamed = fate_of_points[clicks.points] < wrong
+    classes = np.where(misnamed, (clicks.classes + further[clicks.points]) % num_classes, clicks.classes)
+    kept = clicks.objects < 0
+    kept[~kept] = fate_of_objects[clicks.objects[~kept]] >= forgotten
+    return Clicks(clicks.points[kept], classes[kept], clicks.objects[kept])
+
+
 def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> None:
     """Write clicks.csv: scene, point, x, y, z (metres, in file coordinates), class name, object.
 

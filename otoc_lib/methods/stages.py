@@ -32,6 +32,7 @@ from otoc_lib.annotation.clicks import (
     read_clicks,
     read_points,
     simulate_clicks,
+    spoil_clicks,
     write_clicks,
 )
 from otoc_lib.calibration import calibration_counts
@@ -420,7 +421,9 @@ def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clic
         return read_clicks(_clicks_file(config), scenes)
     if view.source == "points20":
         return read_points(_clicks_file(config), scenes)
-    return {scene.name: simulate_clicks(scene, view.clicks_per_object, view.seed) for scene in scenes}
+    clicks = {scene.name: simulate_clicks(scene, view.clicks_per_object, view.seed) for scene in scenes}
+    shares = view.clicks_wrong, view.clicks_forgotten
+    return {scene.name: spoil_clicks(scene, clicks[scene.name], *shares, view.seed) for scene in scenes}
 
 
 def _true_labels(scenes: list[Scene]) -> Labels:

@@ -93,16 +93,16 @@ def miou_curves(results: Results) -> list[Curve]:
     curves = []
     for column, measured in table3_measurements(results).items():
         points = {k: value for k, value in enumerate(measured, start=1) if value}
-        curves += _curve(VARIANT_NAMES[column], VARIANT_COLORS[column], points)
+        curves += curve_through(VARIANT_NAMES[column], VARIANT_COLORS[column], points)
     for name, color in _further_colors(results).items():
         known = results.known(name)
         mode = method_of(known.config).modes[-1]
         measured = {k: results.measure_stage(name, f"evaluate_{k}", mode) for k in known.config.iterations}
-        curves += _curve(name, color, {k: value for k, value in measured.items() if value})
+        curves += curve_through(name, color, {k: value for k, value in measured.items() if value})
     whole = results.measure(results.row("supervised"))
     if whole and curves:
         across = {1: whole, max(results.iterations, *(int(curve.x[-1]) for curve in curves)): whole}
-        curves += _curve("fully supervised", SUPERVISED_COLOR, across, dashed=True)
+        curves += curve_through("fully supervised", SUPERVISED_COLOR, across, dashed=True)
     return curves
 
 
@@ -127,7 +127,7 @@ def label_curves(results: Results, key: str, dashed: tuple[str, str] = FURNITURE
             continue
         for prefix, suffix in (("", ""), dashed):
             points = {k: statistics[prefix + key] for k, statistics in found.items() if prefix + key in statistics}
-            curves += _curve(title + suffix, color, points, dashed=bool(prefix))
+            curves += curve_through(title + suffix, color, points, dashed=bool(prefix))
     return curves
 
 
@@ -162,7 +162,7 @@ def _further_colors(results: Results) -> dict[str, str]:
     return {row.experiment: colors[row.experiment] for row in results.further(results.table)}
 
 
-def _curve(name: str, color: str, points: dict[int, Spread], dashed: bool = False) -> list[Curve]:
+def curve_through(name: str, color: str, points: dict[float, Spread], dashed: bool = False) -> list[Curve]:
     """The curve through some points, or none."""
     if not points:
         return []

@@ -34,8 +34,9 @@ from otoc_lib.reporting.curves import (
     miou_curves,
     smooth,
 )
-from otoc_lib.reporting.runs import Measurement, Results, last_mode, read_arrays, read_history, read_json
+from otoc_lib.reporting.runs import MODES, Measurement, Results, last_mode, read_arrays, read_history, read_json
 from otoc_lib.reporting.splat import RoomView, view_room
+from otoc_lib.reporting.sweeps import SWEPT, SweepLine, sweep_curves
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
 
@@ -441,6 +442,30 @@ def pseudo_label_curves(results: Results) -> Figure:
         _plain(axes, "iteration (0: the clicks' super-voxels)", "")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend_beside(axes)
+    return figure
+
+
+def sweep_figure(swept: dict[str, list[SweepLine]]) -> Figure | None:
+    """mIoU over the values of every parameter that is swept: above the U-Net alone, below the last mode; None without
+    any."""
+    measured = {name: [line for line in lines if line.ours or line.control] for name, lines in swept.items()}
+    measured = {name: lines for name, lines in measured.items() if lines}
+    if not measured:
+        return None
+    height = 3.1 * max(len({line.mode for line in lines}) > 1 for lines in measured.values()) + 3.1
+    size = (4.4 * len(measured) + 1.2, height)
+    figure = Figure(figsize=size, dpi=CHART_DPI, facecolor="white", layout="constrained")
+    panels = figure.subplots(round(height / 3.1), len(measured), squeeze=False)
+    for column, (name, lines) in zip(panels.T, measured.items(), strict=True):
+        modes = list(dict.fromkeys(line.mode for line in lines))
+        for axes, mode in zip(column, dict.fromkeys([modes[0], modes[-1]]), strict=False):
+            for curve in sweep_curves(lines, mode):
+                _draw_curve(axes, curve, marker="o")
+            axes.set_title(f"{MODES.get(mode, mode)}, mIoU (%)", size=10, color=INK, loc="left")
+            _plain(axes, SWEPT.get(name, name), "")
+            values = sorted({line.value for line in lines})
+            axes.set_xticks(values, [f"{value:g}" for value in values])
+    _legend_beside(panels[0, -1])
     return figure
 
 

@@ -13,6 +13,7 @@ from otoc_lib.reporting.convergence import CPU, read_runs
 from otoc_lib.reporting.curves import experiments_of
 from otoc_lib.reporting.gallery import best_median_worst, telling_rooms
 from otoc_lib.reporting.runs import Measurement, Results, last_mode
+from otoc_lib.reporting.sweeps import sweep_lines
 from otoc_lib.scene import Scene
 
 FIGURES = {"figure1": "Figure 1", "figure2": "Figure 2", "figure4": "Figure 4", "figure5": "Figure 5"}
@@ -111,6 +112,13 @@ def draw_figures(
         "Pseudo labels",
         "How many points carry a label, and how many of these labels are right. Dashed: without wall and floor; at the "
         "right, without propagation." + band,
+    )
+    add(
+        figures.sweep_figure(sweep_lines(results)),
+        "sweeps",
+        "Sweeps",
+        "Everything but one number is that of the main experiment. Between control and self-training lies what "
+        "self-training adds, between first iteration and control what training on alone does." + band,
     )
     add(
         figures.prototype_similarity(results, train[0].label_set),

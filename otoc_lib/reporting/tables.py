@@ -263,7 +263,7 @@ def table3(results: Results) -> Table:
                 *(number(published[name]) for name in paper.TABLE3),
                 *(number(cells[name].std) if cells[name] else "" for name in paper.TABLE3),
                 *(number(cells[name].mean) if cells[name] else absent[name][i] for name in OURS_ALONE),
-                *_provenance(known),
+                *provenance(known),
                 "; ".join(f"{name}: {' '.join(map(str, seeds[i]))}" for name, seeds in stale.items() if seeds[i]),
                 *gain_cells(gains[i])[1:],
             ]
@@ -449,16 +449,16 @@ def _comparison(
     for place, row in enumerate(rows):
         published = "" if row.paper is None else f"{row.paper:.{decimals}f}"
         about = [row.setting, row.annotation, published]
-        provenance = _provenance([row.ours] if row.ours else [])
+        measured_on = provenance([row.ours] if row.ours else [])
         ours = number(row.ours.mean) if row.ours else row.absent
         deviation = number(row.ours.std) if row.ours else ""
         stale = " ".join(map(str, row.stale))
         csv_rows.append(
-            [row.row, *about, ours, deviation, *provenance, stale, *(c[place] for c in csv_columns.values())]
+            [row.row, *about, ours, deviation, *measured_on, stale, *(c[place] for c in csv_columns.values())]
         )
         difference = number(row.difference, sign=True)
         further = [cells[place] for cells in columns.values()]
-        printed_rows.append([*about, with_deviation(row.ours, row.absent), difference, *further, *provenance])
+        printed_rows.append([*about, with_deviation(row.ours, row.absent), difference, *further, *measured_on])
     return Table(
         name=name,
         title=title,
@@ -470,7 +470,7 @@ def _comparison(
     )
 
 
-def _provenance(cells: list[Measurement]) -> list[str]:
+def provenance(cells: list[Measurement]) -> list[str]:
     """Seeds, views and rooms of the results in one row: the smallest number of seeds, nothing if none was run."""
     if not cells:
         return ["", "", ""]

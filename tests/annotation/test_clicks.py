@@ -19,6 +19,7 @@ from otoc_lib.annotation.clicks import (
     read_clicks,
     read_points,
     simulate_clicks,
+    spoil_clicks,
     write_clicks,
     write_points,
 )
@@ -161,6 +162,62 @@ def test_clicks_depend_on_seed_and_scene_name_only():
 def test_rooms_that_cannot_be_clicked_are_refused(scene, per_object, seed, named):
     with pytest.raises(OtocError, match=named):
         simulate_clicks(scene, per_object, seed)
+
+
+def crowded_room(objects=400, name="crowded") -> Scene:
+    """Objects of two points each, chairs and sofas by turns."""
+    labels = np.repeat(np.where(np.arange(objects) % 2, CHAIR, SOFA), 2)
+    return room(np.arange(2 * objects) // 4, labels=labels, instances=np.repeat(np.arange(objects), 2), name=name)
+
+
+def test_an_annotator_errs_as_often_as_asked():
+    scene = crowded_room()
+    clicks = simulate_clicks(scene, 2, 0)
+    wrong, total = Counter(), 0
+    for seed in range(25):
+        spoilt = spoil_clicks(scene, clicks, 0.1, 0.3, seed)
+        kept = np.isin(clicks.points, spoilt.points)
+        np.testing.assert_array_equal(clicks.points[kept], spoilt.points)
+        np.testing.assert_array_equal(clicks.objects[kept], spoilt.objects)
+        assert all(np.sum(spoilt.objects == instance) in (0, 2) for instance in range(400))  # forgotten as a whole
+        assert 0.6 < len(spoilt) / len(clicks) < 0.8
+        given, true = spoilt.classes[spoilt.classes != clicks.classes[kept]], clicks.classes[kept]
+        assert 0.05 < len(given) / len(spoilt) < 0.16 and true.shape == spoilt.classes.shape
+        wrong.update((given - true[spoilt.classes != true]) % len(SCANNET20))
+        total += len(spoilt)
+    assert 0.09 < sum(wrong.values()) / total < 0.11
+    assert set(wrong) == set(range(1, 20)) and chisquare(list(wrong.values())).pvalue > 0.001  # any other class alike
+
+
+@given(st.integers(0, 5), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+def test_what_goes_wrong_at_one_share_goes_wrong_at_every_larger_one(
+    seed, wrong, more_wrong, forgotten, more_forgotten
+):
+    (wrong, more_wrong), (forgotten, more_forgotten) = sorted((wrong, more_wrong)), sorted((forgotten, more_forgotten))
+    scene = crowded_room(30)
+    clicks = simulate_clicks(scene, 1, seed)
+    few = dict(zip(*fields_of(spoil_clicks(scene, clicks, wrong, forgotten, seed)), strict=True))
+    many = dict(zip(*fields_of(spoil_clicks(scene, clicks, more_wrong, more_forgotten, seed)), strict=True))
+    right = dict(zip(*fields_of(clicks), strict=True))
+    assert many.keys() <= few.keys() <= right.keys()
+    assert all(many[point] == few[point] for point in many if few[point] != right[point])
+
+
+def fields_of(clicks):
+    return clicks.points.tolist(), clicks.classes.tolist()
+
+
+def test_nothing_and_everything_can_go_wrong():
+    scene = crowded_room(40)
+    clicks = Clicks([0, 5, 11], [SOFA, SOFA, CHAIR], [0, 2, -1])
+    same = spoil_clicks(scene, clicks, 0, 0, 3)
+    assert (same.points.tolist(), same.classes.tolist()) == (clicks.points.tolist(), clicks.classes.tolist())
+    all_wrong = spoil_clicks(scene, clicks, 1, 0, 3)
+    assert all_wrong.points.tolist() == [0, 5, 11] and (all_wrong.classes != clicks.classes).all()
+    assert spoil_clicks(scene, clicks, 0, 1, 3).points.tolist() == [11]  # of which object it is nobody knows
+    with pytest.raises(OtocError, match=r"wrong is 1\.5"):
+        spoil_clicks(scene, clicks, 1.5, 0, 0)
 
 
 def test_clicks_are_checked_and_read_only():

@@ -184,6 +184,8 @@ def test_a_task_or_prediction_of_the_same_name_in_another_file_is_another_one():
 
 # Values with which the work of every stage reads every parameter that its key names.
 ALL_READ = {
+    "clicks_wrong": 0.2,
+    "clicks_forgotten": 0.1,
     "coarse_loss": 1.0,
     "schedule": "halving",
     "unet_steps": 1,

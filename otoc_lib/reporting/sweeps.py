@@ -1,0 +1,125 @@
+"""Curves over one parameter: what self-training and its control reach at each of its values.
+
+A params file that differs from the main experiment in one number is a point (``experiments.sweeps``).
+"""
+
+from dataclasses import dataclass
+
+from otoc_lib.experiments import Row, SweepPoint, sweeps
+from otoc_lib.methods.stages import method_of
+from otoc_lib.reporting.curves import VARIANT_COLORS, Curve, curve_through
+from otoc_lib.reporting.runs import MODES, Measurement, Results
+from otoc_lib.reporting.tables import (
+    ABOUT_GAINS,
+    CSV_COLUMNS,
+    GAIN,
+    GAIN_COLUMNS,
+    Gain,
+    Table,
+    gain_cells,
+    gain_over,
+    number,
+    provenance,
+    with_deviation,
+)
+
+FIRST = "evaluate_1"
+LABELS = {"covered_percent": "Points labelled (%)", "accuracy_percent": "Of these right (%)"}  # of the clicks
+# What is swept, in words; other parameters go by their names.
+SWEPT = {
+    "clicks_wrong": "Share of wrong clicks",
+    "clicks_forgotten": "Share of forgotten objects",
+    "clicks_per_object": "Clicks an object",
+    "train_rooms": "Training rooms",
+}
+
+
+@dataclass(frozen=True)
+class SweepLine:
+    """One value of a parameter in one mode; what was not run is None.
+
+    labels: mean over the seeds of the numbers ``LABELS`` of the clicks. first: after the first iteration, before any
+    self-training. control: as many steps on the clicks alone.
+    """
+
+    value: float
+    experiment: str
+    mode: str
+    labels: dict[str, float | None]
+    first: Measurement | None
+    control: Measurement | None
+    ours: Measurement | None
+    gain: Gain | None
+
+
+def sweep_lines(results: Results) -> dict[str, list[SweepLine]]:
+    """Parameter -> a line for each of its values and each mode that the method's rows have, modes apart."""
+    found = {}
+    for name, points in sweeps(results.experiments).items():
+        modes = method_of(results.known(points[0].experiment).config).modes
+        lines = [_line(results, point, mode) for mode in modes for point in points]
+        # A variant without a graph has no mode "full".
+        found[name] = [line for line in lines if any((line.first, line.control, line.ours)) or line.mode == modes[0]]
+    return found
+
+
+def _line(results: Results, point: SweepPoint, mode: str) -> SweepLine:
+    row = Row(point.experiment, "", "", point.experiment, "last", mode)
+    beside = Row(point.control, "", "", point.control, "last", mode) if point.control else None
+    statistics = results.statistics(point.experiment, "clicks")
+    return SweepLine(
+        value=point.value,
+        experiment=point.experiment,
+        mode=mode,
+        labels={key: statistics[key].mean if key in statistics else None for key in LABELS},
+        first=results.measure_stage(point.experiment, FIRST, mode),
+        control=results.measure(beside) if beside else None,
+        ours=results.measure(row),
+        gain=gain_over(results, row, beside) if beside else None,
+    )
+
+
+def sweep_curves(lines: list[SweepLine], mode: str) -> list[Curve]:
+    """mIoU (%) over the values of a parameter in one mode: first iteration, control and self-training."""
+    sides = {
+        "first iteration": ("first", VARIANT_COLORS["unet"]),
+        "control": ("control", VARIANT_COLORS["control"]),
+        "self-training": ("ours", VARIANT_COLORS["unet_rel_gp"]),
+    }
+    curves = []
+    for name, (side, color) in sides.items():
+        points = {line.value: getattr(line, side) for line in lines if line.mode == mode and getattr(line, side)}
+        curves += curve_through(name, color, points)
+    return curves
+
+
+def sweep_tables(results: Results) -> list[Table]:
+    """A table for every parameter that is swept."""
+    return [_table(name, lines) for name, lines in sweep_lines(results).items()]
+
+
+def _table(name: str, lines: list[SweepLine]) -> Table:
+    swept = SWEPT.get(name, name)
+    columns = (name, "mode", "experiment", *LABELS, "first", "ours", "ours_std", *CSV_COLUMNS[-4:-1], *GAIN_COLUMNS)
+    csv_rows, rows = [], []
+    for line in lines:
+        deviation = number(line.ours.std) if line.ours else ""
+        labels = [number(value) for value in line.labels.values()]
+        means = [number(side.mean) if side else "" for side in (line.first, line.ours)]
+        seeds = provenance([line.ours] if line.ours else [])
+        csv_rows.append(
+            [f"{line.value:g}", line.mode, line.experiment, *labels, *means, deviation, *seeds, *gain_cells(line.gain)]
+        )
+        measured = (with_deviation(side) for side in (line.first, line.control, line.ours))
+        gain = line.gain.text if line.gain else ""
+        rows.append([f"{line.value:g}", MODES.get(line.mode, line.mode), *labels, *measured, gain, *seeds])
+    shown = (swept, "Mode", *LABELS.values(), "First iteration", "Control", "Self-training", GAIN)
+    return Table(
+        name=f"sweep_{name}",
+        title=f"Sweep. {swept}",
+        note=f"Everything but {name} is that of the main experiment. {ABOUT_GAINS}",
+        csv_columns=columns,
+        csv_rows=csv_rows,
+        columns=(*shown, "Seeds", "Views", "Rooms"),
+        rows=rows,
+    )

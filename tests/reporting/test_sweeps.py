@@ -1,0 +1,146 @@
+"""Curves over one parameter: which experiments are their points, and what stands beside each."""
+
+import json
+
+import numpy as np
+import pytest
+from fake_rooms import known, make_experiment, results_in
+
+from otoc_lib.experiments import LISTED, rows_of, sweeps
+from otoc_lib.reporting import figures
+from otoc_lib.reporting.sweeps import sweep_curves, sweep_lines, sweep_tables
+from otoc_lib.reporting.tables import make_tables, write_table
+
+ALIKE = {"variant": "unet_gp", "self_train_iterations": 2}
+SHARES = {"unet_gp": 0.0, "wrong10": 0.1, "wrong20": 0.2}
+
+
+def experiment(name, like="unet", **values):
+    return known(name, like, **{**ALIKE, **values})
+
+
+@pytest.fixture(scope="module")
+def swept():
+    """A curve over wrong clicks with controls; a pair in clicks an object, which is none; one that differs twice."""
+    found = [experiment(name, clicks_wrong=share) for name, share in SHARES.items()]
+    beside = {"control": 0.0, "wrong10_control": 0.1, "wrong20_control": 0.2}
+    found += [experiment(name, "control", clicks_wrong=share) for name, share in beside.items()]
+    found += [
+        experiment("often", clicks_per_object=2),
+        experiment("both", clicks_per_object=3, clicks_wrong=0.3),
+        experiment("kind", source="all", method="control"),
+    ]
+    return tuple(found)
+
+
+@pytest.fixture(scope="module")
+def measured(swept, scenes, tmp_path_factory):
+    """Runs of the curve, two seeds at 0 and one elsewhere; the last control was not run."""
+    runs = tmp_path_factory.mktemp("swept")
+    shares = {"unet_gp": 0.5, "wrong10": 0.4, "wrong20": 0.3, "control": 0.45, "wrong10_control": 0.3}
+    by_name = {known.name: known for known in swept}
+    for name, share in shares.items():
+        make_experiment(runs, by_name[name], scenes, share, ("point", "sv", "full"))
+    for name in ("unet_gp", "control"):
+        make_experiment(runs, by_name[name], scenes, shares[name], ("point", "sv", "full"), seed=1)
+    return results_in(runs, experiments=swept)
+
+
+def miou(results, experiment, stage, mode, seed=0):
+    metrics = json.loads(results.find(experiment, stage, seed).read("metrics.json"))
+    return 100 * metrics["splits"]["val"]["modes"][mode]["miou"]
+
+
+def test_experiments_that_differ_in_one_number_are_a_curve_with_controls(swept):
+    (points,) = sweeps(swept).values()
+    assert list(sweeps(swept)) == ["clicks_wrong"]
+    assert [(point.value, point.experiment, point.control) for point in points] == [
+        (0.0, "unet_gp", "control"),
+        (0.1, "wrong10", "wrong10_control"),
+        (0.2, "wrong20", "wrong20_control"),
+    ]
+    with_third = sweeps([*swept, experiment("oftener", clicks_per_object=3)])
+    assert [(point.value, point.control) for point in with_third["clicks_per_object"]] == [
+        (1, "control"),
+        (2, ""),
+        (3, ""),
+    ]
+
+
+def test_a_control_needs_none_of_the_numbers_that_make_pseudo_labels(swept):
+    found = sweeps([*swept, experiment("sure", threshold=0.99), experiment("bold", threshold=0.5)])
+    assert [(point.value, point.experiment, point.control) for point in found["threshold"]] == [
+        (0.5, "bold", "control"),
+        (0.9, "unet_gp", "control"),
+        (0.99, "sure", "control"),
+    ]
+    found = sweeps([*swept, experiment("wide", bandwidth=3.0), experiment("wider", bandwidth=4.0)])
+    assert [point.control for point in found["bandwidth"]] == ["control", "", ""]  # another graph for a control, too
+
+
+def test_points_of_a_curve_are_no_rows_of_the_tables(swept):
+    further = {row.experiment for row in rows_of("table2", swept) if row not in LISTED["table2"]}
+    assert further == {"often", "both", "kind"}
+    assert not sweeps([])
+
+
+def test_each_value_stands_beside_its_control_and_its_first_iteration(measured):
+    (lines,) = sweep_lines(measured).values()
+    assert [(line.mode, line.value) for line in lines] == [
+        (mode, share) for mode in ("point", "sv", "full") for share in (0.0, 0.1, 0.2)
+    ]
+    line = next(line for line in lines if (line.mode, line.value) == ("full", 0.1))
+    ours, control = (miou(measured, name, "evaluate_2", "full") for name in ("wrong10", "wrong10_control"))
+    assert line.ours.mean == pytest.approx(ours) and line.control.mean == pytest.approx(control)
+    assert line.first.mean == pytest.approx(miou(measured, "wrong10", "evaluate_1", "full"))
+    assert line.gain.mean == pytest.approx(ours - control) and line.gain.interval[0] <= ours - control
+    of_two = next(line for line in lines if (line.mode, line.value) == ("point", 0.0))
+    both = [miou(measured, "unet_gp", "evaluate_2", "point", seed) for seed in (0, 1)]
+    assert of_two.ours.mean == pytest.approx(np.mean(both)) and len(of_two.ours.by_seed) == 2
+    without = next(line for line in lines if (line.mode, line.value) == ("sv", 0.2))
+    assert without.ours and without.control is None and without.gain is None
+    assert line.labels["covered_percent"] > 0 and line.labels["accuracy_percent"] > 0
+
+
+def test_the_table_of_a_curve_is_written_like_the_others(measured, tmp_path):
+    (table,) = sweep_tables(measured)
+    assert table.name == "sweep_clicks_wrong" and len(table.rows) == len(table.csv_rows) == 9
+    assert {len(row) for row in table.csv_rows} == {len(table.csv_columns)}
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    rows = [dict(zip(table.csv_columns, row, strict=True)) for row in table.csv_rows]
+    row = next(row for row in rows if (row["mode"], row["clicks_wrong"]) == ("full", "0.1"))
+    assert float(row["gain"]) == pytest.approx(float(row["ours"]) - float(row["control"]), abs=0.011)
+    assert row["experiment"] == "wrong10" and row["seeds"] == "1" and row["ours_std"] == ""
+    missing = next(row for row in rows if (row["mode"], row["clicks_wrong"]) == ("full", "0.2"))
+    assert missing["control"] == missing["gain"] == "" and float(missing["ours"]) > 0
+    assert "not run" in next(row for row in table.rows if row[:2] == ["0.2", "after propagation"])
+    assert len(write_table(table, tmp_path)) == 3 and "clicks_wrong" in (tmp_path / f"{table.name}.tex").read_text()
+
+
+def test_curves_are_drawn_for_the_first_and_the_last_mode(measured):
+    swept = sweep_lines(measured)
+    curves = sweep_curves(swept["clicks_wrong"], "full")
+    assert [(curve.name, curve.x.tolist()) for curve in curves] == [
+        ("first iteration", [0.0, 0.1, 0.2]),
+        ("control", [0.0, 0.1]),
+        ("self-training", [0.0, 0.1, 0.2]),
+    ]
+    assert curves[2].deviation[0] > 0 and np.isnan(curves[2].deviation[1])
+    figure = figures.sweep_figure(swept)
+    assert [axes.get_title(loc="left").split(",")[0] for axes in figure.axes] == ["U-Net alone", "after propagation"]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"Share of wrong clicks"}
+    assert figures.sweep_figure({}) is None
+
+
+def test_a_variant_without_a_graph_has_curves_of_the_modes_it_has(scenes, tmp_path):
+    names = {"unet_gp": 0.9, "sure": 0.99, "bold": 0.5}
+    found = tuple(experiment(name, variant="unet", threshold=value) for name, value in names.items())
+    for known_one in found:
+        make_experiment(tmp_path, known_one, scenes, 0.4, ("point", "sv"))
+    (lines,) = sweep_lines(results_in(tmp_path, experiments=found)).values()
+    assert [line.mode for line in lines] == ["point"] * 3 + ["sv"] * 3
+
+
+def test_a_report_without_a_sweep_shows_none(results):
+    assert sweep_tables(results) == [] and figures.sweep_figure(sweep_lines(results)) is None
+    assert [table.name for table in make_tables(results)] == ["table1", "table2", "table3", "table4"]
