@@ -3,7 +3,7 @@
 ``walk_through`` asks the functions that the loop itself calls, so what is shown is what is trained on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib
 import numpy as np
@@ -20,7 +20,7 @@ from otoc_lib.labels import IGNORE
 from otoc_lib.methods import one_thing_one_click, pseudo_labels
 from otoc_lib.methods.method import Networks, Scores, supervoxel_nodes
 from otoc_lib.methods.stages import method_of
-from otoc_lib.propagation.graph import stack_blocks
+from otoc_lib.propagation.graph import mean_field, stack_blocks
 from otoc_lib.propagation.tiles import TILE, chunked_kernel
 from otoc_lib.reporting.figures import (
     INK,
@@ -70,6 +70,7 @@ class Walk:
     hand_made: np.ndarray | None  # [M] graph: its similarity to each (eq. 5) by colour and position alone; itself is 1
     similarity: np.ndarray | None  # [M] graph: the same by all features that the variant compares
     propagated: np.ndarray | None  # [M, C] graph: Q after mean field (eq. 3)
+    moves: np.ndarray | None  # [S] graph: the largest change of a probability in each of its steps
     confidence: np.ndarray | None  # [N] probability of the class that may become a label (eq. 8)
     ruled: np.ndarray | None  # [N] what the rule makes of it, before the clicks have their say
     pseudo: np.ndarray | None  # [N] the labels of the next iteration
@@ -97,18 +98,20 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
     initial = expand_clicks(scene, clicks)
     scores = _scores(config, scene, networks, prediction)
     has_graph = method_of(config).scores is one_thing_one_click.scores and scores.nodes is not None
-    graph = dict.fromkeys(("unary", "chosen", "hand_made", "similarity", "propagated"))
+    graph = dict.fromkeys(("unary", "chosen", "hand_made", "similarity", "propagated", "moves"))
     if has_graph:
         chosen = _choose_supervoxel(scene, clicks, initial)
         blocks = one_thing_one_click.pairwise_features(
             config, scene, prediction
         )  # colour, position, then the networks'
+        before = one_thing_one_click.unary(config, scene, prediction)
         graph = {
-            "unary": _array(one_thing_one_click.unary(config, scene, prediction)),
+            "unary": _array(before),
             "chosen": chosen,
             "hand_made": _kernel_row(blocks[:2], config.bandwidth, chosen),
             "similarity": _kernel_row(blocks, config.bandwidth, chosen),
             "propagated": _array(scores.probabilities),
+            "moves": _moves(config, before, blocks),
         }
     return Walk(
         config=config,
@@ -156,6 +159,19 @@ def _kernel_row(blocks: list[Tensor], bandwidth: float, chosen: int) -> np.ndarr
     row = torch.zeros(1, len(features), dtype=features.dtype, device=features.device)
     row[0, chosen] = 1
     return _array(chunked_kernel(features, TILE)(row)[0] + row[0])
+
+
+def _moves(config: Config, unary: Tensor, blocks: list[Tensor]) -> np.ndarray:
+    """The largest change of a probability in each step of the mean field, until none moves by the tolerance."""
+    multiply = chunked_kernel(stack_blocks(blocks, config.bandwidth), TILE)
+    moves: list[float] = []
+    q = unary
+    for step in range(1, config.mean_field_steps + 1):
+        before, q = q, mean_field(unary, multiply, config.pairwise_weight, config.pairwise_scaling, step, tolerance=0)
+        moves.append(float((q - before).abs().max()))
+        if moves[-1] < config.mean_field_tolerance:
+            break
+    return np.array(moves)
 
 
 def _relabel(config: Config, scores: Scores | None, initial: np.ndarray) -> dict[str, np.ndarray | None]:
@@ -268,10 +284,13 @@ def mean_field_figure(walk: Walk) -> Figure:
         colors[changed & (before[walk.scene.supervoxels] == truth)] = WRONG
         key = {"now right": BLUE, "now wrong": WRONG, "other change": ORANGE}
     caption = f"{(before != after).sum()} of {len(before)} super-voxels, {percent(100 * changed.mean())} of the points"
+    steps = f"moved by {', '.join(f'{move:.2g}' for move in walk.moves[:4])}{', ...' * (len(walk.moves) > 4)}"
+    steps += f": {len(walk.moves)} steps"
+    after_it = _classes(walk, walk.propagated, "after mean field (eq. 3)")
     return _draw(
         walk,
         _classes(walk, walk.unary, "before"),
-        _classes(walk, walk.propagated, "after mean field (eq. 3)"),
+        replace(after_it, caption="\n".join(line for line in (after_it.caption, steps) if line)),
         Picture("changed their class", colors.astype(np.uint8), caption, key),
         *_truth(walk),
     )

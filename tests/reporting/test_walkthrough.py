@@ -28,7 +28,7 @@ FIGURES = {
     "mean_field": walkthrough.mean_field_figure,
     "pseudo_label": walkthrough.pseudo_label_figure,
 }
-GRAPH = ("unary", "chosen", "hand_made", "similarity", "propagated")
+GRAPH = ("unary", "chosen", "hand_made", "similarity", "propagated", "moves")
 CASES = {
     "otoc": {},
     "unet_gp": {"variant": "unet_gp"},
@@ -258,6 +258,25 @@ def test_a_wrong_label_is_red_and_a_right_one_blue(finished):
     for supervoxel, color in ((one, WRONG), (other, BLUE)):
         found = shown(figure, "are they right?", walk.scene, view, supervoxel)
         np.testing.assert_allclose(found, plain(color), atol=0.06)
+
+
+@pytest.mark.parametrize("case", ["otoc", "unet_gp"])
+def test_it_says_how_fast_the_mean_field_converges(finished, case):
+    done, prediction = finished[case], finished[case].prediction()
+    moves, config = done.walk.moves, done.config.teacher
+    blocks = one_thing_one_click.pairwise_features(config, done.scene, prediction)
+    kernel = pairwise_kernel(blocks, config.bandwidth)
+    weight = config.pairwise_weight / kernel.sum(dim=1).mean()
+    unary, by_hand = one_thing_one_click.unary(config, done.scene, prediction), []
+    q = unary / unary.sum(dim=1, keepdim=True)
+    for _ in moves:
+        before, q = q, torch.softmax(unary.log() + weight * (kernel @ q), dim=1)
+        by_hand.append(float((q - before).abs().max()))
+    np.testing.assert_allclose(moves, by_hand, rtol=0.01, atol=1e-5)
+    assert (moves[:-1] >= config.mean_field_tolerance).all()
+    assert moves[-1] < config.mean_field_tolerance or len(moves) == config.mean_field_steps
+    np.testing.assert_allclose(done.walk.propagated, q.numpy(), atol=1e-4)
+    assert any(text.endswith(f"{len(moves)} steps") for text in texts(walkthrough.mean_field_figure(done.walk)))
 
 
 def test_changes_of_the_mean_field_are_right_wrong_or_neither(finished):
