@@ -124,11 +124,14 @@ class Config:
 
     seed: int = param(0, "clicks network tsne", low=0, high=2**31)  # t-SNE takes 32 bits
 
-    # Annotation: one click per object, official or own click lists, or every label
-    source: Literal["simulated", "file", "points20", "all"] = param("simulated", "clicks")
+    # Annotation: one click per object, official or own click lists, single points drawn at random, or every label
+    source: Literal["simulated", "file", "points20", "points", "all"] = param("simulated", "clicks")
     clicks_per_object: int = param(1, "clicks", low=1, high=10**6)
     clicks_wrong: float = param(0.0, "clicks", low=0, high=1, added=True)  # share that gets a class drawn at random
     clicks_forgotten: float = param(0.0, "clicks", low=0, high=1, added=True)  # share of the objects without a click
+    # source points, one of the two: a share of all points, or so many of each class in each square metre
+    points_share: float | None = param(None, "clicks", above=0, high=1, added=True)
+    points_per_class_column: int | None = param(None, "clicks", low=1, high=10**6, added=True)
     # source file: a clicks.csv; points20: a limited annotation. Its hash is keyed
     clicks_file: str | None = param(None)
 
@@ -551,14 +554,14 @@ def _checked(field: dataclasses.Field, value: Any, hint: Any, origin: str) -> An
     name = field.name
     if not _has_type(value, hint):
         advice = ""
-        if isinstance(value, str) and hint in (int, float, int | None):
+        if isinstance(value, str) and hint in (int, float, int | None, float | None):
             advice = "; YAML reads numbers such as 1e-3 as text: write 0.001 or 1.0e-3"
         if (name, value) == ("variant", "control"):
             advice = "; the control is a method of its own: write 'method: control'"
         if hint in (str, list[str], str | None):
             advice = "; text that looks like a number or like yes and no needs quotes"
         raise OtocError(f"{origin}: parameter {name!r} must be {_describe(hint)}, not {shown(value)}{advice}")
-    if hint is float:
+    if hint in (float, float | None) and value is not None:
         value = float(value)
     elif hint == list[float]:
         value = [float(item) for item in value]
@@ -632,6 +635,12 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(f"{origin}: 'eval_splits' must name at least one split, for example [val]")
     if (config.source in ("file", "points20")) != (config.clicks_file is not None):
         raise OtocError(f"{origin}: 'clicks_file' must be given with 'source: file' and 'source: points20', only then")
+    amounts = (config.points_share, config.points_per_class_column)
+    if sum(amount is not None for amount in amounts) != (config.source == "points"):
+        raise OtocError(
+            f"{origin}: 'points_share' or 'points_per_class_column', one of them, must be given with 'source: points', "
+            "and only then"
+        )
     for name in ("clicks_wrong", "clicks_forgotten"):
         if getattr(config, name) and config.source != "simulated":
             raise OtocError(f"{origin}: {name!r} spoils clicks that are drawn, so it needs 'source: simulated'")

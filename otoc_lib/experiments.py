@@ -151,6 +151,7 @@ def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
     annotation = {
         "simulated": clicks.get(config.clicks_per_object, f"{config.clicks_per_object} clicks/object"),
         "points20": "20 points",
+        "points": _points_in_words(config),
         "file": "own clicks",
         "all": "every point",
     }[config.source]
@@ -160,6 +161,13 @@ def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
         title = f"{method.title} ({name}){titles.get(mode, f', {mode}')}"
         rows.append(Row(f"{name}_{mode}" if place else name, title, annotation, experiment.name, stage, mode))
     return rows
+
+
+def _points_in_words(config: Config) -> str:
+    if config.points_share is not None:
+        return f"{100 * config.points_share:g} % of the points"
+    count = config.points_per_class_column
+    return f"{count} point{'s' if count != 1 else ''}/class and square metre"
 
 
 # --- experiments ------------------------------------------------------------------------------------------------------

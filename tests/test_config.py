@@ -83,6 +83,10 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"source": "file"}, ["clicks_file"]),
         ({"source": "all"}, ["method: control"]),
         ({"clicks_wrong": 0.1, "source": "file", "clicks_file": "c.csv"}, ["clicks_wrong", "source: simulated"]),
+        ({"source": "points"}, ["points_share", "points_per_class_column", "one of them"]),
+        ({"points_share": 0.1}, ["points_share", "source: points"]),
+        ({"source": "points", "points_share": 0.1, "points_per_class_column": 1}, ["one of them"]),
+        ({"source": "points", "points_share": "1e-3"}, ["points_share", "1.0e-3"]),
         ({"clicks_forgotten": 0.1, "source": "all", "method": "control"}, ["clicks_forgotten", "simulated"]),
         ({"coarse_loss": 1, "unet_levels": 1}, ["coarse_loss", "unet_levels"]),
         ({"unet_skip": "add", "unet_levels": 1}, ["unet_skip", "unet_levels", "concat"]),
@@ -166,6 +170,8 @@ def test_every_number_has_a_range_whose_edges_pass_and_nothing_beyond(field):
         others |= {"elastic_granularity": [6.0], "elastic_magnitude": [6.0]}
     if field.name == "coarse_loss":
         others |= {"unet_levels": 2}
+    if field.name.startswith("points_"):
+        others |= {"source": "points"}
 
     def config(value) -> Config:
         listed = [value, value] if field.name == "scale_range" else [value]

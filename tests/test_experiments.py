@@ -201,6 +201,16 @@ def test_an_experiment_that_no_list_names_gets_jobs_and_rows(tmp_path):
     assert ("03_self_train", "often") in names and ("03_self_train", "s3dis_pi_model_02") in names
 
 
+def test_rows_say_how_many_points_are_labelled(tmp_path):
+    write(tmp_path, "otoc")
+    write(tmp_path, "tenth", method="control", source="points", points_share=0.1)
+    write(tmp_path, "few", method="control", source="points", points_share=0.002)
+    write(tmp_path, "column", method="control", source="points", points_per_class_column=1)
+    rows = {row.row: row.annotation for row in rows_of("table2", read_profile(tmp_path, "p"))}
+    assert (rows["tenth"], rows["few"]) == ("10 % of the points", "0.2 % of the points")
+    assert rows["column"] == "1 point/class and square metre"
+
+
 def test_experiments_know_their_files_and_seeds():
     experiment = next(e for e in read_profile(PARAMS, "rooms", [2, 5]) if e.name == "s3dis_otoc")
     assert isinstance(experiment, Experiment) and experiment.seeds == [2, 5] and experiment.config.seed == 2

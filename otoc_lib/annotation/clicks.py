@@ -31,6 +31,8 @@ MOST_VERTICES = 1 << 24
 # A click further than this from the point it names was made on other geometry.
 POSITION_TOLERANCE = 0.01  # metres
 
+COLUMN = 1.0  # metres, side of the columns of ``draw_by_column``
+
 # What the tables call furniture is everything else.
 STRUCTURE = ("wall", "floor", "ceiling")
 
@@ -42,6 +44,7 @@ class Clicks:
     points: np.ndarray  # int64 [K] vertex indices
     classes: np.ndarray  # int16 [K] class indices
     objects: np.ndarray  # int32 [K] instance ids, -1 unknown
+    spread: bool = True  # each labels its whole super-voxel; False: its point alone
 
     def __post_init__(self) -> None:
         for field, dtype in (("points", np.int64), ("classes", np.int16), ("objects", np.int32)):
@@ -117,6 +120,55 @@ def spoil_clicks(scene: Scene, clicks: Clicks, wrong: float, forgotten: float, s
     kept = clicks.objects < 0
     kept[~kept] = fate_of_objects[clicks.objects[~kept]] >= forgotten
     return Clicks(clicks.points[kept], classes[kept], clicks.objects[kept])
+
+
+def draw_share(scene: Scene, share: float, seed: int) -> Clicks:
+    """A share of all points, drawn evenly and without replacement, each with its own class; they do not spread.
+
+    max(1, round(share N)) points are drawn, whatever their class: one without a class has cost a draw and is left out.
+
+    Args:
+        scene: needs labels.
+        share: above 0, at most 1; what is drawn at one share is drawn at every larger one.
+        seed: with the scene's name it fixes the draw.
+    """
+    if not 0 < share <= 1 or seed < 0:
+        raise OtocError(f"share ({share}) must be above 0 and at most 1, and seed ({seed}) at least 0")
+    order = _shuffled(scene, seed)
+    return _drawn(scene, order[: max(1, round(share * scene.num_points))])
+
+
+def draw_by_column(scene: Scene, count: int, seed: int) -> Clicks:
+    """``count`` points of each class in each column of a metre by a metre that has it, or all that there are; they do
+    not spread.
+
+    So rare classes have as many labels as walls: the labels that Xu and Lee (2020) released for "0.2 %" are of this
+    kind, with one point. Columns are counted from the smallest x and y. What is drawn at one count is drawn at every
+    larger one.
+    """
+    if count < 1 or seed < 0:
+        raise OtocError(f"count ({count}) must be at least 1 and seed ({seed}) at least 0")
+    order = _shuffled(scene, seed)
+    order = order[scene.labels[order] != IGNORE]
+    columns = np.floor((scene.coords[:, :2] - scene.coords[:, :2].min(axis=0)) / COLUMN).astype(np.int64)
+    kinds = np.column_stack([columns, scene.labels])[order]  # [K, 3] column and class
+    kinds = np.unique(kinds, axis=0, return_inverse=True)[1].ravel()
+    by_kind = np.argsort(kinds, kind="stable")
+    rank = np.arange(len(order)) - np.searchsorted(kinds[by_kind], kinds[by_kind])  # place of each point in its kind
+    return _drawn(scene, order[by_kind[rank < count]])
+
+
+def _shuffled(scene: Scene, seed: int) -> np.ndarray:
+    if scene.labels is None:
+        raise OtocError(f"scene {scene.name}: has no labels to draw points of; give it a clicks.csv")
+    return np.random.default_rng([seed, *b"points", *scene.name.encode()]).permutation(scene.num_points)
+
+
+def _drawn(scene: Scene, points: np.ndarray) -> Clicks:
+    points = np.sort(points)
+    points = points[scene.labels[points] != IGNORE]
+    objects = np.full(len(points), -1) if scene.instances is None else scene.instances[points]
+    return Clicks(points, scene.labels[points], objects, spread=False)
 
 
 def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> None:
@@ -233,12 +285,17 @@ def write_points(path: Path, scenes: list[Scene], count: int, seed: int) -> None
 
 
 def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
-    """Initial labels, int16 [N]: every clicked super-voxel takes its class whole, IGNORE elsewhere.
+    """Initial labels, int16 [N]: every clicked super-voxel takes its class whole, IGNORE elsewhere. Clicks that do not
+    ``spread`` label their points alone.
 
     Where several classes are clicked in one super-voxel, the class with most clicks wins; on a tie the class of the
     click nearest to the super-voxel's centroid does, then the first class. Clicked points keep their own class.
     """
     _check(scene, clicks)
+    if not clicks.spread:
+        labels = np.full(scene.num_points, IGNORE, dtype=np.int16)
+        labels[clicks.points] = clicks.classes
+        return labels
     hit = scene.supervoxels[clicks.points]  # [K] clicked super-voxels
     distances = np.linalg.norm(scene.coords[clicks.points] - scene.centroids()[hit], axis=1)  # [K]
     pairs = hit.astype(np.int64) * len(scene.label_set) + clicks.classes
@@ -322,10 +379,18 @@ def label_statistics(
 
 
 def expansion_statistics(scenes: list[Scene], clicks: dict[str, Clicks]) -> dict:
-    """``label_statistics`` of the expanded clicks, with clicks_per_scene and the number of scenes."""
+    """``label_statistics`` of the expanded clicks, with clicks_per_scene, the number of scenes, whether clicks spread,
+    and classes_missed_percent: of the classes in the scenes, those without a click there."""
+    present = clicked = 0
+    for scene in scenes:
+        if scene.labels is not None:
+            true = np.unique(scene.labels[scene.labels >= 0])
+            present, clicked = present + len(true), clicked + int(np.isin(true, clicks[scene.name].classes).sum())
     return {
         "scenes": len(scenes),
         "clicks_per_scene": sum(len(clicks[scene.name]) for scene in scenes) / max(len(scenes), 1),
+        "spread": all(clicks[scene.name].spread for scene in scenes),
+        "classes_missed_percent": _percent(present - clicked, present),
         **label_statistics(scenes, {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in scenes}),
     }
 

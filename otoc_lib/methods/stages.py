@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from tqdm import tqdm
 
 from otoc_lib.annotation.clicks import (
     Clicks,
+    draw_by_column,
+    draw_share,
     expand_clicks,
     expansion_statistics,
     label_statistics,
@@ -353,10 +355,11 @@ def weights_of(stage: Stage) -> dict[str, Tensor]:
 
 def clicks_of(stage: Stage, scenes: list[Scene]) -> dict[str, Clicks]:
     """Clicks of some rooms by scene name, of a stage ``clicks``."""
+    spread = json.loads(stage.read("statistics.json")).get("spread", True)
     stage.check(["clicks.csv"])
     clicks = read_clicks(stage.path / "clicks.csv", scenes)
     stage.check(["clicks.csv"])  # another process may have made it anew between
-    return clicks
+    return {name: replace(of_room, spread=spread) for name, of_room in clicks.items()}
 
 
 def load_networks(config: Config, method: Method, scene: Scene, networks: dict[str, Stage]) -> Networks:
@@ -421,6 +424,10 @@ def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clic
         return read_clicks(_clicks_file(config), scenes)
     if view.source == "points20":
         return read_points(_clicks_file(config), scenes)
+    share, by_column = view.points_share, view.points_per_class_column
+    if view.source == "points":
+        draw, amount = (draw_by_column, by_column) if share is None else (draw_share, share)
+        return {scene.name: draw(scene, amount, view.seed) for scene in scenes}
     clicks = {scene.name: simulate_clicks(scene, view.clicks_per_object, view.seed) for scene in scenes}
     shares = view.clicks_wrong, view.clicks_forgotten
     return {scene.name: spoil_clicks(scene, clicks[scene.name], *shares, view.seed) for scene in scenes}

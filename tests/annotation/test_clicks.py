@@ -13,6 +13,8 @@ from scipy.stats import chisquare
 
 from otoc_lib.annotation.clicks import (
     Clicks,
+    draw_by_column,
+    draw_share,
     expand_clicks,
     expansion_statistics,
     label_statistics,
@@ -218,6 +220,68 @@ def test_nothing_and_everything_can_go_wrong():
     assert spoil_clicks(scene, clicks, 0, 1, 3).points.tolist() == [11]  # of which object it is nobody knows
     with pytest.raises(OtocError, match=r"wrong is 1\.5"):
         spoil_clicks(scene, clicks, 1.5, 0, 0)
+
+
+def test_a_share_of_the_points_is_drawn_evenly_and_labels_them_alone():
+    scene, counts = annotated_room(), np.zeros(18)
+    for seed in range(3000):
+        clicks = draw_share(scene, 0.25, seed)  # 4.5 points, rounded to 4; some have no class
+        counts[clicks.points] += 1
+        labels = expand_clicks(scene, clicks)
+        np.testing.assert_array_equal(np.flatnonzero(labels != IGNORE), clicks.points)
+        np.testing.assert_array_equal(labels[clicks.points], scene.labels[clicks.points])
+        np.testing.assert_array_equal(clicks.objects, scene.instances[clicks.points])
+    known = scene.labels != IGNORE
+    assert counts[~known].sum() == 0 and chisquare(counts[known]).pvalue > 0.001
+    assert counts.sum() == pytest.approx(3000 * 4 * known.mean(), rel=0.03)  # what has no class costs a draw
+    assert len(draw_share(scene, 1, 0)) == known.sum() and len(draw_share(scene, 1e-6, 3)) <= 1
+
+
+@given(st.integers(0, 9), st.floats(0.001, 1), st.floats(0.001, 1))
+@settings(max_examples=50, deadline=None)
+def test_a_smaller_share_is_part_of_a_larger_one(seed, share, other):
+    scene = crowded_room(60)
+    small, large = (draw_share(scene, amount, seed) for amount in sorted((share, other)))
+    assert set(small.points.tolist()) <= set(large.points.tolist())
+    assert len(large) == max(1, round(max(share, other) * scene.num_points))  # every point has a class here
+
+
+def test_each_class_of_each_square_metre_gives_as_many_points():
+    coords = [[0.0, 0, 0]] * 6 + [[1.5, 0, 0]] * 6 + [[1.5, 1.2, 0]] * 2
+    labels = [CHAIR] * 5 + [WALL] + [CHAIR] * 2 + [IGNORE] * 4 + [SOFA, SOFA]
+    scene = room([0] * 14, coords=coords, labels=labels)
+    counts = np.zeros(14)
+    for seed in range(500):
+        clicks = draw_by_column(scene, 1, seed)
+        assert sorted(zip(scene.coords[clicks.points, 0].tolist(), clicks.classes.tolist(), strict=True)) == sorted(
+            [(0.0, CHAIR), (0.0, WALL), (1.5, CHAIR), (1.5, SOFA)]
+        )
+        counts[clicks.points] += 1
+        assert set(clicks.points) <= set(draw_by_column(scene, 3, seed).points)
+    assert counts[5] == 500 and chisquare(counts[:5]).pvalue > 0.001 and counts[8:12].sum() == 0
+    assert len(draw_by_column(scene, 3, 0)) == 3 + 1 + 2 + 2 and not clicks.spread
+
+
+@pytest.mark.parametrize("draw", [draw_share, draw_by_column])
+def test_points_that_cannot_be_drawn_are_refused(draw):
+    with pytest.raises(OtocError, match="scene0000_00.*no labels"):
+        draw(room([0, 1]), 1, 0)
+    for amount, seed in ((0, 0), (1, -1)):
+        with pytest.raises(OtocError, match="seed"):
+            draw(annotated_room(), amount, seed)
+    with pytest.raises(OtocError, match=r"share \(1.5\)"):
+        draw_share(annotated_room(), 1.5, 0)
+
+
+def test_statistics_say_which_classes_have_no_click():
+    scene = room([0, 0, 1, 1, 2, 2], labels=[WALL, WALL, CHAIR, CHAIR, IGNORE, SOFA])
+    found = expansion_statistics([scene], {scene.name: Clicks([0, 2], [WALL, WALL], [0, 1])})
+    assert found["classes_missed_percent"] == pytest.approx(200 / 3) and found["spread"] is True
+    found = expansion_statistics([scene], {scene.name: draw_share(scene, 1, 0)})
+    assert found["classes_missed_percent"] == 0 and found["spread"] is False
+    assert found["covered_percent"] == pytest.approx(500 / 6)
+    unknown = room([0, 0])
+    assert expansion_statistics([unknown], {unknown.name: Clicks([0], [WALL], [0])})["classes_missed_percent"] is None
 
 
 def test_clicks_are_checked_and_read_only():

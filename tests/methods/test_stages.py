@@ -13,6 +13,7 @@ from tiny_experiment import tiny_experiment
 
 from otoc_lib import config as config_module
 from otoc_lib import files
+from otoc_lib.annotation.clicks import draw_by_column, draw_share, spoil_clicks
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import plan
 from otoc_lib.labels import IGNORE
@@ -73,6 +74,32 @@ def test_a_users_own_clicks_are_read(finished, scenes, checkout):
     assert all(np.array_equal(labels, read[name]) for name, labels in drawn.labels_of(drawn.clicks()).items())
     with pytest.raises(OtocError, match=r"mine\.csv: no such file"):
         Stages(tiny_experiment("own", source="file", clicks_file="mine.csv"), scenes).clicks()
+
+
+def test_points_drawn_at_random_are_the_only_labels(scenes):
+    for name, amount in (("share", {"points_share": 0.05}), ("columns", {"points_per_class_column": 1})):
+        drawn = Stages(tiny_experiment(name, source="points", **amount), scenes)
+        stage = drawn.clicks()
+        labels, clicks = drawn.labels_of(stage), stages.clicks_of(stage, scenes.train)
+        for scene in scenes.train:
+            assert np.flatnonzero(labels[scene.name] >= 0).tolist() == sorted(clicks[scene.name].points.tolist())
+            expected = (
+                draw_share(scene, 0.05, 0) if name == "share" else draw_by_column(scene, 1, 0)
+            )  # what the file holds
+            np.testing.assert_array_equal(np.sort(clicks[scene.name].points), expected.points)
+        assert read_json(stage, "statistics.json")["accuracy_percent"] == 100
+
+
+def test_clicks_of_an_annotator_who_errs_are_what_is_trained_on(finished, scenes):
+    right = Stages(tiny_experiment(), scenes)
+    spoilt = Stages(tiny_experiment("spoilt", clicks_wrong=0.5, clicks_forgotten=0.3), scenes)
+    before, after = (stages.clicks_of(one.clicks(), scenes.train) for one in (right, spoilt))
+    for scene in scenes.train:
+        expected = spoil_clicks(scene, before[scene.name], 0.5, 0.3, 0)
+        np.testing.assert_array_equal(after[scene.name].points, expected.points)
+        np.testing.assert_array_equal(after[scene.name].classes, expected.classes)
+    assert sum(map(len, after.values())) < sum(map(len, before.values()))
+    assert read_json(spoilt.clicks(), "statistics.json")["accuracy_percent"] < 97
 
 
 def test_evaluations_keep_the_confusion_matrix_of_every_room(finished, scenes):
@@ -204,12 +231,12 @@ def run_everything(config, scenes):
 
 
 def keyed():
-    """(stage, parameter) for every parameter that the key of a stage names."""
+    """(stage, parameter) for every parameter that the key of a stage names, but for those added and left alone."""
     found = {}
 
     class Noting(Plan):
         def run(self, view, name, *arguments, **options):
-            found[name] = list(view.named)
+            found[name] = list(view.digest)
             return super().run(view, name, *arguments, **options)
 
     noting = Noting(tiny_experiment("read", **ALL_READ))
@@ -250,6 +277,20 @@ def test_a_stage_cannot_read_a_parameter_that_its_key_does_not_name(all_read, sc
     monkeypatch.setattr(config_module.View, "__init__", without)
     with pytest.raises(OtocError, match=rf"stage {stage} reads the parameter '{name}', which its key does not name"):
         run_everything(tiny_experiment("read", **ALL_READ), scenes)
+
+
+@pytest.mark.parametrize("name", ["points_share", "points_per_class_column"])
+def test_drawn_points_read_what_the_key_names(scenes, name, monkeypatch):
+    original = config_module.View.__init__
+
+    def without(view, config, groups, reader):
+        original(view, config, groups, reader)
+        view.named.remove(name)
+        view.allowed.discard(name)
+
+    monkeypatch.setattr(config_module.View, "__init__", without)
+    with pytest.raises(OtocError, match=f"stage clicks reads the parameter '{name}'"):
+        Stages(tiny_experiment("unread", source="points", **{name: 1}), scenes).clicks()
 
 
 def test_what_belongs_to_the_machine_is_in_no_key_and_may_be_read():
