@@ -127,8 +127,9 @@ def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, 
     """The rows of "table2" or "table4": those of the paper, then those of experiments that are in no list above.
 
     An experiment of a method of one's own has a row for each mode that the method predicts. On S3DIS it is in Table 4,
-    under its name without ``s3dis_``: where the paper has a row of that name, it is that row. The points of a sweep
-    have a table of their own.
+    under its name without ``s3dis_``: where the paper has a row of that name, it is that row. Its control is that of an
+    experiment of the profile that learns from the same labels for as long. The points of a sweep have a table of their
+    own.
     """
     experiments = list(experiments)
     listed = {row.experiment for rows in LISTED.values() for row in rows} | {name for name, _ in VARIANTS.values()}
@@ -137,7 +138,11 @@ def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, 
     for experiment in experiments:
         on = "table4" if experiment.config.dataset == "s3dis" else "table2"
         if on == table and experiment.name not in listed:
-            further += _rows_of_its_own(experiment)
+            beside = control_of(experiment, experiments)
+            further += [(row, beside) for row in _rows_of_its_own(experiment)]
+    measured = {(row.experiment, row.mode): row.row for row in LISTED[table] if row.stage == "last"}
+    measured |= {(row.experiment, row.mode): row.row for row, _ in further}
+    further = [replace(row, control=measured.get((beside, row.mode), "")) for row, beside in further]
     taken = {row.row for row in LISTED[table]} & {row.row for row in further}
     if taken:
         raise OtocError(f"params: an experiment would be taken for the row {min(taken)} of {table}; rename its file")
@@ -293,31 +298,37 @@ class SweepPoint:
 
 
 def sweeps(experiments: Iterable[Experiment]) -> dict[str, list[SweepPoint]]:
-    """Parameter -> its curve: the main experiment and those that differ from it in that one number, by its value.
-
-    Two values are a pair of rows, three a curve. A control may differ from what it stands beside in the numbers that
-    make pseudo labels, which it never does.
-    """
+    """Parameter -> its curve: the main experiment and those that differ from it in that one number, by its value. Two
+    values are a pair of rows, three a curve."""
     experiments = list(experiments)
     main = main_experiment(experiment.name for experiment in experiments)
     base = next((experiment for experiment in experiments if experiment.name == main), None)
-    controls = [experiment for experiment in experiments if experiment.config.method == "control"]
     found: dict[str, list[SweepPoint]] = {}
     for experiment in experiments if base else ():
         different = _different(base, experiment)
         values = [getattr(experiment.config, name) for name in different]
         if len(different) == 1 and all(_is_number(value) for value in (*values, getattr(base.config, *different))):
-            found.setdefault(different[0], []).append(_sweep_point(experiment, values[0], controls))
+            point = SweepPoint(values[0], experiment.name, control_of(experiment, experiments))
+            found.setdefault(different[0], []).append(point)
     for name, points in found.items():
-        points.append(_sweep_point(base, getattr(base.config, name), controls))
+        points.append(SweepPoint(getattr(base.config, name), base.name, control_of(base, experiments)))
         points.sort(key=lambda point: point.value)
     return {name: points for name, points in found.items() if len(points) >= ENOUGH_VALUES}
 
 
-def _sweep_point(experiment: Experiment, value: float, controls: list[Experiment]) -> SweepPoint:
+def control_of(experiment: Experiment, experiments: Iterable[Experiment]) -> str:
+    """The name of the control of an experiment among others: as many steps on the same labels, "" for none.
+
+    A control may differ from what it stands beside in the numbers that make pseudo labels, which it never does, and in
+    the variant of a method that knows none.
+    """
+    config = experiment.config
+    if config.method == "control":
+        return ""
     without = {"method", "teacher_views", *names_in(Config, ["pseudo"])}
-    beside = (control.name for control in controls if not set(_different(experiment, control)) - without)
-    return SweepPoint(value, experiment.name, next(beside, ""))
+    without |= set() if "variant" in method_of(config).reads(config) else {"variant"}
+    controls = (other for other in experiments if other.config.method == "control")
+    return next((other.name for other in controls if not set(_different(experiment, other)) - without), "")
 
 
 def _different(first: Experiment, second: Experiment) -> list[str]:

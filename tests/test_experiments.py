@@ -201,6 +201,27 @@ def test_an_experiment_that_no_list_names_gets_jobs_and_rows(tmp_path):
     assert ("03_self_train", "often") in names and ("03_self_train", "s3dis_pi_model_02") in names
 
 
+def test_a_method_stands_beside_the_control_of_its_own_labels_and_steps(tmp_path):
+    few = {"source": "points", "points_share": 0.002, "dataset": "s3dis", "self_train_iterations": 1}
+    write(tmp_path, "otoc")
+    write(tmp_path, "control", method="control")
+    write(tmp_path, "s3dis_xu_baseline_02", method="control", variant="unet", **few)
+    write(tmp_path, "s3dis_longer", method="control", variant="unet", unet_steps=7, **few)
+    write(tmp_path, "s3dis_pi_model_02", method="pi_model", consistency=5.0, **few)
+    write(tmp_path, "s3dis_pi_longer", method="pi_model", unet_steps=7, **few)
+    write(tmp_path, "s3dis_pi_alone", method="pi_model", unet_steps=8, **few)
+    write(tmp_path, "sure", threshold=0.99)
+    experiments = read_profile(tmp_path, "p")
+    rows = {row.row: row.control for table in LISTED for row in rows_of(table, experiments)}
+    assert rows["pi_model_02"] == "xu_baseline_02" and rows["pi_model_02_sv"] == "xu_baseline_02_sv"
+    assert rows["pi_longer"] == "longer" and rows["pi_alone"] == "" and rows["xu_baseline_02"] == ""
+    assert (rows["sure"], rows["sure_sv"], rows["sure_full"]) == (
+        "otoc_control",
+        "otoc_control_sv",
+        "otoc_control_full",
+    )
+
+
 def test_rows_say_how_many_points_are_labelled(tmp_path):
     write(tmp_path, "otoc")
     write(tmp_path, "tenth", method="control", source="points", points_share=0.1)

@@ -80,9 +80,13 @@ class CrossEntropy(Task):
 
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
         (batch,) = batches
+        return self.loss_and_logits(batch)[0]
+
+    def loss_and_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the logits [V, C] of its voxels, for tasks that add something to it."""
         if self.config.coarse_loss:
             _, logits, coarse = self.model.forward_all_levels(batch.voxels)  # [V, C]
         else:
             (_, logits), coarse = self.model(batch.voxels), []
         loss = point_cross_entropy(logits, batch.labels, self.class_weights, self.config.label_smoothing)
-        return loss + coarse_loss(self.config, coarse, batch, self.class_weights)
+        return loss + coarse_loss(self.config, coarse, batch, self.class_weights), logits
