@@ -18,9 +18,16 @@ class Batches(Dataset):
     """
 
     def __init__(
-        self, config: Config, scenes: list[Scene], labels: dict[str, np.ndarray], seed: list[int], views: int = 1
+        self,
+        config: Config,
+        scenes: list[Scene],
+        labels: dict[str, np.ndarray],
+        seed: list[int],
+        views: int = 1,
+        groups: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.config, self.scenes, self.labels, self.seed, self.views = config, scenes, labels, seed, views
+        self.groups = groups or {}
         self.batch_size = min(config.batch_size, len(scenes))
         self.per_epoch = len(scenes) // self.batch_size
 
@@ -33,8 +40,8 @@ class Batches(Dataset):
             for view in range(self.views):
                 generator = np.random.default_rng([*self.seed, epoch, int(index), *([view] if view else [])])
                 kept = samples[0][-1].kept if view else None
-                labels = self.labels[scene.name]
-                samples[view].append(training_sample(scene, labels, self.config, generator, kept))
+                own = self.labels[scene.name], self.config, generator, kept, self.groups.get(scene.name)
+                samples[view].append(training_sample(scene, *own))
         return [make_batch(of_view, self.config.sparse_backend) for of_view in samples]
 
 

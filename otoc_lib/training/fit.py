@@ -83,7 +83,7 @@ def fit(
         scaler.load_state_dict(state["scaler"])
         history, first_step = state["history"], state["step"]
 
-    batches = Batches(config, scenes, labels, seed, task.views)
+    batches = Batches(config, scenes, labels, seed, task.views, task.groups)
     loader = batch_loader(batches, range(first_step, schedule.steps), config.workers, device)
     recent: list[tuple[int, Tensor, float, float]] = []  # records of which the loss is not looked at yet
     started = saved = time.perf_counter()

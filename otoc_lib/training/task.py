@@ -28,6 +28,7 @@ class Task:
     reads: ClassVar[tuple[str, ...]] = ()  # groups of parameters, beside "network" and "training"
     stream: ClassVar[int] = 0  # of random numbers: networks of one method that differ in it see other augmentations
     views: ClassVar[int] = 1  # batches a step: differently augmented, of the same points in the same order
+    groups: dict[str, np.ndarray] | None = None  # scene name -> int64 (N,): its batches carry them with the points
     model: nn.Module
 
     @staticmethod

@@ -33,6 +33,7 @@ class Sample:
     labels: np.ndarray  # int32 (P,), class or IGNORE
     supervoxels: np.ndarray  # int32 (P,), dense among the points that are left
     kept: np.ndarray | None = None  # bool (N,), True for the points that are left; None where all are
+    groups: np.ndarray | None = None  # int64 (P,), the task's own number for each point; None without any
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Batch:
     labels: VoxelLabels
     supervoxels: VoxelSupervoxels
     backend: str  # of the sparse convolutions, see sparse.Pyramid
+    groups: Tensor | None = None  # int64 [P], the task's own number for each point
 
     @cached_property
     def voxels(self) -> SparseTensor:
@@ -114,7 +116,8 @@ class Batch:
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         labels = VoxelLabels(*map(change, (self.labels.voxels, self.labels.classes, self.labels.points)))
         features, coords, points = map(change, (self.features, self.coords, self.point_to_voxel))
-        return replace(self, features=features, coords=coords, point_to_voxel=points, labels=labels)
+        groups = None if self.groups is None else change(self.groups)
+        return replace(self, features=features, coords=coords, point_to_voxel=points, labels=labels, groups=groups)
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -128,18 +131,20 @@ def training_sample(
     config: Config,
     generator: np.random.Generator,
     kept: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Sample:
     """Augment one room for training.
 
     Args:
         labels: int (N,), the ones in use, with IGNORE.
         kept: bool (N,), the points that another view was cropped to; None crops a room of more than ``max_points``.
+        groups: int (N,), handed on with the points.
     """
     coords = kernels.transform(scene.coords, augmentation.random_matrix(config, generator), config.voxel_size)
     for granularity, magnitude in zip(config.elastic_granularity, config.elastic_magnitude, strict=True):
         coords = augmentation.elastic(coords, granularity, magnitude, generator)
     shift = config.color_shift * generator.standard_normal(3)
-    sample = _sample(scene, coords, config, shift, labels)
+    sample = replace(_sample(scene, coords, config, shift, labels), groups=groups)
     if scene.num_points <= config.max_points:
         return sample
     if kept is None:
@@ -148,7 +153,12 @@ def training_sample(
     renumbered = np.cumsum(np.bincount(supervoxels) > 0, dtype=np.int32) - 1
     coords = sample.coords[kept]
     return Sample(
-        coords - kernels.bounds(coords)[0], sample.features[kept], sample.labels[kept], renumbered[supervoxels], kept
+        coords - kernels.bounds(coords)[0],
+        sample.features[kept],
+        sample.labels[kept],
+        renumbered[supervoxels],
+        kept,
+        None if groups is None else groups[kept],
     )
 
 
@@ -200,6 +210,7 @@ def make_batch(samples: list[Sample], backend: str = "auto") -> Batch:
         labels=_voxel_labels(labels, point_to_voxel, len(coords)),
         supervoxels=_voxel_supervoxels(supervoxels, sum(sizes), labels, point_to_voxel, len(coords)),
         backend=backend,
+        groups=None if samples[0].groups is None else torch.from_numpy(np.concatenate([s.groups for s in samples])),
     )
 
 

@@ -1,0 +1,145 @@
+"""Weak supervision by Xu and Lee (2020): what unlabelled points can be asked for, and predictions smoothed afterwards.
+
+    L = cross entropy of the labelled points
+        + [step >= weak_from * steps] (siamese * L_siam + multiple_instance * L_mil + smoothness * L_smo)
+
+    L_siam  mean over the points of |p_i - p~_i|^2, the probabilities in two views; the gradient flows through both
+    L_mil   mean over columns b of the batch and classes c of BCE(sigmoid(max_{i in b} z_ic), Y_bc), Y_bc = 1 where any
+            point of class c lies in column b of a metre by a metre
+    L_smo   mean over neighbours i, k of w_ik mean_c (p_ic - p_kc)^2,
+            w_ik = exp(-(|x_i - x_k|^2 + |rgb_i - rgb_k|^2) / 0.1)
+
+The labels of the columns are taken from all points, as the authors do: that is more supervision than the labelled
+points have. Neighbours are the 26 voxels around a voxel, where theirs are ten points, most of them in the voxel. In
+their released code the weak terms never begin (the epoch is a number read when the graph is built) and both views are
+one array; here they are what the paper says.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from otoc_lib.annotation.clicks import COLUMN
+from otoc_lib.config import Config, param
+from otoc_lib.methods import pi_model
+from otoc_lib.methods.method import Method, Networks, unet_modes
+from otoc_lib.methods.pi_model import probabilities, squared_distance
+from otoc_lib.propagation.label_propagation import propagate_labels
+from otoc_lib.scene import Scene
+from otoc_lib.training.predict import predict
+from otoc_lib.training.task import CrossEntropy, Labels
+from otoc_lib.training.voxels import Batch
+
+KERNEL = 0.1  # of the smoothness, squared metres and squared colours from 0 to 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(Config):
+    siamese: float = param(10.0, "weak", low=0, high=10_000)
+    multiple_instance: float = param(1.0, "weak", low=0, high=10_000)
+    smoothness: float = param(1.0, "weak", low=0, high=10_000)
+    weak_from: float = param(0.5, "weak", low=0, high=1)  # share of the steps that the cross entropy has to itself
+
+
+# --- the columns ------------------------------------------------------------------------------------------------------
+
+
+def columns_of(scenes: list[Scene]) -> tuple[dict[str, np.ndarray], Tensor]:
+    """The column of every point and what lies in each.
+
+    Returns:
+        Scene name -> int64 [N], numbers counted through the scenes; and whether each class has a point in each column,
+        float32 [B, C].
+    """
+    numbers, present, count = {}, [], 0
+    for scene in scenes:
+        cells = np.floor((scene.coords[:, :2] - scene.coords[:, :2].min(axis=0)) / COLUMN).astype(np.int64)
+        found, column = np.unique(cells, axis=0, return_inverse=True)
+        column = column.ravel()
+        numbers[scene.name] = column + count
+        count += len(found)
+        holds = np.zeros((len(found), len(scene.label_set)), dtype=np.float32)
+        if scene.labels is not None:
+            known = scene.labels >= 0
+            holds[column[known], scene.labels[known]] = 1
+        present.append(holds)
+    return numbers, torch.from_numpy(np.concatenate(present))
+
+
+def multiple_instance_loss(logits: Tensor, batch: Batch, present: Tensor) -> Tensor:
+    """L_mil: logits [V, C] of the voxels; present [B, C] of all columns, of which those in the batch count."""
+    columns, place = torch.unique(batch.groups, return_inverse=True)  # [B'], [P]
+    pairs = torch.unique(place * len(logits) + batch.point_to_voxel)  # a voxel may lie in two columns
+    column = torch.div(pairs, len(logits), rounding_mode="floor")
+    values = functional.embedding(pairs % len(logits), logits)  # [K, C]
+    lowest = values.new_full((len(columns), logits.shape[1]), -torch.inf)
+    best = lowest.scatter_reduce(0, column[:, None].expand_as(values), values, "amax")  # [B', C]
+    return functional.binary_cross_entropy_with_logits(best, present[columns].to(best.dtype))
+
+
+# --- the neighbours ---------------------------------------------------------------------------------------------------
+
+
+def smoothness_loss(p: Tensor, batch: Batch, voxel_size: float) -> Tensor:
+    """L_smo of the probabilities p [V, C] of the voxels; a voxel without a neighbour counts for nothing."""
+    pairs = batch.voxels.pyramid.submanifold(0, 3)
+    first, second = pairs.inputs.long(), pairs.outputs.long()
+    apart = first < second  # each pair once, none with itself
+    first, second = first[apart], second[apart]
+    if len(first) == 0:
+        return p.sum() * 0.0
+    places = batch.coords[:, 1:].to(p.dtype) * voxel_size  # [V, 3] metres
+    colors = batch.features[:, :3].to(p.dtype) / 2  # from -1..1: differences of colours from 0 to 1
+    distances = (places[first] - places[second]).square().sum(1) + (colors[first] - colors[second]).square().sum(1)
+    differences = (functional.embedding(first, p) - functional.embedding(second, p)).square().mean(1)
+    return (torch.exp(-distances / KERNEL) * differences).mean()
+
+
+# --- the task ---------------------------------------------------------------------------------------------------------
+
+
+class Weak(CrossEntropy):
+    """Cross entropy in the first view and, later, the three weak terms."""
+
+    reads = (*CrossEntropy.reads, "weak")
+    views = 2
+
+    def __init__(self, config: Config, scenes: list[Scene], labels: Labels):
+        super().__init__(config, scenes, labels)
+        self.groups, self.present = columns_of(scenes)
+
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+        first, second = batches
+        loss, logits = self.loss_and_logits(first)
+        config = self.config
+        if step < config.weak_from * self.schedule(config, 1).steps:
+            return loss
+        p = probabilities(logits)
+        if config.siamese:
+            other = probabilities(self.model(second.voxels)[1])
+            loss = loss + config.siamese * squared_distance(first, p, second, other)
+        if config.multiple_instance:
+            loss = loss + config.multiple_instance * multiple_instance_loss(
+                logits.float(), first, self.present.to(logits.device)
+            )
+        if config.smoothness:
+            loss = loss + config.smoothness * smoothness_loss(p, first, config.voxel_size)
+        return loss
+
+
+def predict_modes(config: Config, scene: Scene, networks: Networks) -> dict[str, Tensor]:
+    """``point`` and ``sv`` of the network, and ``propagated``, its probabilities smoothed over the points."""
+    modes = unet_modes(scene, predict(config, scene, networks["unet"], None).probabilities)
+    return {**modes, "propagated": propagate_labels(scene, modes["point"])}
+
+
+METHOD = Method(
+    "Xu and Lee",
+    pi_model.loop,
+    networks=lambda config: {"unet": Weak},
+    predict=predict_modes,
+    modes=("point", "sv", "propagated"),
+)
