@@ -232,7 +232,7 @@ def figure1(ours: dict[str, dict[str, Measurement]]) -> Figure:
             text = f"{value:.1f} ± {deviation:.1f}" if deviation else f"{value:.1f}"
             axes.text(x, value + deviation + 1.5, text, ha="center", size=8.5, color=INK)
         axes.set_xticks(range(len(bars)), [label for label, *_ in bars])
-        axes.set(ylim=(0, 88), xlim=(-0.6, max(4, len(bars)) - 0.4))
+        axes.set(ylim=(0, 108), yticks=range(0, 101, 20), xlim=(-0.6, max(4, len(bars)) - 0.4))  # 100 and its number
         axes.set_title(title, size=10, color=INK, loc="left")
         _plain(axes, "", "mIoU (%)")
         if not bars:

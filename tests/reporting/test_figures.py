@@ -4,6 +4,7 @@ from matplotlib.collections import PolyCollection
 
 from otoc_lib.labels import IGNORE
 from otoc_lib.reporting.figures import RIGHT, UNLABELLED, WRONG, error_colors, figure1, learning_curves
+from otoc_lib.reporting.runs import Measurement
 
 
 def test_error_colors():
@@ -22,6 +23,17 @@ def test_figures_draw_a_band_where_there_are_several_seeds(results, tmp_path, ru
     for axes in learning_curves(results_in(tmp_path), ("otoc",)).axes:
         assert not any(isinstance(drawn, PolyCollection) for drawn in axes.collections)
         assert not any("seeds" in text.get_text() for text in axes.get_legend().get_texts())
+
+
+def test_no_bar_or_number_leaves_its_panel():
+    best = Measurement({0: 99.0, 1: 100.0}, views=1, rooms=2)
+    figure = figure1({"rooms": {"otoc_full": best}})
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        inside = axes.get_window_extent()
+        for shown in (*axes.patches, *axes.texts):
+            box = shown.get_window_extent()
+            assert inside.y0 - 1 <= box.y0 and box.y1 <= inside.y1 + 1
 
 
 def test_bars_say_how_many_seeds_they_stand_for(results):
