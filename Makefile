@@ -1,6 +1,6 @@
 # make reproduce [PROFILE=smoke] [SEEDS=0,1,2]
 #                                  set up, then regenerate the tables and figures from the bundled rooms
-# make study                       the same with three seeds and longer iterations, hours; stopped, it goes on where it was
+# make study                       the same with three seeds and longer training, hours; stopped, it goes on where it was
 # make test                        set up, then check the style and run the tests
 # make fuzz [TARGET=scan_ply] [INPUTS=1000000]
 #                                  set up, then feed changed files to every reader of files from outside, or to one

@@ -31,7 +31,7 @@ MOST_VERTICES = 1 << 24
 # A click further than this from the point it names was made on other geometry.
 POSITION_TOLERANCE = 0.01  # metres
 
-COLUMN = 1.0  # metres, side of the columns of ``draw_by_column``
+COLUMN = 1.0  # metres, side of ``columns``
 
 # What the tables call furniture is everything else.
 STRUCTURE = ("wall", "floor", "ceiling")
@@ -143,19 +143,22 @@ def draw_by_column(scene: Scene, count: int, seed: int) -> Clicks:
     not spread.
 
     So rare classes have as many labels as walls: the labels that Xu and Lee (2020) released for "0.2 %" are of this
-    kind, with one point. Columns are counted from the smallest x and y. What is drawn at one count is drawn at every
-    larger one.
+    kind, with one point. What is drawn at one count is drawn at every larger one.
     """
     if count < 1 or seed < 0:
         raise OtocError(f"count ({count}) must be at least 1 and seed ({seed}) at least 0")
     order = _shuffled(scene, seed)
     order = order[scene.labels[order] != IGNORE]
-    columns = np.floor((scene.coords[:, :2] - scene.coords[:, :2].min(axis=0)) / COLUMN).astype(np.int64)
-    kinds = np.column_stack([columns, scene.labels])[order]  # [K, 3] column and class
+    kinds = np.column_stack([columns(scene), scene.labels])[order]  # [K, 3] column and class
     kinds = np.unique(kinds, axis=0, return_inverse=True)[1].ravel()
     by_kind = np.argsort(kinds, kind="stable")
     rank = np.arange(len(order)) - np.searchsorted(kinds[by_kind], kinds[by_kind])  # place of each point in its kind
     return _drawn(scene, order[by_kind[rank < count]])
+
+
+def columns(scene: Scene) -> np.ndarray:
+    """The column of a metre by a metre that each point is in, int64 [N, 2], counted from the smallest x and y."""
+    return np.floor((scene.coords[:, :2] - scene.coords[:, :2].min(axis=0)) / COLUMN).astype(np.int64)
 
 
 def _shuffled(scene: Scene, seed: int) -> np.ndarray:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from otoc_lib.annotation.clicks import COLUMN
+from otoc_lib.annotation.clicks import columns
 from otoc_lib.config import Config, param
 from otoc_lib.methods import pi_model
 from otoc_lib.methods.method import Method, Networks, unet_modes
@@ -56,8 +56,7 @@ def columns_of(scenes: list[Scene]) -> tuple[dict[str, np.ndarray], Tensor]:
     """
     numbers, present, count = {}, [], 0
     for scene in scenes:
-        cells = np.floor((scene.coords[:, :2] - scene.coords[:, :2].min(axis=0)) / COLUMN).astype(np.int64)
-        found, column = np.unique(cells, axis=0, return_inverse=True)
+        found, column = np.unique(columns(scene), axis=0, return_inverse=True)
         column = column.ravel()
         numbers[scene.name] = column + count
         count += len(found)
@@ -71,13 +70,13 @@ def columns_of(scenes: list[Scene]) -> tuple[dict[str, np.ndarray], Tensor]:
 
 def multiple_instance_loss(logits: Tensor, batch: Batch, present: Tensor) -> Tensor:
     """L_mil: logits [V, C] of the voxels; present [B, C] of all columns, of which those in the batch count."""
-    columns, place = torch.unique(batch.groups, return_inverse=True)  # [B'], [P]
+    seen, place = torch.unique(batch.groups, return_inverse=True)  # [B'], [P]
     pairs = torch.unique(place * len(logits) + batch.point_to_voxel)  # a voxel may lie in two columns
     column = torch.div(pairs, len(logits), rounding_mode="floor")
     values = functional.embedding(pairs % len(logits), logits)  # [K, C]
-    lowest = values.new_full((len(columns), logits.shape[1]), -torch.inf)
+    lowest = values.new_full((len(seen), logits.shape[1]), -torch.inf)
     best = lowest.scatter_reduce(0, column[:, None].expand_as(values), values, "amax")  # [B', C]
-    return functional.binary_cross_entropy_with_logits(best, present[columns].to(best.dtype))
+    return functional.binary_cross_entropy_with_logits(best, present[seen].to(best.dtype))
 
 
 # --- the neighbours ---------------------------------------------------------------------------------------------------

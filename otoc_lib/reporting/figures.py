@@ -452,10 +452,11 @@ def sweep_figure(swept: dict[str, list[SweepLine]]) -> Figure | None:
     measured = {name: lines for name, lines in measured.items() if lines}
     if not measured:
         return None
-    height = 3.1 * max(len({line.mode for line in lines}) > 1 for lines in measured.values()) + 3.1
-    size = (4.4 * len(measured) + 1.2, height)
-    figure = Figure(figsize=size, dpi=CHART_DPI, facecolor="white", layout="constrained")
-    panels = figure.subplots(round(height / 3.1), len(measured), squeeze=False)
+    rows = 2 if any(len({line.mode for line in lines}) > 1 for lines in measured.values()) else 1
+    figure = Figure(
+        figsize=(4.4 * len(measured) + 1.2, 3.1 * rows), dpi=CHART_DPI, facecolor="white", layout="constrained"
+    )
+    panels = figure.subplots(rows, len(measured), squeeze=False)
     for column, (name, lines) in zip(panels.T, measured.items(), strict=True):
         modes = list(dict.fromkeys(line.mode for line in lines))
         for axes, mode in zip(column, dict.fromkeys([modes[0], modes[-1]]), strict=False):

@@ -26,7 +26,7 @@ VARIANT_NAMES = {**paper.TABLE3_NAMES, **OURS_ALONE}
 GAIN_COLUMNS = ("control", "gain", "gain_low", "gain_high")
 GAIN = "Gain over control"
 STUDY_COLUMN = "Study"
-ABOUT_STUDY = "Study: mean and deviation of several seeds and longer iterations, by make study; see reports/study."
+ABOUT_STUDY = "Study: mean and deviation of several seeds and longer training, by make study; see reports/study."
 ABOUT_GAINS = (
     "Gain over control: mIoU over that of the clicks alone with equal steps and restarts, in the same mode; in "
     "brackets its 95 % interval over rooms and seeds."
