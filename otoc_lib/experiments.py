@@ -320,13 +320,15 @@ def control_of(experiment: Experiment, experiments: Iterable[Experiment]) -> str
     """The name of the control of an experiment among others: as many steps on the same labels, "" for none.
 
     A control may differ from what it stands beside in the numbers that make pseudo labels, which it never does, and in
-    the variant of a method that knows none.
+    the variant of a method that knows none and trains no relation net.
     """
     config = experiment.config
     if config.method == "control":
         return ""
     without = {"method", "teacher_views", *names_in(Config, ["pseudo"])}
-    without |= set() if "variant" in method_of(config).reads(config) else {"variant"}
+    method = method_of(config)
+    if "variant" not in method.reads(config) and "relation" not in method.networks(config):
+        without.add("variant")
     controls = (other for other in experiments if other.config.method == "control")
     return next((other.name for other in controls if not set(_different(experiment, other)) - without), "")
 

@@ -211,10 +211,12 @@ def test_a_method_stands_beside_the_control_of_its_own_labels_and_steps(tmp_path
     write(tmp_path, "s3dis_pi_longer", method="pi_model", unet_steps=7, **few)
     write(tmp_path, "s3dis_pi_alone", method="pi_model", unet_steps=8, **few)
     write(tmp_path, "sure", threshold=0.99)
+    write(tmp_path, "s3dis_rules", method="released", **few)  # trains a relation net, which no control here does
     experiments = read_profile(tmp_path, "p")
     rows = {row.row: row.control for table in LISTED for row in rows_of(table, experiments)}
     assert rows["pi_model_02"] == "xu_baseline_02" and rows["pi_model_02_sv"] == "xu_baseline_02_sv"
     assert rows["pi_longer"] == "longer" and rows["pi_alone"] == "" and rows["xu_baseline_02"] == ""
+    assert rows["rules"] == ""
     assert (rows["sure"], rows["sure_sv"], rows["sure_full"]) == (
         "otoc_control",
         "otoc_control_sv",
