@@ -195,6 +195,7 @@ class Config:
     self_train_iterations: int = param(5, low=1, high=100)
     pseudo_labels: str = param("threshold", "pseudo", one_of=functions("methods/pseudo_labels.py"))  # the rule
     threshold: float = param(0.9, "pseudo", low=0, high=1)
+    pseudo_share: float | None = param(None, "pseudo", above=0, high=1, added=True)  # rule quantile: of each class
     views: int = param(1, "inference", low=1, high=100)  # augmented views averaged at inference, all kept till then
     teacher_views: int | None = param(None, low=1, high=100)  # the same where pseudo labels are made; null: as many
 
@@ -641,6 +642,8 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
             f"{origin}: 'points_share' or 'points_per_class_column', one of them, must be given with 'source: points', "
             "and only then"
         )
+    if (config.pseudo_labels == "quantile") != (config.pseudo_share is not None):
+        raise OtocError(f"{origin}: 'pseudo_share' must be given with 'pseudo_labels: quantile', and only then")
     for name in ("clicks_wrong", "clicks_forgotten"):
         if getattr(config, name) and config.source != "simulated":
             raise OtocError(f"{origin}: {name!r} spoils clicks that are drawn, so it needs 'source: simulated'")

@@ -83,6 +83,8 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"source": "file"}, ["clicks_file"]),
         ({"source": "all"}, ["method: control"]),
         ({"clicks_wrong": 0.1, "source": "file", "clicks_file": "c.csv"}, ["clicks_wrong", "source: simulated"]),
+        ({"pseudo_labels": "quantile"}, ["pseudo_share", "must be given"]),
+        ({"pseudo_share": 0.2}, ["pseudo_share", "quantile"]),
         ({"source": "points"}, ["points_share", "points_per_class_column", "one of them"]),
         ({"points_share": 0.1}, ["points_share", "source: points"]),
         ({"source": "points", "points_share": 0.1, "points_per_class_column": 1}, ["one of them"]),
@@ -172,6 +174,8 @@ def test_every_number_has_a_range_whose_edges_pass_and_nothing_beyond(field):
         others |= {"unet_levels": 2}
     if field.name.startswith("points_"):
         others |= {"source": "points"}
+    if field.name == "pseudo_share":
+        others |= {"pseudo_labels": "quantile"}
 
     def config(value) -> Config:
         listed = [value, value] if field.name == "scale_range" else [value]

@@ -21,3 +21,20 @@ def threshold(config: Config, rooms: Sequence[np.ndarray]) -> Iterator[np.ndarra
     for probabilities in rooms:
         sure = probabilities.max(axis=1) >= config.threshold
         yield np.where(sure, probabilities.argmax(axis=1), IGNORE).astype(np.int16)
+
+
+def quantile(config: Config, rooms: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """The surest ``pseudo_share`` of the nodes that any one class is likeliest at, over all rooms: classes that the
+    networks are never sure of get labels as well (class-balanced self-training, Zou et al. 2018).
+
+    Nodes that are as sure as the last of them are in; what is below ``threshold`` never is.
+    """
+    found = [(probabilities.argmax(axis=1), probabilities.max(axis=1)) for probabilities in rooms]
+    classes, sure = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    least = np.full(classes.max(initial=0) + 1, config.threshold, np.float32)
+    for label in np.unique(classes):
+        of_class = np.sort(sure[classes == label])
+        taken = int(np.ceil(config.pseudo_share * len(of_class)))
+        least[label] = max(config.threshold, of_class[len(of_class) - taken])
+    for label, confidence in found:
+        yield np.where(confidence >= least[label], label, IGNORE).astype(np.int16)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,6 +41,22 @@ def labels_by_threshold(config, scene, prediction):
     (labels,) = pseudo_labels.threshold(config, [probabilities])
     nodes = slice(None) if scores.nodes is None else scores.nodes.numpy()
     return labels[nodes], probabilities[nodes]
+
+
+def test_the_rule_quantile_labels_the_surest_part_of_every_class():
+    one_hot = np.eye(3, dtype=np.float32)
+    rooms = [
+        np.array([0.9, 0.8, 0.7, 0.6])[:, None] * one_hot[[0, 0, 0, 0]],
+        np.array([0.5, 0.3, 0.2])[:, None] * one_hot[[0, 1, 1]],
+    ]
+    rooms = [room.astype(np.float32) for room in rooms]
+    config = tiny_experiment(pseudo_labels="quantile", threshold=0.0, pseudo_share=0.5)
+    # Of class 0 three of five, of class 1 one of two; class 2 is nowhere the likeliest.
+    assert [list(labels) for labels in pseudo_labels.quantile(config, rooms)] == [[0, 0, 0, -100], [-100, 1, -100]]
+    all_of_them = replace(config, pseudo_share=1.0, threshold=0.25)
+    assert [list(labels) for labels in pseudo_labels.quantile(all_of_them, rooms)] == [[0, 0, 0, 0], [0, 1, -100]]
+    ties = [np.full((4, 1), 0.5, np.float32) * one_hot[[1]]]
+    assert [list(labels) for labels in pseudo_labels.quantile(config, ties)] == [[1, 1, 1, 1]]
 
 
 @pytest.mark.parametrize("variant", ["unet", "unet_gp", "unet_rel_gp"])
