@@ -22,7 +22,7 @@ VARIANT_COLORS = {
     "released": "#9b7fd1",
 }
 OTHER_COLORS = ("#7b61c9", "#c2577f", "#5d8a3c", "#8a6d3b")
-SUPERVISED_COLOR = "#7a8699"
+SUPERVISED = {"supervised": ("U-Net alone", "#a9b2c0"), "supervised_full": ("after propagation", "#5d6879")}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def loss_curves(results: Results, experiments: Iterable[str], network: str) -> l
 
 def miou_curves(results: Results) -> list[Curve]:
     """Validation mIoU (%) after each iteration: of every variant, of further experiments in their last mode, and of
-    full supervision across."""
+    full supervision across, in the modes of the variants."""
     curves = []
     for column, measured in table3_measurements(results).items():
         points = {k: value for k, value in enumerate(measured, start=1) if value}
@@ -99,10 +99,11 @@ def miou_curves(results: Results) -> list[Curve]:
         mode = method_of(known.config).modes[-1]
         measured = {k: results.measure_stage(name, f"evaluate_{k}", mode) for k in known.config.iterations}
         curves += curve_through(name, color, {k: value for k, value in measured.items() if value})
-    whole = results.measure(results.row("supervised"))
-    if whole and curves:
-        across = {1: whole, max(results.iterations, *(int(curve.x[-1]) for curve in curves)): whole}
-        curves += curve_through("fully supervised", SUPERVISED_COLOR, across, dashed=True)
+    end = max([results.iterations, *(int(curve.x[-1]) for curve in curves)])
+    for row, (mode, color) in SUPERVISED.items() if curves else ():
+        whole = results.measure(results.row(row))
+        across = {1: whole, end: whole} if whole else {}
+        curves += curve_through(f"fully supervised, {mode}", color, across, dashed=True)
     return curves
 
 

@@ -186,56 +186,73 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} %"
 
 
+# The bars of Figure 1: a group of rows that are judged alike -> row -> label. A height tells something within a group.
+BARS = {
+    "U-Net alone": {
+        "otoc_baseline": "initial labels*",
+        "otoc_control": "control",
+        "otoc_dagger": "1T1C†",
+        "supervised": "fully supervised",
+    },
+    "after propagation": {
+        "otoc_first_full": "initial labels",
+        "otoc_control_full": "control",
+        "otoc_full": "1T1C",
+        "otoc3_full": "1T3C",
+        "supervised_full": "fully supervised",
+    },
+}
+
+
 def figure1(ours: dict[str, dict[str, Measurement]]) -> Figure:
     """Bars: above the paper's Figure 1 on ScanNet and S3DIS, below ours with whatever was run.
 
     ours: what it was measured on, for the title -> row of Table 2 or 4 -> result; one or two. Rows of further
     experiments come last, under their names.
     """
-    short = {
-        "otoc_baseline": "initial labels*",
-        "otoc_control": "control",
-        "otoc_sv": "super-voxel mean",
-        "otoc_dagger": "1T1C†",
-        "otoc_full": "1T1C",
-        "otoc3_full": "1T3C",
-        "supervised": "fully supervised",
-    }
     names = {"mprm_scene": "MPRM", "mprm_subcloud": "MPRM", "xu_02": "Xu et al.", "xu_10": "Xu et al."}
     names |= {"otoc_full": "1T1C", "otoc3_full": "1T3C", "supervised": "fully supervised"}
     panels = [
         (
             f"{title} (paper)",
-            [(f"{names[r.row]}\n{r.annotation.replace('-level', '')}", r.miou, 0.0, r.row) for r in rows],
+            {"": [(f"{names[r.row]}\n{r.annotation.replace('-level', '')}", r.miou, 0.0, r.row) for r in rows]},
         )
         for title, rows in paper.FIGURE1.items()
     ]
     for title, rows in ours.items():
-        titles = short | {row: row.replace("_", " ") for row in rows if row not in short}
-        bars = []
-        for row, label in titles.items():
-            if row in rows:
+        known = {row for group in BARS.values() for row in group}
+        titles = BARS | {"others": {row: row.replace("_", " ") for row in rows if row not in known}}
+        groups = {}
+        for group, labels in titles.items():
+            for row in (row for row in labels if row in rows):
                 seeds = len(rows[row].by_seed)
-                label = label.replace(" ", "\n", 1) + (f"\n{seeds} seeds" if seeds > 1 else "")
-                bars.append((label, rows[row].mean, rows[row].std or 0.0, row))
-        panels.append((f"{title} (ours)", bars))
+                label = labels[row].replace(" ", "\n", 1) + (f"\n{seeds} seeds" if seeds > 1 else "")
+                groups.setdefault(group, []).append((label, rows[row].mean, rows[row].std or 0.0, row))
+        panels.append((f"{title} (ours)", groups))
     figure = Figure(figsize=(12.6, 7.4), dpi=CHART_DPI, facecolor="white", layout="constrained")
     grid = figure.subplots(2, 2).ravel()
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    for axes, (title, bars) in zip(grid, panels, strict=False):
-        own = title.endswith("(ours)")
-        for x, (_, value, deviation, row) in enumerate(bars):
-            strong = row.startswith(("otoc_full", "otoc3_full"))
-            color = OURS_COLOR if strong and own else "#5b7fb8" if strong else PAPER_COLOR
-            axes.bar(x, value, width=0.66, color=color, yerr=deviation or None, ecolor=INK, capsize=3)
-            text = f"{value:.1f} ± {deviation:.1f}" if deviation else f"{value:.1f}"
-            axes.text(x, value + deviation + 1.5, text, ha="center", size=8.5, color=INK)
-        axes.set_xticks(range(len(bars)), [label for label, *_ in bars])
-        axes.set(ylim=(0, 108), yticks=range(0, 101, 20), xlim=(-0.6, max(4, len(bars)) - 0.4))  # 100 and its number
+    for axes, (title, groups) in zip(grid, panels, strict=False):
+        own, ticks, start = title.endswith("(ours)"), {}, 0.0
+        for group, bars in groups.items():
+            for place, (label, value, deviation, row) in enumerate(bars):
+                x = start + place
+                strong = row.startswith(("otoc_full", "otoc3_full", "otoc_dagger"))
+                color = OURS_COLOR if strong and own else "#5b7fb8" if strong else PAPER_COLOR
+                axes.bar(x, value, width=0.66, color=color, yerr=deviation or None, ecolor=INK, capsize=3)
+                text = f"{value:.1f}\n± {deviation:.1f}" if deviation else f"{value:.1f}"
+                axes.text(x, value + deviation + 2.5, text, ha="center", size=8.5, linespacing=1.0, color=INK)
+                ticks[x] = label
+            if group:
+                axes.text(start + (len(bars) - 1) / 2, 125, group, ha="center", size=9, color=MUTED)
+            start += len(bars) + 0.5
+        axes.set_xticks(list(ticks), list(ticks.values()), size=8 if own else None)
+        # 100 and its number; the names of the groups.
+        axes.set(ylim=(0, 134 if own else 108), yticks=range(0, 101, 20), xlim=(-0.6, max(4, start - 0.5) - 0.4))
         axes.set_title(title, size=10, color=INK, loc="left")
         _plain(axes, "", "mIoU (%)")
-        if not bars:
+        if not ticks:
             axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color=MUTED)
     return figure
 

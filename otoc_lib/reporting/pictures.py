@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from otoc_lib.config import project_root
-from otoc_lib.experiments import BASELINE, SHOWN
+from otoc_lib.experiments import BASELINE
 from otoc_lib.reporting import figures
 from otoc_lib.reporting.convergence import CPU, read_runs
 from otoc_lib.reporting.curves import experiments_of
 from otoc_lib.reporting.gallery import best_median_worst, telling_rooms
-from otoc_lib.reporting.runs import Measurement, Results, last_mode
+from otoc_lib.reporting.runs import MODES, Measurement, Results, last_mode
 from otoc_lib.reporting.sweeps import sweep_lines
 from otoc_lib.scene import Scene
 
@@ -61,8 +61,8 @@ def draw_figures(
         figures.figure1(_bars(results, data_name)),
         "figure1",
         "Figure 1. mIoU by annotation",
-        "Above the paper's bars on ScanNet and S3DIS; below ours on other rooms: heights compare only within a panel. "
-        "Ours: 1T1C, 1T3C and the super-voxel mean are judged on super-voxels, the other bars are U-Nets alone.",
+        "Above the paper's bars on ScanNet and S3DIS; below ours on other rooms: heights compare only within a panel, "
+        "and of ours only within a group.",
     )
     if clicks and places:
         add(
@@ -82,15 +82,15 @@ def draw_figures(
             + one_seed,
         )
     if places:
-        methods = {
-            "One Thing One Click": (own, last, last_mode(results.find(own, last))),
-            "fully supervised": (supervised, BASELINE, "point"),
-        }
+        beside = results.find(supervised, BASELINE)
+        mode = last_mode(*(stage for stage in (results.find(own, last), beside) if stage))
+        methods = {"One Thing One Click": (own, last, mode), "fully supervised": (supervised, BASELINE, mode)}
         add(
             figures.figure5(results, places, methods),
             "figure5",
             "Figure 5. Validation rooms",
-            "The best, median and worst room by mIoU of One Thing One Click. Wrong points are red." + one_seed,
+            f"The best, median and worst room by mIoU of One Thing One Click, both {MODES[mode]}. Wrong points are red."
+            + one_seed,
         )
     add(
         figures.figure6(results, train[0].label_set, own),
@@ -143,7 +143,8 @@ def draw_figures(
 
 
 def _bars(results: Results, data_name: str) -> dict[str, dict[str, Measurement]]:
-    """The panels of Figure 1: what they were measured on -> row -> result, of further experiments the last row each."""
+    """The panels of Figure 1: what they were measured on -> row -> result of its bars, and of the last row of each
+    further experiment."""
     if results.table == "table4":
         return {data_name: _measured(results, "table4")}
     panels = {data_name: _measured(results, "table2")}
@@ -153,4 +154,6 @@ def _bars(results: Results, data_name: str) -> dict[str, dict[str, Measurement]]
 
 def _measured(results: Results, table: str) -> dict[str, Measurement]:
     last = {row.experiment: row for row in results.further(table)}
-    return {row.row: result for row in (*SHOWN[table], *last.values()) if (result := results.measure(row))}
+    bars = {name for group in figures.BARS.values() for name in group}
+    rows = (*(row for row in results.rows(table) if row.row in bars), *last.values())
+    return {row.row: result for row in rows if (result := results.measure(row))}

@@ -322,10 +322,12 @@ def read_arrays(stage: Stage, name: str) -> dict[str, np.ndarray]:
     return safetensors.numpy.load(stage.read(name))
 
 
-def last_mode(evaluation: Stage) -> str:
-    """The mode of inference that stands for an evaluation stage: propagation where it has one, else its first."""
-    modes = read_json(evaluation, "metrics.json")["predicted"]
-    return "full" if "full" in modes else modes[0]
+def last_mode(*evaluations: Stage) -> str:
+    """The mode of inference that stands for evaluation stages side by side: propagation where all of them have it, else
+    the first that all have."""
+    predicted = [read_json(evaluation, "metrics.json")["predicted"] for evaluation in evaluations]
+    shared = [mode for mode in predicted[0] if all(mode in modes for modes in predicted)]
+    return "full" if "full" in shared else shared[0]
 
 
 def read_confusions(evaluation: Stage, split: str, mode: str) -> dict[str, np.ndarray]:

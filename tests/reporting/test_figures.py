@@ -3,7 +3,7 @@ from fake_rooms import results_in
 from matplotlib.collections import PolyCollection
 
 from otoc_lib.labels import IGNORE
-from otoc_lib.reporting.figures import RIGHT, UNLABELLED, WRONG, error_colors, figure1, learning_curves
+from otoc_lib.reporting.figures import BARS, RIGHT, UNLABELLED, WRONG, error_colors, figure1, learning_curves
 from otoc_lib.reporting.runs import Measurement
 
 
@@ -40,7 +40,8 @@ def test_bars_say_how_many_seeds_they_stand_for(results):
     rows = {name: results.measure(results.row(name)) for name in ("otoc_full", "supervised")}
     axes = figure1({"rooms": rows | {"mine_sv": rows["supervised"]}}).axes[2]
     labels = [tick.get_text() for tick in axes.get_xticklabels()]
-    assert labels == ["1T1C\n2 seeds", "fully\nsupervised", "mine\nsv"]
+    assert labels == ["fully\nsupervised", "1T1C\n2 seeds", "mine\nsv"]
     texts = [text.get_text() for text in axes.texts]
-    assert f"{rows['otoc_full'].mean:.1f} ± {rows['otoc_full'].std:.1f}" in texts
+    assert [text for text in texts if text in (*BARS, "others")] == ["U-Net alone", "after propagation", "others"]
+    assert f"{rows['otoc_full'].mean:.1f}\n± {rows['otoc_full'].std:.1f}" in texts
     assert f"{rows['supervised'].mean:.1f}" in texts
