@@ -12,14 +12,14 @@ from otoc_lib.reporting.runs import NOT_RUN, Measurement, Results
 from otoc_lib.reporting.tables import VARIANT_NAMES, Table, with_deviation
 from otoc_lib.scene import Scene
 
-# The numbers at the top of the page: first those of U-Nets alone, then those on super-voxels.
+# The numbers at the top of the page: first those of U-Nets alone, then those after propagation.
 CARDS = {
     "otoc_dagger": "One Thing One Click†, U-Net alone",
     "otoc_control": "clicks only, as many steps, U-Net alone",
     "supervised": "fully supervised, U-Net alone",
-    "otoc_full": "One Thing One Click, on super-voxels",
-    "otoc_control_sv": "clicks only, as many steps, on super-voxels",
-    "supervised_sv": "fully supervised, on super-voxels",
+    "otoc_full": "One Thing One Click, after propagation",
+    "otoc_control_full": "clicks only, as many steps, after propagation",
+    "supervised_full": "fully supervised, after propagation",
 }
 
 
