@@ -8,19 +8,10 @@ from typing import Any
 from otoc_lib.current import command_of
 from otoc_lib.experiments import ABLATIONS, LISTED, VARIANTS
 from otoc_lib.reporting.findings import findings
-from otoc_lib.reporting.runs import NOT_RUN, Measurement, Results
-from otoc_lib.reporting.tables import VARIANT_NAMES, Table, with_deviation
+from otoc_lib.reporting.runs import NOT_RUN, Results
+from otoc_lib.reporting.summary import SELF_TRAINING, summaries
+from otoc_lib.reporting.tables import VARIANT_NAMES, Table
 from otoc_lib.scene import Scene
-
-# The numbers at the top of the page: first those of U-Nets alone, then those after propagation.
-CARDS = {
-    "otoc_dagger": "One Thing One Click†, U-Net alone",
-    "otoc_control": "clicks only, as many steps, U-Net alone",
-    "supervised": "fully supervised, U-Net alone",
-    "otoc_full": "One Thing One Click, after propagation",
-    "otoc_control_full": "clicks only, as many steps, after propagation",
-    "supervised_full": "fully supervised, after propagation",
-}
 
 
 def overview(
@@ -43,7 +34,7 @@ def overview(
     return {
         "data_name": data_name,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "cards": _cards(results),
+        "summaries": [_table_context(results, table, folder) for table in summaries(results)],
         "findings": findings(results),
         "findings_s3dis": findings(results, "table4") if areas else [],
         "rooms": {split: len(scenes) for split, scenes in scenes_by_split.items()},
@@ -64,24 +55,6 @@ def overview(
     }
 
 
-def _cards(results: Results) -> list[dict[str, str]]:
-    cards = []
-    for name, label in CARDS.items():
-        row = results.row(name)
-        measured, absent = results.measure(row), results.absent(row.experiment, results.stage_of(row))
-        # What mends it stands at the top of the page.
-        value = with_deviation(measured, absent.partition(":")[0])
-        cards.append({"label": label, "value": value, "seeds": _seeds(measured)})
-    return cards
-
-
-def _seeds(result: Measurement | None) -> str:
-    if result is None:
-        return ""
-    counts = {"seed": len(result.by_seed), "room": result.rooms, "view": result.views}
-    return ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
-
-
 def _table_context(results: Results, table: Table, folder: Path) -> dict[str, Any]:
     measured = {row.row: row for row in results.rows(table.name)} if table.name in LISTED else {}
     rows = []
@@ -89,7 +62,7 @@ def _table_context(results: Results, table: Table, folder: Path) -> dict[str, An
         name, _, novel = key.partition("@")
         row = measured.get(name)
         link = row and _origin(results, folder, row.experiment, row.notebook)
-        strong = name in ("otoc_full", "otoc3_full", "data_efficient_full")
+        strong = name in ("otoc_full", "otoc3_full", "data_efficient_full") or name.endswith(f": {SELF_TRAINING}")
         rows.append({"cells": cells, "link": link, "novel": bool(novel), "strong": strong})
     # Where nothing was run, the columns that describe our runs are empty: leave them out.
     run = table.name == "table3" or any(NOT_RUN not in row for row in table.rows)

@@ -17,6 +17,7 @@ from otoc_lib.reporting.hidden_test import hidden_scores
 from otoc_lib.reporting.overview import overview
 from otoc_lib.reporting.pictures import FIGURES, Picture, draw_figures
 from otoc_lib.reporting.runs import MODES, Results
+from otoc_lib.reporting.summary import summaries
 from otoc_lib.reporting.sweeps import sweep_tables
 from otoc_lib.reporting.tables import make_tables, write_table
 from otoc_lib.reporting.viewer import bundle_rooms
@@ -44,7 +45,7 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
     folder, profile = Path(reports) / results.profile, results.profile
     name = data_name(profile)
     tables = [*make_tables(results, hidden_scores(results, folder / "submissions")), *sweep_tables(results)]
-    for table in tables:
+    for table in (*tables, *summaries(results)):
         write_table(table, folder / "tables")
     pictures = draw_figures(results, folder / "figures", scenes_by_split, name)
     gallery = draw_gallery(results, folder / "figures" / "rooms", scenes_by_split)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from otoc_lib.experiments import VARIANTS, Row
+from otoc_lib.experiments import SIMULATED, VARIANTS, Row
 from otoc_lib.files import write_aside
 from otoc_lib.outside import read_rows
 from otoc_lib.reporting import paper
@@ -26,6 +26,7 @@ VARIANT_NAMES = {**paper.TABLE3_NAMES, **OURS_ALONE}
 GAIN_COLUMNS = ("control", "gain", "gain_low", "gain_high")
 GAIN = "Gain over control"
 STUDY_COLUMN = "Study"
+DIFFERENCE = "Ours - paper"
 ABOUT_STUDY = "Study: mean and deviation of several seeds and longer training, by make study; see reports/study."
 ABOUT_GAINS = (
     "Gain over control: mIoU over that of the clicks alone with equal steps and restarts, in the same mode; in "
@@ -170,7 +171,13 @@ def table1(hidden: Mapping[str, Measurement] | None = None, study: Path | None =
     else:
         note += "The labels of this set are hidden: only the benchmark's server can fill the column 'ours'."
     return _comparison(
-        "table1", "Table 1. Test set with hidden labels", note, rows, decimals=1, study=study_cells(study, "table1")
+        "table1",
+        "Table 1. Test set with hidden labels",
+        note,
+        rows,
+        decimals=1,
+        study=study_cells(study, "table1"),
+        simulated=bool(hidden),
     )
 
 
@@ -203,9 +210,14 @@ def table2(results: Results) -> Table:
         "The paper has no control and no super-voxel mean; its clicks are 0.02 % of the points. "
         f"{ABOUT_GAINS}"
     )
-    study = study_cells(results.study, "table2")
     return _comparison(
-        "table2", "Table 2. Validation set", _doubted(results, note, rows), rows, decimals=2, study=study
+        "table2",
+        "Table 2. Validation set",
+        _doubted(results, note, rows),
+        rows,
+        decimals=2,
+        study=study_cells(results.study, "table2"),
+        simulated=results.profile in SIMULATED,
     )
 
 
@@ -352,6 +364,7 @@ def table4(results: Results) -> Table:
         rows,
         decimals=1,
         study=study_cells(results.study, "table4"),
+        simulated=results.profile in SIMULATED,
         columns={"Rel. imp. (paper)": theirs, "Rel. imp. (ours)": printed},
         csv_columns={"rel_imp_paper": theirs, "rel_imp_ours": gains, "rel_imp_low": lows, "rel_imp_high": highs},
     )
@@ -408,7 +421,7 @@ def to_latex(table: Table) -> str:
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_latex(table.title.split('. ', 1)[1])} (mIoU, \%). {_latex(table.note)}}}",
+            rf"\caption{{{_latex(table.title.split('. ', 1)[-1])} (mIoU, \%). {_latex(table.note)}}}",
             rf"\label{{tab:{table.name}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
             r"\toprule",
@@ -430,15 +443,19 @@ def _comparison(
     rows: list[Line],
     decimals: int,
     study: dict[str, str] | None = None,
+    simulated: bool = False,
     columns: dict[str, list[str]] | None = None,
     csv_columns: dict[str, list[str]] | None = None,
 ) -> Table:
     """A table of rows.
 
-    decimals: those that the paper prints. study: what the study measured, by row. columns, csv_columns: further ones, a
-    cell for each row, of the printed table and of the CSV.
+    decimals: those that the paper prints. study: what the study measured, by row. simulated: ours is of other rooms
+    than the paper's, and the difference of the two means nothing. columns, csv_columns: further ones, a cell for each
+    row, of the printed table and of the CSV.
     """
     columns, csv_columns = columns or {}, csv_columns or {}
+    if not simulated:
+        columns = {DIFFERENCE: [number(row.difference, sign=True) for row in rows], **columns}
     if study:
         columns, note = {**columns, STUDY_COLUMN: [study.get(row.row, "") for row in rows]}, f"{note} {ABOUT_STUDY}"
     if any(row.gain for row in rows):
@@ -456,16 +473,15 @@ def _comparison(
         csv_rows.append(
             [row.row, *about, ours, deviation, *measured_on, stale, *(c[place] for c in csv_columns.values())]
         )
-        difference = number(row.difference, sign=True)
         further = [cells[place] for cells in columns.values()]
-        printed_rows.append([*about, with_deviation(row.ours, row.absent), difference, *further, *measured_on])
+        printed_rows.append([*about, with_deviation(row.ours, row.absent), *further, *measured_on])
     return Table(
         name=name,
         title=title,
         note=note,
         csv_columns=(*CSV_COLUMNS, *csv_columns),
         csv_rows=csv_rows,
-        columns=("Setting", "Annotation", "Paper", "Ours", "Ours - paper", *columns, "Seeds", "Views", "Rooms"),
+        columns=("Setting", "Annotation", "Paper", "Ours", *columns, "Seeds", "Views", "Rooms"),
         rows=printed_rows,
     )
 

@@ -233,8 +233,13 @@ def test_markdown_and_latex_show_the_same_numbers(written):
             assert row["ours"] in text and row["paper"] in text
     latex = (written / "table2.tex").read_text(encoding="utf-8")
     body = [line for line in latex.splitlines() if line.endswith(r"\\")]
-    assert {line.count("&") for line in body} == {8}
+    assert {line.count("&") for line in body} == {7}
     assert r"\%" in latex and "_" not in latex.replace("tab:", "").replace(r"\_", "")
+
+
+def test_the_distance_to_the_paper_is_shown_where_it_means_something(tmp_path):
+    shown = {profile: table2(results_in(tmp_path, profile)).columns for profile in ("rooms", "scannet")}
+    assert "Ours - paper" in shown["scannet"] and "Ours - paper" not in shown["rooms"]
 
 
 def test_a_profile_without_runs_has_only_the_papers_numbers(tmp_path):
