@@ -124,14 +124,18 @@ class Config:
 
     seed: int = param(0, "clicks network tsne", low=0, high=2**31)  # t-SNE takes 32 bits
 
-    # Annotation: one click per object, official or own click lists, single points drawn at random, or every label
-    source: Literal["simulated", "file", "points20", "points", "all"] = param("simulated", "clicks")
+    # Annotation: one click per object, official or own click lists, single points drawn at random, every label; or sets
+    # of classes without points, of a room or of each ball of a grid that covers it
+    source: Literal["simulated", "file", "points20", "points", "all", "scene", "subcloud"] = param(
+        "simulated", "clicks"
+    )
     clicks_per_object: int = param(1, "clicks", low=1, high=10**6)
     clicks_wrong: float = param(0.0, "clicks", low=0, high=1, added=True)  # share that gets a class drawn at random
     clicks_forgotten: float = param(0.0, "clicks", low=0, high=1, added=True)  # share of the objects without a click
     # source points, one of the two: a share of all points, or so many of each class in each square metre
     points_share: float | None = param(None, "clicks", above=0, high=1, added=True)
     points_per_class_column: int | None = param(None, "clicks", low=1, high=10**6, added=True)
+    subcloud_radius: float | None = param(None, "clicks", low=0.2, high=1000, added=True)  # source subcloud; metres
     # source file: a clicks.csv; points20: a limited annotation. Its hash is keyed
     clicks_file: str | None = param(None)
 
@@ -641,6 +645,14 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(
             f"{origin}: 'points_share' or 'points_per_class_column', one of them, must be given with 'source: points', "
             "and only then"
+        )
+    if (config.source == "subcloud") != (config.subcloud_radius is not None):
+        raise OtocError(f"{origin}: 'subcloud_radius' must be given with 'source: subcloud', and only then")
+    if (config.source in ("scene", "subcloud")) != (config.method == "mprm"):
+        raise OtocError(
+            f"{origin}: 'source: scene' and 'source: subcloud' name classes without points; 'method: mprm' alone "
+            f"learns from them, and from nothing else; 'source: {config.source}' and 'method: {config.method}' do not "
+            "go together"
         )
     if (config.pseudo_labels == "quantile") != (config.pseudo_share is not None):
         raise OtocError(f"{origin}: 'pseudo_share' must be given with 'pseudo_labels: quantile', and only then")

@@ -157,6 +157,8 @@ def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
         "simulated": clicks.get(config.clicks_per_object, f"{config.clicks_per_object} clicks/object"),
         "points20": "20 points",
         "points": _points_in_words(config),
+        "scene": "scene-level",
+        "subcloud": f"subcloud-level, {config.subcloud_radius} m",
         "file": "own clicks",
         "all": "every point",
     }[config.source]

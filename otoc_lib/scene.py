@@ -25,8 +25,8 @@ def densify(ids: np.ndarray) -> np.ndarray:
 LONGEST_NAME = 200  # bytes: file systems take 255, and suffixes follow
 # What a stage's folder holds beside its rooms, and what Windows keeps for devices, whatever the suffix.
 STAGE_FILES = (
-    *("checkpoint", "clicks", "confusions", "history", "begun", "labels", "manifest", "metrics", "statistics", "tsne"),
-    "weights",
+    *("checkpoint", "clicks", "confusions", "history", "begun", "labels", "manifest", "metrics", "statistics"),
+    *("subclouds", "tsne", "weights"),
 )
 DEVICES = ("aux", "con", "nul", "prn", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)))
 

@@ -66,7 +66,7 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"variant": "unet_rel"}, ["variant", "'unet_rel_gp'"]),
         ({"variant": "control"}, ["variant", "method: control"]),
         ({"method": "one_thing_one_klick"}, ["method", "did you mean 'one_thing_one_click'", "control"]),
-        ({"method": "stages"}, ["method", "control, mean_teacher, one_thing_one_click"]),
+        ({"method": "stages"}, ["method", "control, mean_teacher, mprm, one_thing_one_click"]),
         ({"dataset": "kitti"}, ["dataset", "own, s3dis, scannet"]),
         ({"backbone": "relation"}, ["backbone", "unet"]),
         ({"pseudo_labels": "guess"}, ["pseudo_labels", "threshold"]),
@@ -89,6 +89,16 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"points_share": 0.1}, ["points_share", "source: points"]),
         ({"source": "points", "points_share": 0.1, "points_per_class_column": 1}, ["one of them"]),
         ({"source": "points", "points_share": "1e-3"}, ["points_share", "1.0e-3"]),
+        ({"source": "subcloud", "method": "mprm"}, ["subcloud_radius", "must be given"]),
+        ({"subcloud_radius": 1.0}, ["subcloud_radius", "source: subcloud"]),
+        ({"source": "scene", "method": "mprm", "subcloud_radius": 1.0}, ["subcloud_radius", "only then"]),
+        ({"source": "scene"}, ["source: scene", "method: mprm", "do not go together"]),
+        ({"source": "subcloud", "subcloud_radius": 1.0, "method": "xu"}, ["method: mprm", "method: xu"]),
+        ({"source": "scene", "method": "control"}, ["method: mprm", "method: control"]),
+        ({"method": "mprm"}, ["source: scene", "source: subcloud", "source: simulated"]),
+        ({"method": "mprm", "source": "all"}, ["source: subcloud", "source: all"]),
+        ({"mprm_crf": True}, ["unknown parameter", "mprm_crf"]),
+        ({"method": "mprm", "source": "scene", "balls_per_step": 0}, ["balls_per_step", "at least 1"]),
         ({"clicks_forgotten": 0.1, "source": "all", "method": "control"}, ["clicks_forgotten", "simulated"]),
         ({"coarse_loss": 1, "unet_levels": 1}, ["coarse_loss", "unet_levels"]),
         ({"unet_skip": "add", "unet_levels": 1}, ["unet_skip", "unet_levels", "concat"]),
@@ -174,6 +184,8 @@ def test_every_number_has_a_range_whose_edges_pass_and_nothing_beyond(field):
         others |= {"unet_levels": 2}
     if field.name.startswith("points_"):
         others |= {"source": "points"}
+    if field.name == "subcloud_radius":
+        others |= {"source": "subcloud", "method": "mprm"}
     if field.name == "pseudo_share":
         others |= {"pseudo_labels": "quantile"}
 

@@ -235,6 +235,35 @@ def test_rows_say_how_many_points_are_labelled(tmp_path):
     assert rows["column"] == "1 point/class and square metre"
 
 
+def test_rows_of_sets_of_classes_are_those_of_table_1_and_have_no_control(tmp_path):
+    write(tmp_path, "otoc")
+    write(tmp_path, "control", method="control")
+    write(tmp_path, "mprm_scene", method="mprm", source="scene")
+    write(tmp_path, "mprm_subcloud", method="mprm", source="subcloud", subcloud_radius=1)
+    write(tmp_path, "mprm_crf", method="mprm", source="subcloud", subcloud_radius=0.75, mprm_crf=True)
+    rows = {row.row: row for row in rows_of("table2", read_profile(tmp_path, "p")) if "mprm" in row.row}
+    assert {name: row.annotation for name, row in rows.items() if row.mode == "point"} == {
+        "mprm_scene": "scene-level",
+        "mprm_subcloud": "subcloud-level, 1.0 m",
+        "mprm_crf": "subcloud-level, 0.75 m",
+    }
+    assert set(rows) == {f"mprm_{kind}{mode}" for kind in ("scene", "subcloud", "crf") for mode in ("", "_sv")}
+    assert not any(row.control for row in rows.values())
+
+
+def test_region_mining_from_balls_shares_its_network_and_is_no_longer_than_two_iterations():
+    jobs = {job.name: job for job in plan_jobs(PARAMS, "study")}
+    base = load_config(f"{PARAMS}/study/otoc.yaml")
+    balls, refined, whole = (jobs["03_self_train", name] for name in ("mprm_subcloud", "mprm_crf", "mprm_scene"))
+    shared = set(balls.needs) & set(refined.needs)
+    assert {name for name, _ in shared} == {"clicks", "maps_1"}
+    assert ("03_self_train", "mprm_crf") in balls.after or ("03_self_train", "mprm_subcloud") in refined.after
+    for job in (balls, refined, whole):
+        steps = {stage.name: stage.steps for made in jobs.values() for stage in made.makes}
+        needed = sum(steps[name] for name, _ in job.needs if name in ("maps_1", "unet_1"))
+        assert needed <= base.unet_steps + base.unet_steps_later
+
+
 def test_experiments_know_their_files_and_seeds():
     experiment = next(e for e in read_profile(PARAMS, "rooms", [2, 5]) if e.name == "s3dis_otoc")
     assert isinstance(experiment, Experiment) and experiment.seeds == [2, 5] and experiment.config.seed == 2

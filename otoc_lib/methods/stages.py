@@ -1,6 +1,6 @@
 """Runs a method stage by stage: each is a folder of store.py, so finished ones are reused, also between experiments.
 
-    clicks         clicks.csv and the labels that they expand to
+    clicks         clicks.csv and the labels that they expand to; subclouds.csv where classes are known without points
     <network>_<k>  weights and loss history of a network in iteration k
     evaluate_<k>   predictions of every evaluation room by mode, and their mIoU
     pseudo_<k>     the labels of the next iteration
@@ -37,6 +37,13 @@ from otoc_lib.annotation.clicks import (
     spoil_clicks,
     write_clicks,
 )
+from otoc_lib.annotation.subclouds import (
+    Subclouds,
+    cut_subclouds,
+    read_subclouds,
+    subcloud_statistics,
+    write_subclouds,
+)
 from otoc_lib.calibration import calibration_counts
 from otoc_lib.config import Config, View, project_root
 from otoc_lib.datasets import load_split
@@ -59,6 +66,7 @@ from otoc_lib.training.task import Labels
 # Of what the stages do beside their tasks and methods, which have versions of their own. Raise one where its meaning
 # changes: stages that are finished are then made again.
 VERSIONS = {"clicks": 2, "train": 1, "evaluate": 3, "relabel": 2}
+SUBCLOUDS = "subclouds.csv"  # of a stage ``clicks``
 CONFUSIONS = "confusions.counts"  # of an evaluation, safetensors: int64 [rooms, C, C] by <split>/<mode>
 
 
@@ -101,7 +109,10 @@ class Stages:
         self.config, self.scenes, self.method = config, scenes, method or method_of(config)
 
     def clicks(self) -> Stage:
-        """Stage ``clicks``: draw or read the clicks of the training rooms and describe the labels they expand to."""
+        """Stage ``clicks``: draw or read the clicks of the training rooms and describe the labels they expand to.
+
+        Sets of classes go to subclouds.csv, and clicks.csv has no click then.
+        """
         view = View(self.config, ["clicks"], "stage clicks")
         inputs = {"train": self.fingerprint("train")}
         if self.config.clicks_file:
@@ -111,6 +122,13 @@ class Stages:
             rooms = self.scenes.train
             if view.source == "all":
                 statistics = {"scenes": len(rooms), **label_statistics(rooms, _true_labels(rooms))}
+            elif view.source in ("scene", "subcloud"):
+                radius = np.inf if view.source == "scene" else view.subcloud_radius
+                sets = {scene.name: cut_subclouds(scene, radius) for scene in rooms}
+                write_clicks(folder / "clicks.csv", {}, rooms)
+                write_subclouds(folder / SUBCLOUDS, sets, rooms)
+                statistics = {"scenes": len(rooms), **subcloud_statistics(rooms, sets)}
+                statistics |= label_statistics(rooms, no_labels(rooms))
             else:
                 clicks = _clicks(view, rooms, self.config)
                 write_clicks(folder / "clicks.csv", clicks, rooms)
@@ -138,7 +156,14 @@ class Stages:
             inputs["warm_start"] = warm_start.key
 
         def work(folder: Path, key: str) -> None:
-            rooms, in_use = self.scenes.train, self.labels_of(labels)
+            rooms, sets = self.scenes.train, self.subclouds_of(labels)
+            if bool(sets) != task.learns_sets:
+                known = "sets of classes, without points" if sets else "labels of points"
+                raise OtocError(
+                    f"stage {name}: its labels are {known}, which {_name_of(task)} cannot learn from; run the loop of "
+                    f"the method {self.config.method!r}, in notebook 03"
+                )
+            in_use = sets or self.labels_of(labels)
             fit(
                 view,
                 task(view, rooms, in_use),
@@ -168,7 +193,7 @@ class Stages:
             rooms = [scene for scenes in self.scenes.evaluation.values() for scene in scenes]
             missing = [scene for scene in rooms if not holds(folder / f"{scene.name}.safetensors", key)]
             loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
-            for scene in _progress(missing, name.replace("_", " "), of=rooms):
+            for scene in progress(missing, name.replace("_", " "), of=rooms):
                 by_mode, further = _predict_labels(view, self.method, scene, loaded)
                 notes = {"key": key, "modes": list(by_mode)}  # the file does not keep their order
                 write_arrays(folder / f"{scene.name}.safetensors", {**further, **by_mode}, notes)
@@ -208,7 +233,7 @@ class Stages:
             if not (folder / "statistics.json").is_file():  # written when all labels are
                 missing = [pair for pair in zip(rooms, waiting, strict=True) if not holds(pair[1], key)]
                 loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
-                for scene, path in _progress(missing, f"pseudo labels {iteration}", of=rooms):
+                for scene, path in progress(missing, f"pseudo labels {iteration}", of=rooms):
                     _save_scores(path, key, self.method.scores(view, scene, loaded))
                 rule, confidences = getattr(pseudo_labels, view.pseudo_labels), []
                 labels = _ruled(view, rule, rooms, waiting, "probabilities", initial)
@@ -243,7 +268,16 @@ class Stages:
         clicks = clicks_of(stage, rooms)
         return {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in rooms}
 
-    # --- for stages of other kinds, see tsne.py
+    def subclouds_of(self, stage: Stage) -> dict[str, Subclouds]:
+        """The balls of the training rooms and the classes in them, of a stage ``clicks``; empty where it has points."""
+        if SUBCLOUDS not in stage.files:
+            return {}
+        stage.check([SUBCLOUDS])
+        sets = read_subclouds(stage.path / SUBCLOUDS, self.scenes.train)
+        stage.check([SUBCLOUDS])  # another process may have made it anew between
+        return sets
+
+    # --- for stages of other kinds, see tsne.py and mprm.py
 
     run = staticmethod(run_stage)
 
@@ -433,6 +467,11 @@ def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clic
     return {scene.name: spoil_clicks(scene, clicks[scene.name], *shares, view.seed) for scene in scenes}
 
 
+def no_labels(scenes: list[Scene]) -> Labels:
+    """Labels of rooms in which no point has one."""
+    return {scene.name: np.full(scene.num_points, IGNORE, dtype=np.int16) for scene in scenes}
+
+
 def _true_labels(scenes: list[Scene]) -> Labels:
     unlabelled = [scene.name for scene in scenes if scene.labels is None]
     if unlabelled:
@@ -554,7 +593,7 @@ def _arrays(data: bytes) -> dict[str, np.ndarray]:
     return safetensors.numpy.load(data)
 
 
-def _progress(rooms: list, title: str, of: list) -> Iterable:
+def progress(rooms: list, title: str, of: list) -> Iterable:
     """Those of the rooms ``of`` that are still to do, with a bar on stderr."""
     return tqdm(
         rooms, title, len(of), initial=len(of) - len(rooms), unit="room", file=sys.stderr, mininterval=5.0,

@@ -66,6 +66,20 @@ def label_table(stages: dict[str, Stage]) -> Markdown:
     return _markdown(("labels", *keys.values()), rows)
 
 
+def subcloud_table(stage: Stage) -> Markdown:
+    """What the balls of a stage ``clicks`` tell, where classes are known without points."""
+    statistics = read_json(stage, "statistics.json")
+    shares = {
+        "single_class": "of one class",
+        "classless": "of none",
+        "classes_missed": "classes in no ball",
+        "in_balls": "points in a ball",
+    }
+    row = [f"{statistics[key]:.1f}" for key in ("balls_per_scene", "classes_per_ball")]
+    row += [percent(statistics[f"{key}_percent"]) for key in shares]
+    return _markdown(("", "balls a room", "classes a ball", *shares.values()), [["here", *row]])
+
+
 def miou_table(evaluations: dict[str, Stage]) -> Markdown:
     """mIoU of evaluation stages by split and mode of inference; name of the row -> stage."""
     metrics = {name: read_json(stage, "metrics.json") for name, stage in evaluations.items()}

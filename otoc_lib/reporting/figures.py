@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from otoc_lib.annotation.clicks import Clicks, expand_clicks, label_statistics
+from otoc_lib.annotation.subclouds import Subclouds
 from otoc_lib.evaluation import confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
@@ -353,6 +354,23 @@ def annotation_figure(rooms: list[Scene], clicks: dict[str, Clicks]) -> Figure:
         ]
         rows.append([panel and replace(panel, title="" if rows else panel.title) for panel in row])
     return draw_panels(rows, rooms[0].label_set)
+
+
+def subcloud_figure(subclouds: dict[str, Subclouds], label_set: LabelSet) -> Figure:
+    """How many classes the balls of all rooms hold, and in how many of them each class is."""
+    present = np.concatenate([of_room.present for of_room in subclouds.values()])  # [B, C]
+    figure = Figure(figsize=(12.6, 3.4), dpi=100, facecolor="white", layout="constrained")
+    counts, classes = figure.subplots(1, 2, width_ratios=(1, 2))
+    found = 100 * np.bincount(present.sum(axis=1)) / len(present)
+    counts.bar(range(len(found)), found, color=OURS_COLOR, width=0.66)
+    counts.xaxis.set_major_locator(MaxNLocator(integer=True))
+    counts.set_title(f"{len(present):,} balls by their number of classes (%)", size=10, color=INK, loc="left")
+    _plain(counts, "classes in a ball", "")
+    classes.bar(label_set.names, 100 * present.mean(axis=0), color=OURS_COLOR, width=0.66)
+    classes.set_title("balls that hold each class (%)", size=10, color=INK, loc="left")
+    _plain(classes, "", "")
+    classes.tick_params(axis="x", rotation=90)
+    return figure
 
 
 def _truth(view: RoomView, room: Scene, caption: str = "", title: str = "ground truth") -> Panel | None:

@@ -35,14 +35,18 @@ class Batches(Dataset):
         epoch, position = divmod(step, self.per_epoch)
         order = np.random.default_rng([*self.seed, epoch]).permutation(len(self.scenes))
         samples: list[list[Sample]] = [[] for _ in range(self.views)]
-        for index in order[position * self.batch_size : (position + 1) * self.batch_size]:
-            scene = self.scenes[index]
+        for index in order[position * self.batch_size : (position + 1) * self.batch_size].tolist():
+            scene, labels, groups = self.room(index)
             for view in range(self.views):
-                generator = np.random.default_rng([*self.seed, epoch, int(index), *([view] if view else [])])
+                generator = np.random.default_rng([*self.seed, epoch, index, *([view] if view else [])])
                 kept = samples[0][-1].kept if view else None
-                own = self.labels[scene.name], self.config, generator, kept, self.groups.get(scene.name)
-                samples[view].append(training_sample(scene, *own))
+                samples[view].append(training_sample(scene, labels, self.config, generator, kept, groups))
         return [make_batch(of_view, self.config.sparse_backend) for of_view in samples]
+
+    def room(self, index: int) -> tuple[Scene, np.ndarray, np.ndarray | None]:
+        """A room by its place, its labels and its groups."""
+        scene = self.scenes[index]
+        return scene, self.labels[scene.name], self.groups.get(scene.name)
 
 
 def batch_loader(batches: Batches, steps: range, workers: int, device: torch.device) -> DataLoader:

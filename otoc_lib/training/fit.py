@@ -16,9 +16,8 @@ from otoc_lib.config import Config
 from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
 from otoc_lib.files import holds, metadata_of, write_aside, write_bytes
-from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
-from otoc_lib.training.batches import Batches, batch_loader
+from otoc_lib.training.batches import batch_loader
 from otoc_lib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, signals_asked
 from otoc_lib.training.optimizers import Schedule, learning_rate, new_optimizers
 from otoc_lib.training.task import Labels, Task
@@ -48,7 +47,7 @@ def fit(
     ``checkpoint_seconds`` and at the signals of ``training/checkpoint.py``.
 
     Args:
-        labels: int (N,) per scene name, with IGNORE.
+        labels: int (N,) per scene name, with IGNORE; or what else the task learns.
         schedule: how long and how fast.
         key: stands for the arguments of this call.
         seed: of the batches and of the task's generator.
@@ -58,8 +57,7 @@ def fit(
         OtocError: there is no label, or a loss or a weight is not finite. That is noticed within LOG_STEPS, and neither
             weights nor a checkpoint are written then.
     """
-    if not any((labels[scene.name] != IGNORE).any() for scene in scenes):
-        raise OtocError("training: not one labelled point in any room; check the clicks and the class list")
+    batches = task.batches(scenes, labels, seed)
     checkpoint, weights_path = folder / "checkpoint", folder / "weights.safetensors"
     if holds(weights_path, key):  # written last: an earlier call was stopped between them and the end of the stage
         remove_checkpoints(checkpoint)
@@ -83,7 +81,6 @@ def fit(
         scaler.load_state_dict(state["scaler"])
         history, first_step = state["history"], state["step"]
 
-    batches = Batches(config, scenes, labels, seed, task.views, task.groups)
     loader = batch_loader(batches, range(first_step, schedule.steps), config.workers, device)
     recent: list[tuple[int, Tensor, float, float]] = []  # records of which the loss is not looked at yet
     started = saved = time.perf_counter()

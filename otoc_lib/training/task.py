@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from otoc_lib.config import Config
 from otoc_lib.device import choose_device
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE
 from otoc_lib.models.build import new_unet
 from otoc_lib.scene import Scene
+from otoc_lib.training.batches import Batches
 from otoc_lib.training.losses import class_weights, coarse_loss, point_cross_entropy
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.voxels import Batch
@@ -28,6 +31,7 @@ class Task:
     reads: ClassVar[tuple[str, ...]] = ()  # groups of parameters, beside "network" and "training"
     stream: ClassVar[int] = 0  # of random numbers: networks of one method that differ in it see other augmentations
     views: ClassVar[int] = 1  # batches a step: differently augmented, of the same points in the same order
+    learns_sets: ClassVar[bool] = False  # its labels are sets of classes, scene name -> annotation.subclouds.Subclouds
     groups: dict[str, np.ndarray] | None = None  # scene name -> int64 (N,): its batches carry them with the points
     model: nn.Module
 
@@ -45,6 +49,12 @@ class Task:
         """A task on the labels in use, with an untrained model."""
         self.config = config
         self.model = self.build(config, len(scenes[0].label_set))
+
+    def batches(self, scenes: list[Scene], labels: Labels, seed: list[int]) -> Batches:
+        """What it is trained on, step by step; OtocError where not one point has a label."""
+        if not any((labels[scene.name] != IGNORE).any() for scene in scenes):
+            raise OtocError("training: not one labelled point in any room; check the clicks and the class list")
+        return Batches(self.config, scenes, labels, seed, self.views, self.groups)
 
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
         """The loss of a step, a scalar with a gradient; 0 where nothing in the batch has a label.

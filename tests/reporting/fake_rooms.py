@@ -225,7 +225,7 @@ def make_experiment(
                 write_clicks(made / "clicks.csv", clicks, scenes["train"])
                 statistics = expansion_statistics(scenes["train"], clicks)
                 (made / "statistics.json").write_text(json.dumps(statistics))
-            case "unet" | "relation":
+            case "unet" | "relation" | "maps":
                 steps = np.arange(0, 200, 5)
                 loss = 2.5 * np.exp(-steps / 60) / k + 0.3 + rng.normal(0, 0.03, len(steps))
                 lines = [f"{s},{v:.4f},0.01,{s * 0.2:.2f}" for s, v in zip(steps, loss, strict=True)]
@@ -240,8 +240,8 @@ def make_experiment(
                 _write_pseudo_labels(made, scenes["train"], clicks, k, share + 0.2, seed)
             case "tsne":
                 _write_tsne(made)
-        seconds = {"clicks": 0.5, "unet": 40.0, "relation": 40.0, "evaluate": 8.0, "pseudo": 3.0, "tsne": 12.0}
-        _write_manifest(made, content, seed, seconds[kind])
+        seconds = {"clicks": 0.5, "evaluate": 8.0, "pseudo": 3.0, "tsne": 12.0}
+        _write_manifest(made, content, seed, seconds.get(kind, 40.0))  # of networks
 
 
 def _write_pseudo_labels(

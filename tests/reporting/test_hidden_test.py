@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fake_rooms import known, make_experiment, results_in
 
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import SCANNET20
@@ -37,6 +38,19 @@ def test_the_evaluator_finds_what_the_kit_would_have(hidden, tmp_path):
     gain = found["otoc_full"].by_seed[0] - found["otoc_control"].by_seed[0]  # the control ran seed 0 alone
     assert float(rows["otoc_full"]["gain"]) == pytest.approx(gain, abs=0.006) and rows["otoc_full"]["gain_low"] == ""
     assert rows["mprm_scene"]["ours"] == "not run" and "quoted" in table.note and "another process" in table.note
+
+
+def test_region_mining_stands_beside_its_row_of_the_paper(hidden, scenes, tmp_path):
+    mined = known("mprm_crf", method="mprm", source="scene", mprm_crf=True, data_root=str(tmp_path))
+    make_experiment(tmp_path / "runs", mined, scenes, 0.4, ("point", "sv"))
+    results = results_in(tmp_path / "runs", experiments=(mined,))
+    found = hidden_scores(results, tmp_path / "submissions")
+    assert found.keys() == {"mprm_crf"}
+    assert found["mprm_crf"].by_seed == pytest.approx(results.measure(results.row("mprm_crf")).by_seed, abs=0.006)
+    table = table1(found)
+    rows = {row[0]: dict(zip(table.csv_columns, row, strict=True)) for row in table.csv_rows}
+    assert (rows["mprm_crf"]["paper"], rows["mprm_subcloud"]["ours"]) == ("43.2", "not run")
+    assert float(rows["mprm_crf"]["ours"]) == pytest.approx(found["mprm_crf"].mean, abs=0.006)
 
 
 def test_without_labels_or_predictions_there_is_no_score(results, hidden, tmp_path, monkeypatch):

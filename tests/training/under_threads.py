@@ -1,4 +1,4 @@
-"""Train both networks for two steps, with both optimizers, and evaluate a room, under 1, 2 and 3 threads of PyTorch and
+"""Train all networks for two steps, with both optimizers, and evaluate a room, under 1, 2 and 3 threads of PyTorch and
 numba; print the names of what differs by a bit. A script, since numba must be told of three threads before it starts.
 """
 
@@ -15,19 +15,24 @@ from conftest import make_room
 from safetensors.torch import load_file
 from tiny import tiny_config, true_labels
 
+from otoc_lib.annotation.subclouds import cut_subclouds
+from otoc_lib.methods.mprm import RegionMining
 from otoc_lib.methods.one_thing_one_click import Contrast, predict_modes
 from otoc_lib.training.fit import fit
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.task import CrossEntropy
 
 ROOMS = [make_room(f"scene{index:04d}_00", seed=index, spacing=0.05) for index in range(2)]
+SETS = {"method": "mprm", "source": "subcloud", "subcloud_radius": 1.0}
 
 
 def results(optimizer: str, width: int, coarse_loss: float) -> dict[str, torch.Tensor]:
     values = {"optimizer": optimizer, "unet_width": width, "coarse_loss": coarse_loss}
-    config = tiny_config(**values, voxel_size=0.05, variant="unet_rel_gp")
-    labels, networks, found = true_labels(ROOMS), {}, {}
-    for name, task in (("unet", CrossEntropy), ("relation", Contrast)):
+    config = tiny_config(**values, **SETS, voxel_size=0.05, variant="unet_rel_gp")
+    points, networks, found = true_labels(ROOMS), {}, {}
+    sets = {room.name: cut_subclouds(room, config.subcloud_radius) for room in ROOMS}
+    for name, task in (("unet", CrossEntropy), ("relation", Contrast), ("maps", RegionMining)):
+        labels = sets if task.learns_sets else points
         made = task(config, ROOMS, labels)
         with tempfile.TemporaryDirectory() as folder:
             fit(config, made, ROOMS, labels, schedule=Schedule(2, 0.01), folder=Path(folder), key="k", seed=[0])
