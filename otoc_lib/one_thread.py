@@ -39,6 +39,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _Linear.apply(x, weight, bias)
 
 
+def softmax(x: Tensor) -> Tensor:
+    """Softmax of the rows of x [N, D], whose gradient on the CPU depends on no number of threads; else PyTorch's."""
+    if not x.is_cpu or torch.is_autocast_enabled("cpu"):
+        return functional.softmax(x, dim=1)
+    return _Softmax.apply(x)
+
+
 class Linear(nn.Linear):
     """``nn.Linear`` by ``linear``; [N, D] to [N, C]."""
 
@@ -60,3 +67,19 @@ class _Linear(torch.autograd.Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad
         with one_thread():  # the products that PyTorch's own gradient takes
             return dy @ weight if of_x else None, dy.T @ x if of_weight else None, dy.sum(0) if of_bias else None
+
+
+class _Softmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        with one_thread():
+            y = functional.softmax(x, dim=1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        with one_thread():
+            return y * (dy - (y * dy).sum(dim=1, keepdim=True))

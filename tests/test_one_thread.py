@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from otoc_lib.one_thread import Linear, linear, one_thread
+from otoc_lib.one_thread import Linear, linear, one_thread, softmax
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +74,27 @@ def test_the_number_of_threads_comes_back_even_after_an_error():
         assert torch.get_num_threads() == 1
         raise KeyError
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (60, 24), (333, 333), (700, 48)])
+def test_softmax_and_its_gradient_are_those_of_one_thread(shape):
+    generator = torch.Generator().manual_seed(0)
+    x, dy = (torch.randn(shape, generator=generator) for _ in range(2))
+
+    def both(function):
+        leaf = x.clone().requires_grad_()
+        y = function(leaf)
+        return y.detach(), *torch.autograd.grad(y, leaf, dy)
+
+    torch.set_num_threads(1)
+    expected = both(softmax)
+    for got, known in zip(expected, both(lambda leaf: functional.softmax(leaf, dim=1)), strict=True):
+        torch.testing.assert_close(got, known)
+    for count in (2, 3, 5):
+        torch.set_num_threads(count)
+        assert all(torch.equal(a, b) for a, b in zip(both(softmax), expected, strict=True))
+
+
+def test_the_gradient_of_softmax_is_right():
+    x = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(softmax, x)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
@@ -86,10 +87,8 @@ def subcloud_statistics(scenes: list[Scene], subclouds: dict[str, Subclouds]) ->
     for scene in scenes:
         own = subclouds[scene.name]
         balls += len(own)
-        covered = np.zeros(scene.num_points, dtype=bool)
-        for centre in own.centres:
-            covered |= _inside(scene, centre, own.radius)
-        points, in_balls = points + scene.num_points, in_balls + int(covered.sum())
+        nearest = cKDTree(own.centres).query(scene.coords + scene.origin)[0]  # [N] metres
+        points, in_balls = points + scene.num_points, in_balls + int((nearest <= own.radius).sum())
         classes = np.unique(scene.labels[scene.labels >= 0])
         true, told = true + len(classes), told + int(own.present.any(axis=0)[classes].sum())
     return {

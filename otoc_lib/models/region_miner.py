@@ -7,7 +7,8 @@ X [V, f] are the features of the voxels of one room, or ball, after the U-Net's 
     channel     (X + b X softmax(m - E)^T) W, E = X^T X and m the largest of each row: channels that differ support
     point-wise  [X, (q k^T / V) v] W, with q, k, v linear in X: what a voxel gathers stands beside what it is
 
-The gates a and b are learnt from 0 on. The mean of a map over the voxels is the logit of its classes.
+The gates a and b are learnt from 0 on; in code they stand at W, so that their gradient is no sum over all voxels. The
+mean of a map over the voxels is the logit of its classes.
 """
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from otoc_lib.errors import OtocError
 from otoc_lib.models.unet import BatchNormReLU, ResidualBlock
-from otoc_lib.one_thread import Linear, linear
+from otoc_lib.one_thread import Linear, linear, softmax
 from otoc_lib.sparse import SparseTensor, StridedConv3d, SubmanifoldConv3d
 
 MOST_VOXELS = 1 << 14  # of one room or ball: each is compared with each, 1 GB for a matrix
@@ -53,12 +54,12 @@ class SpatialAttention(nn.Module):
 
     def attention(self, reduced: Tensor) -> Tensor:
         """softmax(q k^T) [V, V] of Y [V, D]."""
-        return torch.softmax(linear(self.query(reduced), self.key(reduced)), dim=1)
+        return softmax(linear(self.query(reduced), self.key(reduced)))
 
     def forward(self, features: Tensor) -> Tensor:
         reduced = self.reduce(features)
         gathered = linear(self.attention(reduced), self.value(reduced).t())
-        return self.classify(reduced + self.gate * gathered)
+        return self.classify(reduced) + linear(gathered, self.gate * self.classify.weight)
 
 
 class ChannelAttention(nn.Module):
@@ -73,10 +74,11 @@ class ChannelAttention(nn.Module):
     def attention(features: Tensor) -> Tensor:
         """softmax(m - E) [f, f] of X [V, f]."""
         energy = linear(features.t(), features.t())
-        return torch.softmax(energy.amax(dim=1, keepdim=True) - energy, dim=1)
+        return softmax(energy.amax(dim=1, keepdim=True) - energy)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.classify(features + self.gate * linear(features, self.attention(features)))
+        supported = linear(features, self.attention(features))
+        return self.classify(features) + linear(supported, self.gate * self.classify.weight)
 
 
 class PointwiseAttention(nn.Module):

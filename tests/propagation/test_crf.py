@@ -18,8 +18,8 @@ def dense_kernel(coords, colors):
     other = np.square(colors[:, None] - colors[None]).sum(-1) / (2 * COLOR**2)
     total = np.zeros((len(coords), len(coords)))
     for weight, k in ((SMOOTHNESS, np.exp(-far)), (APPEARANCE, np.exp(-far - other))):
+        degree = k.sum(axis=1)
         np.fill_diagonal(k, 0)
-        degree = np.maximum(k.sum(axis=1), np.finfo(float).tiny)
         total += weight * k / np.sqrt(degree[:, None] * degree[None])
     return total
 
@@ -60,6 +60,12 @@ def test_one_step_of_two_nodes_by_hand():
     found = mean_field(p, k, 1)
     first = 0.6 * np.exp(-0.7 * 0.9), 0.4 * np.exp(-0.7 * 0.1)  # the other one's other class costs
     np.testing.assert_allclose(found[0], np.array(first) / sum(first), atol=1e-12)
+
+
+def test_a_node_in_a_colour_of_its_own_is_left_nearly_alone():
+    coords, colors = np.zeros((3, 3)), np.array([[0, 0, 0], [0, 0, 0], [1, 1, 1.0]])
+    k = kernel(coords, colors).toarray()
+    assert k[0, 2] == pytest.approx(SMOOTHNESS / 3) and k[0, 1] == pytest.approx(SMOOTHNESS / 3 + APPEARANCE / 2)
 
 
 def test_nodes_that_know_nothing_learn_nothing_from_each_other():
