@@ -61,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     unpack.add_argument("directory", type=Path, help="folder to write to; made if missing, left alone if complete")
     unpack.set_defaults(run=_unpack)
+    film = rooms.add_parser("film", help="write labelled frames of them, as ScanNet's exporter does; three minutes")
+    film.add_argument(
+        "--layout", choices=("scannet", "s3dis"), default="scannet", help="which of the two sets (default: %(default)s)"
+    )
+    film.add_argument("directory", type=Path, help="folder to write to, such as data/scannet_frames; as for unpack")
+    film.set_defaults(run=_film)
     example = rooms.add_parser("example", help="write one of them as a scan of your own: a PLY and its clicks.csv")
     example.add_argument("directory", type=Path, help="folder to write to, such as data/own")
     example.set_defaults(run=_example)
@@ -125,6 +131,12 @@ def _unpack(options: argparse.Namespace) -> None:
     from otoc_lib.datasets import bundled_areas, bundled_rooms
 
     {"scannet": bundled_rooms, "s3dis": bundled_areas}[options.layout].unpack(options.directory)
+
+
+def _film(options: argparse.Namespace) -> None:
+    from otoc_lib.datasets.bundled_frames import film
+
+    film(options.directory, options.layout)
 
 
 def _example(options: argparse.Namespace) -> None:

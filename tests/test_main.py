@@ -52,7 +52,7 @@ def test_a_foreign_folder_is_not_overwritten_by_unpacking(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-COMMANDS = ("rooms", "rooms unpack", "rooms example", "doctor", "prepare", "export-benchmark")
+COMMANDS = ("rooms", "rooms unpack", "rooms film", "rooms example", "doctor", "prepare", "export-benchmark")
 COMMANDS += ("score-benchmark", "snap-clicks", "compare", "check-params")
 
 

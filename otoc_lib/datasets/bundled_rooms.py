@@ -124,9 +124,16 @@ class BundledRoom:
 
     def nyu40(self) -> np.ndarray:
         """NYU40 id of every vertex, uint16 [N]; 0 where no object was annotated."""
+        return self._of_categories({category: nyu40 for category, (nyu40, _) in CATEGORIES.items()})
+
+    def raw_ids(self) -> np.ndarray:
+        """Number of the raw category of every vertex, ``id`` of the label table, uint16 [N]; 0 likewise."""
+        return self._of_categories({category: number for number, category in enumerate(CATEGORIES, start=1)})
+
+    def _of_categories(self, ids_by_category: dict[str, int]) -> np.ndarray:
         labels = np.zeros(len(self.vertices), np.uint16)
         for category, ids in self.objects:
-            labels[np.isin(self.segments, ids)] = CATEGORIES[category][0]
+            labels[np.isin(self.segments, ids)] = ids_by_category[category]
         return labels
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from otoc_lib.config import Config
 from otoc_lib.datasets.ply import read_ply
 from otoc_lib.datasets.point_files import read_scan
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 from otoc_lib.labels import SCANNET20
 from otoc_lib.outside import read_json, read_rows, read_text
 from otoc_lib.scene import Scene, checked_name, densify
@@ -32,6 +32,7 @@ READS: tuple[str, ...] = ()  # ScanNet brings its own super-voxels
 VALID_LABEL_IDS = (*range(41), 50, 149)
 
 LARGEST_ROOM = 100  # metres; anything larger was hardly measured in metres
+LARGEST_NUMBER = 65535  # of a raw category in label images, which have 16 bits
 FARTHEST = 1e7  # metres; what lies beyond is no coordinate
 
 
@@ -267,6 +268,29 @@ def _read_categories(path: Path) -> dict[str, int]:
     return categories
 
 
+def read_category_numbers(root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each raw category, as label images hold it, int64 [K], and its NYU40 id, int64 [K]."""
+    path = _categories_file(root)
+    numbers = []
+    for line, row in read_rows(path, ("id", "nyu40id"), delimiter="\t"):
+        try:
+            number, nyu40 = int(row["id"]), int(row["nyu40id"])
+            if not 0 < number < LARGEST_NUMBER or nyu40 not in VALID_LABEL_IDS:
+                raise ValueError
+        except (TypeError, ValueError):
+            raise OtocError(
+                f"{path}, line {line}: the columns id and nyu40id hold {shown(row['id'])} and {shown(row['nyu40id'])}, "
+                "which are not the numbers of a category; copy the file of the release again"
+            ) from None
+        numbers.append((number, nyu40))
+    return tuple(np.array(numbers, dtype=np.int64).reshape(-1, 2).T)
+
+
+def categories_file(root: Path) -> Path:
+    """The label table."""
+    return Path(root) / "scannetv2-labels.combined.tsv"
+
+
 def _folder(root: Path, name: str) -> Path:
     """The folder of a scene; the one in scans_test/ if scans/ has none."""
     folder = _root(root) / "scans" / checked_name(name, root)
@@ -280,7 +304,7 @@ def _aggregation_file(folder: Path, name: str) -> Path:
 
 
 def _categories_file(root: Path) -> Path:
-    return _root(root) / "scannetv2-labels.combined.tsv"
+    return categories_file(_root(root))
 
 
 def _root(root: Path) -> Path:

@@ -20,18 +20,19 @@ import numpy as np
 import torch
 from scannet_room import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, NYU40, SEGMENTS, TRAIN, vertices, write_room
 from scannet_room import write_ply as write_scannet_ply
+from tiny_frames import camera, looking_along_x, write_frame_files
 
 from otoc_lib.annotation.clicks import Clicks, read_clicks, read_clicks_among_others, read_points, write_clicks
 from otoc_lib.annotation.session import Session
 from otoc_lib.annotation.snap import snap_clicks
-from otoc_lib.config import load_config
-from otoc_lib.datasets import bundled_areas, bundled_rooms, own, s3dis, scannet
+from otoc_lib.config import config_from, load_config
+from otoc_lib.datasets import bundled_areas, bundled_rooms, frames, own, s3dis, scannet
 from otoc_lib.datasets.labelled_ply import write_ply
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.datasets.point_text import count_rows
 from otoc_lib.datasets.scannet_benchmark import score_benchmark
 from otoc_lib.files import read_notes
-from otoc_lib.labels import SCANNET20
+from otoc_lib.labels import S3DIS13, SCANNET20
 from otoc_lib.scene import Scene
 from otoc_lib.store import read_manifest
 from otoc_lib.supervoxels.geometric import Partition
@@ -117,6 +118,50 @@ def read_benchmark_labels(folder: Path, data: bytes) -> None:
     (folder / "labels" / "a.txt").write_bytes(data)
     (folder / "out.zip").write_bytes(zip_of({"a.txt": b"1\n5\n"}))
     score_benchmark(folder / "out.zip", folder / "labels")
+
+
+FRAME_FILES = {
+    "depth": "depth/0.png",
+    "labels": "label-filt/0.png",
+    "pose": "pose/0.txt",
+    "intrinsic": "intrinsic/intrinsic_depth.txt",
+}
+
+
+def write_frame(root: Path, bits: type = np.uint16) -> None:
+    seen = (looking_along_x(), np.ones((3, 4)), np.full((3, 4), 7, bits))
+    write_frame_files(root / "room", [seen], camera((3, 4), 4.0))
+
+
+def frame_reader(file: str) -> Callable[[Path, bytes], None]:
+    """One file of a frame beside the others."""
+
+    def read(folder: Path, data: bytes) -> None:
+        root = write_once(write_frame, folder)
+        (root / "room" / file).write_bytes(data)
+        config = config_from({"profile": "p", "experiment": "e", "dataset": "s3dis"})
+        frames.read_frame(frames.open_frames(root, "room"), 0, frames.class_table(config, S3DIS13))
+
+    return read
+
+
+def frame_seed(file: str) -> Callable[[], list[bytes]]:
+    def seeds() -> list[bytes]:
+        found = []
+        for bits in (np.uint16, np.uint8):
+            with TemporaryDirectory() as folder:
+                write_frame(Path(folder), bits)
+                found.append((Path(folder) / "room" / file).read_bytes())
+        return found
+
+    return seeds
+
+
+def read_label_table(folder: Path, data: bytes) -> None:
+    """As label images need it."""
+    root = write_once(write_room, folder)
+    (root / CATEGORIES).write_bytes(data)
+    frames.class_table(config_from({"profile": "p", "experiment": "e", "data_root": str(root)}), SCANNET20)
 
 
 def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -438,6 +483,8 @@ TARGETS = {
     "scannet_segments": Target(scannet_reader(SEGMENTS), scannet_seed(SEGMENTS)),
     "scannet_aggregation": Target(scannet_reader(AGGREGATION), scannet_seed(AGGREGATION)),
     "scannet_categories": Target(scannet_reader(CATEGORIES), scannet_seed(CATEGORIES)),
+    "label_table": Target(read_label_table, lambda: [b"id\tnyu40id\n1\t5\n9\t18\n", b"nyu40id\tx\tid\r\n1\t\t7\r\n"]),
+    **{f"frame_{name}": Target(frame_reader(file), frame_seed(file)) for name, file in FRAME_FILES.items()},
     "scannet_split": Target(read_split, scannet_seed(TRAIN)),
     "scannet_test_mesh": Target(read_test_scene, mesh_seeds),
     "benchmark_zip": Target(
