@@ -124,9 +124,9 @@ class Config:
 
     seed: int = param(0, "clicks network tsne", low=0, high=2**31)  # t-SNE takes 32 bits
 
-    # Annotation: one click per object, official or own click lists, single points drawn at random, every label; or sets
-    # of classes without points, of a room or of each ball of a grid that covers it
-    source: Literal["simulated", "file", "points20", "points", "all", "scene", "subcloud"] = param(
+    # Annotation: one click per object, official or own click lists, single points drawn at random, labelled images, every
+    # label; or sets of classes without points, of a room or of each ball of a grid that covers it
+    source: Literal["simulated", "file", "points20", "points", "images", "all", "scene", "subcloud"] = param(
         "simulated", "clicks"
     )
     clicks_per_object: int = param(1, "clicks", low=1, high=10**6)
@@ -136,6 +136,8 @@ class Config:
     points_share: float | None = param(None, "clicks", above=0, high=1, added=True)
     points_per_class_column: int | None = param(None, "clicks", low=1, high=10**6, added=True)
     subcloud_radius: float | None = param(None, "clicks", low=0.2, high=1000, added=True)  # source subcloud; metres
+    images_share: float = param(1.0, "clicks", above=0, high=1, added=True)  # source images: of the frames of a room
+    images_root: str | None = param(None)  # where the frames of the rooms are, in ScanNet's layout. Their hash is keyed
     # source file: a clicks.csv; points20: a limited annotation. Its hash is keyed
     clicks_file: str | None = param(None)
 
@@ -235,6 +237,10 @@ class Config:
     @property
     def data_folder(self) -> Path:
         return project_root() / self.data_root
+
+    @property
+    def images_folder(self) -> Path:
+        return project_root() / self.images_root
 
     @property
     def cache_folder(self) -> Path:
@@ -654,6 +660,10 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
             f"learns from them, and from nothing else; 'source: {config.source}' and 'method: {config.method}' do not "
             "go together"
         )
+    if config.source == "images" and config.images_root is None:
+        raise OtocError(f"{origin}: 'images_root' must name the folder of the frames with 'source: images'")
+    if config.images_share != 1 and config.source != "images":
+        raise OtocError(f"{origin}: 'images_share' is a share of labelled images, so it needs 'source: images'")
     if (config.pseudo_labels == "quantile") != (config.pseudo_share is not None):
         raise OtocError(f"{origin}: 'pseudo_share' must be given with 'pseudo_labels: quantile', and only then")
     for name in ("clicks_wrong", "clicks_forgotten"):

@@ -24,7 +24,8 @@ from otoc_lib.experiments import BASELINE, Experiment, Job, current_stages, main
 from otoc_lib.methods.stages import fingerprint_of
 from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest, stage_key, stages_in
 
-TRAIN, CLICKS_FILE = "train", "clicks_file"  # inputs of stages that are no stages, beside the evaluated splits
+# Inputs of stages that are no stages, beside the evaluated splits.
+TRAIN, CLICKS_FILE, IMAGES = "train", "clicks_file", "images"
 UNKNOWN = "unknown"  # in their place, where nothing is known of them
 SEED = re.compile(r"_seed([1-9]\d*)$")  # how the name of a repeat's folder ends
 
@@ -154,7 +155,7 @@ class Runs:
 
     @cached_property
     def doubt(self) -> str:
-        """A sentence about the experiments of which nobody knows whether their rooms and clicks are still the same."""
+        """A sentence about the experiments of which nobody knows whether their rooms and labels are still the same."""
         names = [
             name
             for name, experiment in self.experiments.items()
@@ -168,16 +169,20 @@ class Runs:
         )
 
     def _fingerprints(self, config: Config) -> dict[str, str]:
-        """For the plan of an experiment; that of the clicks file only where it is missing, since the plan reads it."""
+        """For the plan of an experiment; those of clicks file and frames only where they are missing: the plan reads
+        them."""
         found = {split: self._look(config, split)[0] for split in _splits(config)}
         noted = {thing: self._noted.get(self._identity(config, thing), UNKNOWN) for thing in self._unknown(config)}
         return found | noted
 
     def _unknown(self, config: Config) -> set[str]:
-        """The splits, and the clicks file, of which only manifests can tell."""
-        splits = {split for split in _splits(config) if self._look(config, split)[0] is None}
-        lost = config.clicks_file and not (project_root() / config.clicks_file).is_file()
-        return splits | ({CLICKS_FILE} if lost else set())
+        """The splits, the clicks file and the frames of which only manifests can tell."""
+        unknown = {split for split in _splits(config) if self._look(config, split)[0] is None}
+        if config.clicks_file and not (project_root() / config.clicks_file).is_file():
+            unknown.add(CLICKS_FILE)
+        if config.source == "images" and (TRAIN in unknown or not config.images_folder.is_dir()):
+            unknown.add(IMAGES)
+        return unknown
 
     def _look(self, config: Config, split: str) -> tuple[str | None, bool]:
         """Fingerprint of a split, None where it is not known; and whether its files are here."""
@@ -193,7 +198,7 @@ class Runs:
         """What the manifests say of rooms and clicks, the last finished one's word."""
         last: dict[tuple, tuple[str, str]] = {}
         for name, experiment in self.experiments.items():
-            things = {*_splits(experiment.config), CLICKS_FILE}
+            things = {*_splits(experiment.config), CLICKS_FILE, IMAGES}
             for run in self.seeds(name).values():
                 for stage in self._finished(run):
                     manifest = self._manifest(run, stage) or {}
@@ -207,6 +212,8 @@ class Runs:
         """Equal where two experiments mean the same rooms or clicks."""
         if thing == CLICKS_FILE:
             return thing, config.clicks_file
+        if thing == IMAGES:
+            return thing, config.images_root, config.dataset
         return thing, cache.folder(config), config.train_rooms if thing == TRAIN else config.eval_rooms
 
     # --- why it is stale
@@ -217,7 +224,7 @@ class Runs:
         manifest, content = self._manifest(run, stage), contents[stage]
         if manifest is None:
             return f"{stage} was reused from another run, which lost it or made it anew"
-        if whys := _differences(manifest, content, {*_splits(self.experiments[experiment].config), CLICKS_FILE}):
+        if whys := _differences(manifest, content, _splits(self.experiments[experiment].config)):
             return "; ".join(whys)
         names = {stage_key(other): name for name, other in contents.items()}
         for name, key in content["inputs"].items():
@@ -309,8 +316,10 @@ def _splits(config: Config) -> list[str]:
     return list(dict.fromkeys([TRAIN, *config.eval_splits]))
 
 
-def _differences(manifest: dict[str, Any], content: dict[str, Any], things: set[str]) -> list[str]:
-    """What a stage was made with that is different now; of its inputs only ``things``, which no stage makes."""
+def _differences(manifest: dict[str, Any], content: dict[str, Any], splits: list[str]) -> list[str]:
+    """What a stage was made with that is different now; of its inputs only those that no stage makes."""
+    things = {split: f"the rooms of {split} have" for split in splits}
+    things |= {CLICKS_FILE: "the clicks file has", IMAGES: "the frames have"}
     made, now = manifest["parameters"], content["parameters"]
     unnamed = {name: value for name, value in added_defaults().items() if name in made or name in now}
     parameters = _changes(unnamed | made, unnamed | now)
@@ -321,7 +330,7 @@ def _differences(manifest: dict[str, Any], content: dict[str, Any], things: set[
         if not (old and new):
             found.append(f"{name} is {'an input now' if new else 'no input any more'}")
         elif name in things:
-            found.append("the clicks file has changed" if name == CLICKS_FILE else f"the rooms of {name} have changed")
+            found.append(f"{things[name]} changed")
     return found
 
 

@@ -99,6 +99,10 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"method": "mprm", "source": "all"}, ["source: subcloud", "source: all"]),
         ({"mprm_crf": True}, ["unknown parameter", "mprm_crf"]),
         ({"method": "mprm", "source": "scene", "balls_per_step": 0}, ["balls_per_step", "at least 1"]),
+        ({"source": "images"}, ["images_root", "source: images"]),
+        ({"images_share": 0.5}, ["images_share", "source: images"]),
+        ({"source": "images", "images_root": "frames", "images_share": 0}, ["images_share", "greater than 0"]),
+        ({"source": "images", "images_root": "frames", "images_share": 1.5}, ["images_share", "at most 1"]),
         ({"clicks_forgotten": 0.1, "source": "all", "method": "control"}, ["clicks_forgotten", "simulated"]),
         ({"coarse_loss": 1, "unet_levels": 1}, ["coarse_loss", "unet_levels"]),
         ({"unet_skip": "add", "unet_levels": 1}, ["unet_skip", "unet_levels", "concat"]),
@@ -186,6 +190,8 @@ def test_every_number_has_a_range_whose_edges_pass_and_nothing_beyond(field):
         others |= {"source": "points"}
     if field.name == "subcloud_radius":
         others |= {"source": "subcloud", "method": "mprm"}
+    if field.name == "images_share":
+        others |= {"source": "images", "images_root": "frames"}
     if field.name == "pseudo_share":
         others |= {"pseudo_labels": "quantile"}
 
@@ -437,7 +443,7 @@ def test_every_parameter_is_in_a_known_group_or_decides_no_result():
     assert [name for name, found in groups.items() if not found] == [
         *("profile", "experiment", "runs_root", "reports_root", "seeds"),
         *("dataset", "data_root", "cache_root", "eval_splits", "train_rooms", "eval_rooms"),
-        *("clicks_file", "method", "self_train_iterations", "teacher_views"),
+        *("images_root", "clicks_file", "method", "self_train_iterations", "teacher_views"),
     ]
 
 

@@ -4,10 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scannet_room
 import yaml
 from tiny import current_keys
+from tiny_frames import camera, write_frame_files
 
 from otoc_lib import current
 from otoc_lib.config import load_config
@@ -247,6 +249,19 @@ def test_a_clicks_file_is_read_where_it_is_and_believed_where_it_is_not(project)
     assert stale() == {} and "The data of own are not at hand" in look().doubt
     Path("mine.csv").write_text("more clicks")
     assert stale() == {"own": "the clicks file has changed"}
+
+
+def test_frames_are_read_where_they_are_and_believed_where_they_are_not(project):
+    seen = [(np.eye(4), np.ones((3, 4)), np.zeros((3, 4), np.uint16))]
+    write_frame_files(Path("frames/scene0000_00"), seen, camera((3, 4), 4.0))
+    write("own", source="images", images_root="frames")
+    make("own")
+    assert stale() == {} and look().doubt == ""
+    Path("frames").rename("elsewhere")
+    assert stale() == {} and "The data of own are not at hand" in look().doubt
+    Path("elsewhere").rename("frames")
+    Path("frames/scene0000_00/pose/0.txt").write_text("moved")
+    assert stale() == {"own": "the frames have changed"}
 
 
 def test_each_split_is_looked_at_once(project, monkeypatch):

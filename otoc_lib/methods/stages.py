@@ -1,6 +1,7 @@
 """Runs a method stage by stage: each is a folder of store.py, so finished ones are reused, also between experiments.
 
-    clicks         clicks.csv and the labels that they expand to; subclouds.csv where classes are known without points
+    clicks         clicks.csv and the labels that they expand to; labels by room where they come from images, and
+                   subclouds.csv where classes are known without points
     <network>_<k>  weights and loss history of a network in iteration k
     evaluate_<k>   predictions of every evaluation room by mode, and their mIoU
     pseudo_<k>     the labels of the next iteration
@@ -37,6 +38,7 @@ from otoc_lib.annotation.clicks import (
     spoil_clicks,
     write_clicks,
 )
+from otoc_lib.annotation.images import label_scene
 from otoc_lib.annotation.subclouds import (
     Subclouds,
     cut_subclouds,
@@ -46,7 +48,7 @@ from otoc_lib.annotation.subclouds import (
 )
 from otoc_lib.calibration import calibration_counts
 from otoc_lib.config import Config, View, project_root
-from otoc_lib.datasets import load_split
+from otoc_lib.datasets import frames, load_split
 from otoc_lib.datasets.cache import conversion
 from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
@@ -109,7 +111,8 @@ class Stages:
         self.config, self.scenes, self.method = config, scenes, method or method_of(config)
 
     def clicks(self) -> Stage:
-        """Stage ``clicks``: draw or read the clicks of the training rooms and describe the labels they expand to.
+        """Stage ``clicks``: draw or read the clicks of the training rooms and describe the labels they expand to; or
+        take labels from images.
 
         Sets of classes go to subclouds.csv, and clicks.csv has no click then.
         """
@@ -117,6 +120,8 @@ class Stages:
         inputs = {"train": self.fingerprint("train")}
         if self.config.clicks_file:
             inputs["clicks_file"] = self.file_key(_clicks_file(self.config))
+        if self.config.source == "images":
+            inputs["images"] = self.images_key()
 
         def work(folder: Path, key: str) -> None:
             rooms = self.scenes.train
@@ -129,6 +134,11 @@ class Stages:
                 write_subclouds(folder / SUBCLOUDS, sets, rooms)
                 statistics = {"scenes": len(rooms), **subcloud_statistics(rooms, sets)}
                 statistics |= label_statistics(rooms, no_labels(rooms))
+            elif view.source == "images":
+                labels, used = _labels_of_images(view, rooms, self.config)
+                for name, of_points in labels.items():
+                    write_arrays(folder / f"{name}.safetensors", {"labels": of_points})
+                statistics = {"scenes": len(rooms), **used, **label_statistics(rooms, labels)}
             else:
                 clicks = _clicks(view, rooms, self.config)
                 write_clicks(folder / "clicks.csv", clicks, rooms)
@@ -261,8 +271,8 @@ class Stages:
     def labels_of(self, stage: Stage) -> Labels:
         """The labels of the training rooms that a stage ``clicks`` or ``pseudo_<k>`` stands for."""
         rooms = self.scenes.train
-        if stage.name != "clicks":
-            return {scene.name: _arrays(stage.read(f"{scene.name}.safetensors"))["labels"] for scene in rooms}
+        if stage.name != "clicks" or self.config.source == "images":
+            return _labels_in(stage, rooms)
         if self.config.source == "all":
             return _true_labels(rooms)
         clicks = clicks_of(stage, rooms)
@@ -303,6 +313,10 @@ class Stages:
             )
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
+    def images_key(self) -> str:
+        """Hash of what the folder of frames holds."""
+        return frames.content_key(self.config)
+
     def _code(self, kind: str, function: Callable) -> dict[str, int]:
         """Versions of a kind of stage, and of the method's function that does its work."""
         return {kind: VERSIONS[kind], _name_of(function): self.method.version}
@@ -323,9 +337,9 @@ class Plan(Stages):
     Args:
         config: the experiment.
         method: as in ``Stages``.
-        fingerprints: of the rooms, by split; the keys are then those of the stages. "clicks_file" in it stands for the
-            hash of that file, which is read else. Without them it needs no data, and its keys hold instead what decides
-            which rooms they are.
+        fingerprints: of the rooms, by split; the keys are then those of the stages. "clicks_file" and "images" in it
+            stand for the hashes of that file and of the frames, which are read else. Without them it needs no data, and
+            its keys hold instead what decides which rooms they are.
 
     ``contents`` says what the key of each stage hashes, by its name.
     """
@@ -368,6 +382,11 @@ class Plan(Stages):
             return str(path)
         return self.fingerprints.get("clicks_file") or super().file_key(path)
 
+    def images_key(self) -> str:
+        if self.fingerprints is None:
+            return str(self.config.images_root)
+        return self.fingerprints.get("images") or super().images_key()
+
 
 def fingerprint_of(scenes: Iterable[str]) -> str:
     """Fingerprint of a split, of those of its scenes."""
@@ -388,12 +407,26 @@ def weights_of(stage: Stage) -> dict[str, Tensor]:
 
 
 def clicks_of(stage: Stage, scenes: list[Scene]) -> dict[str, Clicks]:
-    """Clicks of some rooms by scene name, of a stage ``clicks``."""
-    spread = json.loads(stage.read("statistics.json")).get("spread", True)
+    """Clicks of some rooms by scene name, of a stage ``clicks``. Points that images label are clicks of their own."""
+    statistics = json.loads(stage.read("statistics.json"))
+    if "frames_used" in statistics:
+        return {name: _labelled(labels) for name, labels in _labels_in(stage, scenes).items()}
+    spread = statistics.get("spread", True)
     stage.check(["clicks.csv"])
     clicks = read_clicks(stage.path / "clicks.csv", scenes)
     stage.check(["clicks.csv"])  # another process may have made it anew between
     return {name: replace(of_room, spread=spread) for name, of_room in clicks.items()}
+
+
+def _labels_in(stage: Stage, scenes: list[Scene]) -> Labels:
+    """The labels of some rooms that a stage keeps by room."""
+    return {scene.name: _arrays(stage.read(f"{scene.name}.safetensors"))["labels"] for scene in scenes}
+
+
+def _labelled(labels: np.ndarray) -> Clicks:
+    """The labelled points of a room as clicks that do not spread."""
+    points = np.flatnonzero(labels != IGNORE)
+    return Clicks(points, labels[points], np.full(len(points), -1), spread=False)
 
 
 def load_networks(config: Config, method: Method, scene: Scene, networks: dict[str, Stage]) -> Networks:
@@ -470,6 +503,16 @@ def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clic
 def no_labels(scenes: list[Scene]) -> Labels:
     """Labels of rooms in which no point has one."""
     return {scene.name: np.full(scene.num_points, IGNORE, dtype=np.int16) for scene in scenes}
+
+
+def _labels_of_images(view: Config, scenes: list[Scene], config: Config) -> tuple[Labels, dict[str, int]]:
+    """The labels that the frames of the scenes give their points, and how many frames there were."""
+    classes, labels, used = frames.class_table(config, scenes[0].label_set), {}, {"frames_used": 0, "frames_skipped": 0}
+    for scene in progress(scenes, "labels of images", of=scenes):
+        found = label_scene(scene, config.images_folder, classes, view.images_share, view.seed)
+        labels[scene.name] = found[0]
+        used = {name: count + found[1][name] for name, count in used.items()}
+    return labels, used
 
 
 def _true_labels(scenes: list[Scene]) -> Labels:

@@ -45,6 +45,7 @@ PANEL = (320, 280)  # pixels of one room in a figure of several
 PIXELS_PER_INCH = 100  # of figures made of panels: one pixel of a panel is one of the PNG
 TSNE_PANELS = {"coordinates": "coordinates", "colors": "colours", "relation": "relation network"}  # Figure 6
 CHART_DPI = 140
+MANY_CLICKS = 1000  # in a room; more are drawn as specks
 WRONG, RIGHT, UNLABELLED = (214, 32, 39), (206, 210, 216), (238, 239, 242)
 INK, MUTED, RULE = "#1b2330", "#667085", "#d5d9e0"
 PAPER_COLOR, OURS_COLOR = "#a9b4c6", "#2f6fde"
@@ -137,8 +138,11 @@ def _draw_panel(axes: Axes, panel: Panel, label_set: LabelSet) -> None:
     if panel.clicks is not None:
         shown = panel.clicks.classes[panel.view.kept[panel.clicks.points]]
         u, v = panel.view.locate(panel.clicks.points).T
-        axes.scatter(u, v, s=62, c="white", linewidths=0, zorder=3)
-        axes.scatter(u, v, s=38, c=label_set.paint(shown) / 255, edgecolors=INK, linewidths=0.8, zorder=4)
+        if len(panel.clicks) > MANY_CLICKS:
+            axes.scatter(u, v, s=2, c=label_set.paint(shown) / 255, linewidths=0, zorder=4)
+        else:
+            axes.scatter(u, v, s=62, c="white", linewidths=0, zorder=3)
+            axes.scatter(u, v, s=38, c=label_set.paint(shown) / 255, edgecolors=INK, linewidths=0.8, zorder=4)
     axes.set(xlim=(0, width), ylim=(height, 0))
 
 
