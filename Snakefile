@@ -34,6 +34,17 @@ print(*(f"to run again: {line}" for line in STALE), sep="\n", end="\n" if STALE 
 CORES = workflow.cores or 1
 AT_ONCE = min(CORES, int(config.get("at_once", 4 if PROFILE in SIMULATED else 1)))
 
+# Labelled frames that the kit makes itself, for the jobs that need them: folder -> layout of the rooms.
+FRAMES = {"data/scannet_frames": "scannet", "data/s3dis_frames": "s3dis"}
+PACKED = {"scannet": "data/rooms", "s3dis": "data/rooms_s3dis"}
+
+
+def before(job):
+    """Stamps of what a job waits for."""
+    frames = [f"{RUNS}/{FRAMES[job.images]}_frames.done"] if job.images in FRAMES else []
+    return [stamp(*name) for name in job.after] + frames
+
+
 # What the kernel says goes to the terminal, line by line; everything else is in the executed notebook.
 RUN = (
     "python -m otoc_lib.progress left '{rule} {wildcards.run}' {RUNS} --at-once {AT_ONCE} && mkdir -p $(dirname {log}) && "
@@ -57,13 +68,25 @@ rule all:
     default_target: True
 
 
+rule film:
+    input:
+        lambda wildcards: f"{PACKED[wildcards.layout]}/index.json",
+    output:
+        touch(f"{RUNS}/{{layout}}_frames.done"),
+    wildcard_constraints:
+        layout="|".join(PACKED),
+    priority: 10**9
+    shell:
+        "python -m otoc_lib rooms film --layout {wildcards.layout} data/{wildcards.layout}_frames"
+
+
 for NOTEBOOK in NOTEBOOKS:
 
     rule:
         name:
             NOTEBOOK
         input:
-            lambda wildcards, notebook=NOTEBOOK: [stamp(*name) for name in JOBS[notebook, wildcards.run].after],
+            lambda wildcards, notebook=NOTEBOOK: before(JOBS[notebook, wildcards.run]),
             notebook=f"notebooks/{NOTEBOOK}.ipynb",
             params=lambda wildcards, notebook=NOTEBOOK: [str(file) for file in JOBS[notebook, wildcards.run].files],
         output:

@@ -124,8 +124,8 @@ class Config:
 
     seed: int = param(0, "clicks network tsne", low=0, high=2**31)  # t-SNE takes 32 bits
 
-    # Annotation: one click per object, official or own click lists, single points drawn at random, labelled images, every
-    # label; or sets of classes without points, of a room or of each ball of a grid that covers it
+    # Annotation: one click per object, official or own click lists, single points drawn at random, labelled images,
+    # every label; or sets of classes without points, of a room or of each ball of a grid that covers it
     source: Literal["simulated", "file", "points20", "points", "images", "all", "scene", "subcloud"] = param(
         "simulated", "clicks"
     )

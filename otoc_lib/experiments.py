@@ -152,6 +152,7 @@ def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, 
 def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
     config, name = experiment.config, experiment.name.removeprefix("s3dis_")
     method, rows = method_of(config), []
+    plain = config.method == "control" and config.source == "images"
     clicks = {1: "one click/object", 3: "three clicks/object"}
     annotation = {
         "simulated": clicks.get(config.clicks_per_object, f"{config.clicks_per_object} clicks/object"),
@@ -159,13 +160,14 @@ def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
         "points": _points_in_words(config),
         "scene": "scene-level",
         "subcloud": f"subcloud-level, {config.subcloud_radius} m",
+        "images": f"{100 * config.images_share:g} % of the images",
         "file": "own clicks",
         "all": "every point",
     }[config.source]
     stage = BASELINE if experiment.last_evaluation == BASELINE else "last"
     titles = {"point": "", "sv": ", averaged in super-voxels", "full": ", after propagation"}
     for place, mode in enumerate(method.modes):
-        title = f"{method.title} ({name}){titles.get(mode, f', {mode}')}"
+        title = f"{'Labels from images' if plain else method.title} ({name}){titles.get(mode, f', {mode}')}"
         rows.append(Row(f"{name}_{mode}" if place else name, title, annotation, experiment.name, stage, mode))
     return rows
 
@@ -201,7 +203,7 @@ class Experiment:
     def notebooks(self) -> tuple[str, ...]:
         """The notebooks that run it, in their order; the report and t-SNE are run once for a profile."""
         config = self.config
-        if config.method == "control" and config.source == "all":
+        if config.method == "control" and config.source in ("all", "images"):  # trained once, on nearly every point
             return ("02_baseline",)
         if config.method != "one_thing_one_click":
             return ("03_self_train",)
@@ -322,7 +324,8 @@ def control_of(experiment: Experiment, experiments: Iterable[Experiment]) -> str
     """The name of the control of an experiment among others: as many steps on the same labels, "" for none.
 
     A control may differ from what it stands beside in the numbers that make pseudo labels, which it never does, and in
-    the variant of a method that knows none and trains no relation net.
+    the variant of a method that knows none and trains no relation net. One that is trained once is none of more
+    iterations.
     """
     config = experiment.config
     if config.method == "control":
@@ -331,7 +334,8 @@ def control_of(experiment: Experiment, experiments: Iterable[Experiment]) -> str
     method = method_of(config)
     if "variant" not in method.reads(config) and "relation" not in method.networks(config):
         without.add("variant")
-    controls = (other for other in experiments if other.config.method == "control")
+    once = experiment.last_evaluation == "evaluate_1"
+    controls = (o for o in experiments if o.config.method == "control" and (once or o.last_evaluation != BASELINE))
     return next((other.name for other in controls if not set(_different(experiment, other)) - without), "")
 
 
@@ -392,6 +396,7 @@ class Job:
     makes: tuple[PlannedStage, ...]  # what no job before it in the list makes
     needs: tuple[tuple[str, str], ...]  # (name, key) of every stage that it runs or finds
     after: tuple[tuple[str, str], ...]  # (notebook, run) of the jobs that it waits for
+    images: str = ""  # folder of the labelled frames that its labels come from
     chain: int = 0  # training steps of the longest chain of jobs that begins with it
 
     @property
@@ -448,9 +453,8 @@ def _job(notebook: str, experiment: Experiment, seed: int, before: list[Job], ma
         after = [job.name for job in before]
     makes = tuple(stage for stage, made_by in zip(stages.values(), makers, strict=True) if made_by == name)
     after = tuple(dict.fromkeys(after))
-    return Job(
-        notebook, experiment.name, config.run_name, seed, experiment.files, makes, needs=tuple(stages), after=after
-    )
+    images = config.images_root if config.source == "images" and stages else ""
+    return Job(notebook, experiment.name, config.run_name, seed, experiment.files, makes, tuple(stages), after, images)
 
 
 def _with_chains(jobs: list[Job]) -> list[Job]:

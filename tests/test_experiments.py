@@ -10,8 +10,10 @@ from tiny import current_keys
 from otoc_lib.config import load_config, run_name
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import (
+    BASELINE,
     LISTED,
     Experiment,
+    control_of,
     current_stages,
     main_experiment,
     parse_seeds,
@@ -23,6 +25,7 @@ from otoc_lib.experiments import (
     write_plan,
 )
 from otoc_lib.progress import PLAN, unfinished
+from otoc_lib.reporting import paper
 
 PARAMS = Path(__file__).parents[1] / "params"
 
@@ -223,6 +226,38 @@ def test_a_method_stands_beside_the_control_of_its_own_labels_and_steps(tmp_path
         "otoc_control_sv",
         "otoc_control_full",
     )
+
+
+def test_labels_from_images_fill_the_papers_rows_by_one_training():
+    experiments = {experiment.name: experiment for experiment in read_profile(PARAMS, "study")}
+    rows = {row.row: row for row in rows_of("table4", experiments.values())}
+    published = {row.row for row in paper.TABLE4}
+    supervised = experiments["s3dis_supervised"].config
+    for share, annotation in (("17", "16.7 % of the images"), ("100", "100 % of the images")):
+        row, experiment = rows[f"gpfn_{share}"], experiments[f"s3dis_gpfn_{share}"]
+        assert row.row in published and (row.annotation, row.stage, row.mode) == (annotation, BASELINE, "point")
+        assert rows[f"gpfn_{share}_sv"].setting == f"Labels from images (gpfn_{share}), averaged in super-voxels"
+        assert row.notebook == "02_baseline" and experiment.notebooks == ("02_baseline",)
+        told = ("experiment", "source", "images_share")
+        same = {name: getattr(supervised, name) for name in told}
+        assert replace(experiment.config, **same) == supervised
+    jobs = plan_jobs(PARAMS, "study")
+    assert {job.run for job in jobs if job.images} == {
+        f"s3dis_gpfn_{share}{end}" for share in ("17", "100") for end in ("", "_seed1", "_seed2")
+    }
+    assert {job.images for job in jobs} == {"", "data/s3dis_frames"}
+
+
+def test_what_is_trained_once_is_no_control_of_more_iterations(tmp_path):
+    images = {"source": "images", "images_root": "frames"}
+    write(tmp_path, "otoc", **images)
+    write(tmp_path, "control", method="control", **images)
+    write(tmp_path, "pi", method="pi_model", **images)
+    write(tmp_path, "short", self_train_iterations=1, threshold=0.8, **images)
+    write(tmp_path, "short_control", method="control", self_train_iterations=1, **images)
+    experiments = read_profile(tmp_path, "p")
+    beside = {experiment.name: control_of(experiment, experiments) for experiment in experiments}
+    assert beside == {"otoc": "", "control": "", "pi": "control", "short": "short_control", "short_control": ""}
 
 
 def test_rows_say_how_many_points_are_labelled(tmp_path):

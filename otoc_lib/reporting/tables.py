@@ -357,6 +357,8 @@ def table4(results: Results) -> Table:
         "relative improvement (%) over the row * of the same clicks. The paper has no control and no super-voxel mean. "
         f"{ABOUT_GAINS}"
     )
+    if any(row.row.startswith("gpfn_") and row.ours for row in rows):
+        note += " GPFN: ours is the U-Net on labels that images give to points; many are near full supervision."
     return _comparison(
         "table4",
         "Table 4. S3DIS, Area 5",

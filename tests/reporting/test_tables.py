@@ -197,6 +197,18 @@ def test_experiments_of_ones_own_come_last_or_fill_the_papers_row(runs, tmp_path
     assert fourth.keys[-5:] == ["mean_teacher_02_sv", "mean_teacher_02_full", *mine]
 
 
+def test_table4_says_what_the_rows_of_images_are(runs, tmp_path):
+    assert "GPFN: ours" not in table4(results_in(tmp_path)).note
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "rooms" / "s3dis_gpfn_100").symlink_to(runs / "rooms" / "supervised")
+    table = table4(results_in(tmp_path, experiments=(known("s3dis_gpfn_100", "supervised", dataset="s3dis"),)))
+    rows = {row[0]: row for row in table.csv_rows}
+    assert float(rows["gpfn_100"][3]) == 52.5 and rows["gpfn_100"][1:3] == ["GPFN", "100% 2D"]
+    expected = miou(runs, "supervised", "evaluate_baseline", "point")
+    assert float(rows["gpfn_100"][4]) == pytest.approx(expected, abs=0.006)
+    assert "GPFN: ours is the U-Net on labels that images give to points" in table.note
+
+
 def test_what_the_study_measured_stands_beside_the_same_row(runs, tmp_path, results):
     (tmp_path / "table2.csv").write_text(
         "row,ours,ours_std\notoc_full,84.20,0.51\nsupervised,87.00,\notoc_control,not run,\nelsewhere,1.00,\n"
