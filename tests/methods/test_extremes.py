@@ -15,7 +15,7 @@ from otoc_lib.training.optimizers import Schedule
 
 # Read by no step of training or prediction (see the tests of what reads them), or too large and slow for one here.
 ELSEWHERE = {
-    *("clicks_per_object", "self_train_iterations", "tsne_supervoxels", "workers", "threshold"),
+    *("clicks_per_object", "images_share", "self_train_iterations", "tsne_supervoxels", "workers", "threshold"),
     *("partition_voxel", "partition_strength", "partition_minimum", "unet_width", "unet_blocks", "views"),
     *("unet_steps", "unet_steps_later", "relation_steps", "relation_steps_later"),
 }
