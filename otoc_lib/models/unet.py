@@ -14,33 +14,44 @@ from otoc_lib.sparse import (
     SparseTensor,
     StridedConv3d,
     SubmanifoldConv3d,
-    batch_norm_relu,
+    batch_norm,
 )
 
 
-class BatchNormReLU(nn.BatchNorm1d):
-    """Batch normalisation over the voxels of the batch, then ReLU; [V, C] to [V, C].
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over the voxels of the batch; [V, C] to [V, C].
 
     A single voxel has no variance: a coarse level that holds one in the whole batch uses the running statistics.
     """
 
-    def __init__(self, channels: int):
-        super().__init__(channels, eps=1e-4, momentum=0.1)
+    relu = False
+
+    def __init__(self, channels: int, eps: float = 1e-4):
+        super().__init__(channels, eps=eps, momentum=0.1)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        batch_statistics = self.training and len(x.features) > 1
-        features = batch_norm_relu(
-            x.features,
+        return x.with_features(self.of_rows(x.features, x.pyramid.backend))
+
+    def of_rows(self, x: Tensor, backend: str) -> Tensor:
+        """The same of any rows [N, C]."""
+        return batch_norm(
+            x,
             running_mean=self.running_mean,
             running_variance=self.running_var,
             weight=self.weight,
             bias=self.bias,
-            of_batch=batch_statistics,
+            of_batch=self.training and len(x) > 1,
             momentum=self.momentum,
             eps=self.eps,
-            backend=x.pyramid.backend,
+            relu=self.relu,
+            backend=backend,
         )
-        return x.with_features(features)
+
+
+class BatchNormReLU(BatchNorm):
+    """Batch normalisation, then ReLU."""
+
+    relu = True
 
 
 class ResidualBlock(nn.Module):

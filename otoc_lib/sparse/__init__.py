@@ -4,7 +4,7 @@
 that computes on its voxels.
 """
 
-from otoc_lib.sparse.backend import batch_norm_relu
+from otoc_lib.sparse.backend import batch_norm
 from otoc_lib.sparse.kernel_map import KernelMap
 from otoc_lib.sparse.layers import InverseConv3d, SparseLinear, StridedConv3d, SubmanifoldConv3d
 from otoc_lib.sparse.maps import Pyramid
@@ -18,5 +18,5 @@ __all__ = [
     "SparseTensor",
     "StridedConv3d",
     "SubmanifoldConv3d",
-    "batch_norm_relu",
+    "batch_norm",
 ]

@@ -64,7 +64,7 @@ def convolve(
     return y if start is None else y + start
 
 
-def batch_norm_relu(
+def batch_norm(
     x: Tensor,
     running_mean: Tensor,
     running_variance: Tensor,
@@ -73,10 +73,11 @@ def batch_norm_relu(
     of_batch: bool,
     momentum: float,
     eps: float,
+    relu: bool,
     *,
     backend: str,
 ) -> Tensor:
-    """relu(F.batch_norm(...)) with autograd; float [V, C] to [V, C].
+    """F.batch_norm(...), or relu of it, with autograd; float [V, C] to [V, C].
 
     Args:
         x: float [V, C]; V is at least 2 with ``of_batch``.
@@ -85,9 +86,11 @@ def batch_norm_relu(
         of_batch: normalise by the statistics of x, as in training; else by the running ones.
         momentum: share of the new statistics in the running ones.
         eps: added to the variance.
+        relu: whether a ReLU follows.
         backend: one of BACKENDS, as ``check_backend`` passes it.
     """
     arguments = x, running_mean, running_variance, weight, bias, of_batch, momentum, eps
     if backend_for(x, backend) == "numba":
-        return cpu_norm.batch_norm_relu(*arguments)
-    return F.relu(F.batch_norm(*arguments))
+        return cpu_norm.batch_norm(*arguments, relu)
+    y = F.batch_norm(*arguments)
+    return F.relu(y) if relu else y

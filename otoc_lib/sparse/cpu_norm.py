@@ -1,4 +1,6 @@
-"""Batch normalisation and ReLU in one operation on the CPU, compiled by numba, for float32 and float64.
+"""Batch normalisation, and a ReLU in the same operation where one follows, on the CPU, compiled by numba.
+
+For float32 and float64. Values up to a floor become the floor and let no gradient through: 0 is the ReLU, -inf is none.
 
 Each direction reads its rows twice, once for the sums over the voxels and once for the result, and nothing is stored
 between the normalisation and the ReLU. Loops over few channels are short, so whole rows are joined to vectors of about
@@ -49,19 +51,18 @@ def _add_moments(x, first, total, squares):
 
 
 @compiled(parallel=False)
-def _set_normal(x, scale, shift, y):
-    zero = x.dtype.type(0)
+def _set_normal(x, scale, shift, floor, y):
     for i in range(len(x)):
         value = x[i] * scale[i] + shift[i]
-        y[i] = zero if value <= zero else value  # NaN stays
+        y[i] = floor if value <= floor else value  # NaN stays
 
 
 @compiled(parallel=False)
-def _set_kept(x, scale, shift, dy, kept):
+def _set_kept(x, scale, shift, floor, dy, kept):
     zero = x.dtype.type(0)
     for i in range(len(x)):
         g = dy[i]
-        kept[i] = zero if x[i] * scale[i] + shift[i] <= zero else g
+        kept[i] = zero if x[i] * scale[i] + shift[i] <= floor else g
 
 
 @compiled(parallel=False)
@@ -96,55 +97,57 @@ def _moments(flat, first, parts):
 
 
 @compiled(parallel=False)
-def _part_normal(flat, scale, shift, result):
+def _part_normal(flat, scale, shift, floor, result):
     long = len(scale)
     for i in range(0, len(flat), long):
-        _set_normal(flat[i : i + long], scale, shift, result[i : i + long])
+        _set_normal(flat[i : i + long], scale, shift, floor, result[i : i + long])
 
 
 @compiled()
-def _normal(flat, scale, shift, result):
+def _normal(flat, scale, shift, floor, result):
     size = PART * len(scale)
     for part in prange(-(-len(flat) // size)):
         begin, end = part * size, (part + 1) * size
-        _part_normal(flat[begin:end], scale, shift, result[begin:end])
+        _part_normal(flat[begin:end], scale, shift, floor, result[begin:end])
 
 
 @compiled(parallel=False)
-def _part_gradient_sums(flat, mean, scale, shift, gradient, sums):
+def _part_gradient_sums(flat, mean, scale, shift, floor, gradient, sums):
     """Sums, float64 [2, C], of g and of g * (x - mean), g being the gradient where the ReLU let x through."""
     long = len(scale)
     total, products, kept = np.zeros(long, flat.dtype), np.zeros(long, flat.dtype), np.empty(long, flat.dtype)
     for i in range(0, len(flat), long):
-        _set_kept(flat[i : i + long], scale, shift, gradient[i : i + long], kept)
+        _set_kept(flat[i : i + long], scale, shift, floor, gradient[i : i + long], kept)
         _add_gradients(flat[i : i + long], kept, mean, total, products)
     _fold(total, sums[0])
     _fold(products, sums[1])
 
 
 @compiled()
-def _gradient_sums(flat, mean, scale, shift, gradient, parts):
+def _gradient_sums(flat, mean, scale, shift, floor, gradient, parts):
     size = PART * len(scale)
     for part in prange(len(parts)):
         begin, end = part * size, (part + 1) * size
-        _part_gradient_sums(flat[begin:end], mean, scale, shift, gradient[begin:end], parts[part])
+        _part_gradient_sums(flat[begin:end], mean, scale, shift, floor, gradient[begin:end], parts[part])
 
 
 @compiled(parallel=False)
-def _part_gradient(flat, mean, scale, shift, offset, slope, gradient, result):
+def _part_gradient(flat, mean, scale, shift, floor, offset, slope, gradient, result):
     long = len(scale)
     kept = np.empty(long, flat.dtype)
     for i in range(0, len(flat), long):
-        _set_kept(flat[i : i + long], scale, shift, gradient[i : i + long], kept)
+        _set_kept(flat[i : i + long], scale, shift, floor, gradient[i : i + long], kept)
         _set_gradient(flat[i : i + long], kept, mean, scale, offset, slope, result[i : i + long])
 
 
 @compiled()
-def _gradient(flat, mean, scale, shift, offset, slope, gradient, result):
+def _gradient(flat, mean, scale, shift, floor, offset, slope, gradient, result):
     size = PART * len(scale)
     for part in prange(-(-len(flat) // size)):
         begin, end = part * size, (part + 1) * size
-        _part_gradient(flat[begin:end], mean, scale, shift, offset, slope, gradient[begin:end], result[begin:end])
+        _part_gradient(
+            flat[begin:end], mean, scale, shift, floor, offset, slope, gradient[begin:end], result[begin:end]
+        )
 
 
 @compiled(parallel=False)
@@ -175,7 +178,7 @@ def _scale_and_shift(mean, deviation, weight, bias):
 
 
 @compiled(parallel=False)
-def _forward(x, running_mean, running_variance, weight, bias, of_batch, momentum, eps, y):
+def _forward(x, running_mean, running_variance, weight, bias, of_batch, momentum, eps, floor, y):
     """Fills y, updates the running statistics with ``of_batch``; returns the mean and deviation used, float64 [C]."""
     rows, channels = x.shape
     mean, deviation = np.empty(channels), np.empty(channels)
@@ -200,19 +203,19 @@ def _forward(x, running_mean, running_variance, weight, bias, of_batch, momentum
             mean[channel], variance = running_mean[channel], np.float64(running_variance[channel])
         deviation[channel] = np.sqrt(variance + eps)
     scale, shift = _scale_and_shift(mean, deviation, weight, bias)
-    _normal(x.reshape(-1), _repeated(scale, x), _repeated(shift, x), y.reshape(-1))
+    _normal(x.reshape(-1), _repeated(scale, x), _repeated(shift, x), x.dtype.type(floor), y.reshape(-1))
     return mean, deviation
 
 
 @compiled(parallel=False)
-def _backward(x, dy, weight, bias, mean, deviation, of_batch, dx):
+def _backward(x, dy, weight, bias, mean, deviation, of_batch, floor, dx):
     """Fills dx; returns the gradients of weight and bias, float64 [2, C]."""
     rows, channels = x.shape
     scale, shift = _scale_and_shift(mean, deviation, weight, bias)
-    flat, gradient = x.reshape(-1), dy.reshape(-1)
+    flat, gradient, floor = x.reshape(-1), dy.reshape(-1), x.dtype.type(floor)
     middle, long_scale, long_shift = _repeated(mean, x), _repeated(scale, x), _repeated(shift, x)
     parts = _new_parts(x, len(middle))
-    _gradient_sums(flat, middle, long_scale, long_shift, gradient, parts)
+    _gradient_sums(flat, middle, long_scale, long_shift, floor, gradient, parts)
     total = _total(parts)
 
     share = of_batch / rows  # statistics of the batch depend on x, running ones do not
@@ -222,19 +225,19 @@ def _backward(x, dy, weight, bias, mean, deviation, of_batch, dx):
         slope[channel] = share * scale[channel] / deviation[channel] ** 2 * total[1, channel]
         sums[0, channel], sums[1, channel] = total[1, channel] / deviation[channel], total[0, channel]
     offset, slope = _repeated(offset, x), _repeated(slope, x)
-    _gradient(flat, middle, long_scale, long_shift, offset, slope, gradient, dx.reshape(-1))
+    _gradient(flat, middle, long_scale, long_shift, floor, offset, slope, gradient, dx.reshape(-1))
     return sums
 
 
-class _BatchNormReLU(torch.autograd.Function):
+class _BatchNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, running_mean, running_variance, weight, bias, of_batch, momentum, eps) -> Tensor:
+    def forward(ctx, x, running_mean, running_variance, weight, bias, of_batch, momentum, eps, floor) -> Tensor:
         x = x.contiguous()
         y = torch.empty_like(x)
         channels = (tensor.detach().numpy() for tensor in (running_mean, running_variance, weight, bias))
-        ctx.statistics = _forward(x.numpy(), *channels, of_batch, momentum, eps, y.numpy())
+        ctx.statistics = _forward(x.numpy(), *channels, of_batch, momentum, eps, floor, y.numpy())
         ctx.save_for_backward(x, weight, bias)
-        ctx.of_batch = of_batch
+        ctx.of_batch, ctx.floor = of_batch, floor
         return y
 
     @staticmethod
@@ -243,12 +246,12 @@ class _BatchNormReLU(torch.autograd.Function):
         x, weight, bias = ctx.saved_tensors
         arrays = (tensor.detach().numpy() for tensor in (x, dy.contiguous(), weight, bias))
         dx = torch.empty_like(x)
-        sums = _backward(*arrays, *ctx.statistics, ctx.of_batch, dx.numpy())
+        sums = _backward(*arrays, *ctx.statistics, ctx.of_batch, ctx.floor, dx.numpy())
         dweight, dbias = torch.from_numpy(sums).to(weight.dtype)
-        return dx, None, None, dweight, dbias, None, None, None
+        return dx, None, None, dweight, dbias, None, None, None, None
 
 
-def batch_norm_relu(
+def batch_norm(
     x: Tensor,
     running_mean: Tensor,
     running_variance: Tensor,
@@ -257,6 +260,8 @@ def batch_norm_relu(
     of_batch: bool,
     momentum: float,
     eps: float,
+    relu: bool,
 ) -> Tensor:
-    """relu(F.batch_norm(...)) of CPU tensors in float32 or float64, with autograd; arguments as in backend."""
-    return _BatchNormReLU.apply(x, running_mean, running_variance, weight, bias, of_batch, momentum, eps)
+    """F.batch_norm(...) of CPU tensors in float32 or float64, with autograd; arguments as in backend."""
+    floor = 0.0 if relu else -np.inf
+    return _BatchNorm.apply(x, running_mean, running_variance, weight, bias, of_batch, momentum, eps, floor)
