@@ -7,9 +7,7 @@ import csv
 import io
 import operator
 import os
-import pickletools
 import warnings
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +18,11 @@ import torch
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside, write_bytes
 from otoc_lib.labels import IGNORE
-from otoc_lib.outside import read_bytes, read_rows
+from otoc_lib.outside import read_rows
 from otoc_lib.scene import Scene, checked_name
+from otoc_lib.torch_files import load_torch
 
 COLUMNS = ("scene", "point", "x", "y", "z", "class", "object")
-
-# Vertices that a number of a limited-annotation file may count; no scan comes near it.
-MOST_VERTICES = 1 << 24
 
 # A click further than this from the point it names was made on other geometry.
 POSITION_TOLERANCE = 0.01  # metres
@@ -411,89 +407,10 @@ def _load_points(path: Path) -> dict:
     """The dict of a limited-annotation file."""
     if not os.path.isfile(path):
         raise OtocError(f"{path}: no such file; give a file such as points20 of ScanNet's limited annotations")
-    data = read_bytes(path)
-    try:
-        _check_pickles(data)
-        with torch.serialization.safe_globals(STAND_INS):
-            listed = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle may raise nearly anything
-        raise OtocError(
-            f"{path}: not a limited-annotation file, damaged, or not safe to load ({type(error).__name__}); "
-            "copy the file of the release again"
-        ) from error
+    listed = load_torch(path, "a limited-annotation file", "copy the file of the release again")
     if not isinstance(listed, dict):
         raise OtocError(f"{path}: holds no dict of scene names; give a file such as points20")
     return listed
-
-
-def _check_pickles(data: bytes) -> None:
-    """Raise ValueError for what torch would load but no list of points needs, and may allocate by a mere number.
-
-    That is any global but ``GLOBALS``, such as bytearray, and numbers beyond both the file's size and MOST_VERTICES.
-    """
-    pickles = [(data, range(5))]  # torch's older files begin with five: a magic number first, the points fourth
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise ValueError("compressed")
-            pickles = [(archive.read(name), range(1, 2)) for name in archive.namelist() if name.endswith(".pkl")]
-    for pickled, numbers in pickles:
-        stream = io.BytesIO(pickled)
-        for number in numbers:
-            for opcode, value, _ in pickletools.genops(stream):
-                if "GLOBAL" in opcode.name and value not in GLOBALS:
-                    raise ValueError(f"names {value}")
-                if number > 0 and isinstance(value, int) and value > max(len(data), MOST_VERTICES):
-                    raise ValueError(f"holds the number {value}")
-
-
-class _Kind:
-    """Stands in for numpy.dtype in a pickle."""
-
-    def __init__(self, code: str, *rest: object):
-        if code not in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f8"):  # an empty array is of floats
-            raise ValueError(f"numbers of the type {code!r}")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state: tuple) -> None:
-        self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array:
-    """Stands in for numpy.ndarray in a pickle: its ``values`` [K] are as many as there are bytes for."""
-
-    values = np.empty(0)
-
-    def __init__(self, *rest: object):
-        pass
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, kind, _, data = state
-        self.values = np.frombuffer(data, kind.dtype).reshape(shape)
-
-
-def _scalar(kind: _Kind, data: bytes) -> np.generic:
-    return np.frombuffer(data, kind.dtype)[0]
-
-
-def _no_bytes() -> bytes:
-    return b""
-
-
-# What a list of points may name, as pickles spell it, and what is called where torch does not load it by itself. Older
-# files use numpy's older names.
-MULTIARRAY = ("numpy._core.multiarray", "numpy.core.multiarray")
-STORAGES = (f"torch {kind}Storage" for kind in ("Byte", "Char", "Short", "Int", "Long", "Float", "Double"))
-GLOBALS = {
-    *("collections OrderedDict", "torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2", *STORAGES),
-    *("numpy ndarray", "numpy dtype", "_codecs encode", "__builtin__ bytes", "builtins bytes"),
-    *(f"{module} {name}" for module in MULTIARRAY for name in ("_reconstruct", "scalar")),
-}
-STAND_INS = [
-    *((_Array, "numpy.ndarray"), (_Kind, "numpy.dtype"), (_no_bytes, "builtins.bytes")),
-    *((_Array, f"{module}._reconstruct") for module in MULTIARRAY),
-    *((_scalar, f"{module}.scalar") for module in MULTIARRAY),
-]
 
 
 def _whole_numbers(path: Path, name: str, values: object) -> np.ndarray:
