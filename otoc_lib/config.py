@@ -150,6 +150,8 @@ class Config:
     # how a level's own features meet those that come up from below: side by side (the paper's), or as a sum
     unet_skip: Literal["concat", "add"] = param("concat", "network")
     coarse_loss: float = param(0.0, "network", low=0, high=1000)  # weight of the loss at the U-Net's coarser levels
+    # weights that the U-Net starts from instead of random ones (models/weights.py). The file's hash is keyed
+    initial_weights: str | None = param(None, added=True)
 
     # Relation network and prototypes (section 3.3 of the paper)
     relation_dim: int = param(32, "relation", low=2, high=1024)  # in one dimension only a sign is left

@@ -21,11 +21,11 @@ from otoc_lib.config import Config, added_defaults, project_root
 from otoc_lib.datasets import cache
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import BASELINE, Experiment, Job, current_stages, main_experiment, read_profile
-from otoc_lib.methods.stages import fingerprint_of
+from otoc_lib.methods.stages import FILES, fingerprint_of
 from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest, stage_key, stages_in
 
-# Inputs of stages that are no stages, beside the evaluated splits.
-TRAIN, CLICKS_FILE, IMAGES = "train", "clicks_file", "images"
+# Inputs of stages that are no stages: these, the evaluated splits and ``FILES``.
+TRAIN, IMAGES = "train", "images"
 UNKNOWN = "unknown"  # in their place, where nothing is known of them
 SEED = re.compile(r"_seed([1-9]\d*)$")  # how the name of a repeat's folder ends
 
@@ -169,17 +169,17 @@ class Runs:
         )
 
     def _fingerprints(self, config: Config) -> dict[str, str]:
-        """For the plan of an experiment; those of clicks file and frames only where they are missing: the plan reads
-        them."""
+        """For the plan of an experiment; of ``FILES`` and of the frames only those that are missing: the plan reads the
+        others."""
         found = {split: self._look(config, split)[0] for split in _splits(config)}
         noted = {thing: self._noted.get(self._identity(config, thing), UNKNOWN) for thing in self._unknown(config)}
         return found | noted
 
     def _unknown(self, config: Config) -> set[str]:
-        """The splits, the clicks file and the frames of which only manifests can tell."""
+        """The splits, the files and the frames of which only manifests can tell."""
         unknown = {split for split in _splits(config) if self._look(config, split)[0] is None}
-        if config.clicks_file and not (project_root() / config.clicks_file).is_file():
-            unknown.add(CLICKS_FILE)
+        named = {name: getattr(config, name) for name in FILES}
+        unknown |= {name for name, path in named.items() if path and not (project_root() / path).is_file()}
         if config.source == "images" and (TRAIN in unknown or not config.images_folder.is_dir()):
             unknown.add(IMAGES)
         return unknown
@@ -198,7 +198,7 @@ class Runs:
         """What the manifests say of rooms and clicks, the last finished one's word."""
         last: dict[tuple, tuple[str, str]] = {}
         for name, experiment in self.experiments.items():
-            things = {*_splits(experiment.config), CLICKS_FILE, IMAGES}
+            things = {*_splits(experiment.config), *FILES, IMAGES}
             for run in self.seeds(name).values():
                 for stage in self._finished(run):
                     manifest = self._manifest(run, stage) or {}
@@ -209,9 +209,9 @@ class Runs:
 
     @staticmethod
     def _identity(config: Config, thing: str) -> tuple:
-        """Equal where two experiments mean the same rooms or clicks."""
-        if thing == CLICKS_FILE:
-            return thing, config.clicks_file
+        """Equal where two experiments mean the same rooms, the same file or the same frames."""
+        if thing in FILES:
+            return thing, getattr(config, thing)
         if thing == IMAGES:
             return thing, config.images_root, config.dataset
         return thing, cache.folder(config), config.train_rooms if thing == TRAIN else config.eval_rooms
@@ -319,7 +319,7 @@ def _splits(config: Config) -> list[str]:
 def _differences(manifest: dict[str, Any], content: dict[str, Any], splits: list[str]) -> list[str]:
     """What a stage was made with that is different now; of its inputs only those that no stage makes."""
     things = {split: f"the rooms of {split} have" for split in splits}
-    things |= {CLICKS_FILE: "the clicks file has", IMAGES: "the frames have"}
+    things |= {name: f"{what} has" for name, what in FILES.items()} | {IMAGES: "the frames have"}
     made, now = manifest["parameters"], content["parameters"]
     unnamed = {name: value for name, value in added_defaults().items() if name in made or name in now}
     parameters = _changes(unnamed | made, unnamed | now)

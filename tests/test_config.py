@@ -68,7 +68,8 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"method": "one_thing_one_klick"}, ["method", "did you mean 'one_thing_one_click'", "control"]),
         ({"method": "stages"}, ["method", "control, mean_teacher, mprm, one_thing_one_click"]),
         ({"dataset": "kitti"}, ["dataset", "own, s3dis, scannet"]),
-        ({"backbone": "relation"}, ["backbone", "unet"]),
+        ({"backbone": "relation"}, ["backbone", "minkunet34, pointnet2, unet"]),
+        ({"initial_weights": ""}, ["initial_weights", "is empty"]),
         ({"pseudo_labels": "guess"}, ["pseudo_labels", "threshold"]),
         ({"seeds": [0, 1, 0]}, ["seeds", "twice"]),
         ({"seeds": [-1]}, ["seeds", "at least 0"]),
@@ -443,7 +444,7 @@ def test_every_parameter_is_in_a_known_group_or_decides_no_result():
     assert [name for name, found in groups.items() if not found] == [
         *("profile", "experiment", "runs_root", "reports_root", "seeds"),
         *("dataset", "data_root", "cache_root", "eval_splits", "train_rooms", "eval_rooms"),
-        *("images_root", "clicks_file", "method", "self_train_iterations", "teacher_views"),
+        *("images_root", "clicks_file", "initial_weights", "method", "self_train_iterations", "teacher_views"),
     ]
 
 

@@ -264,6 +264,20 @@ def test_frames_are_read_where_they_are_and_believed_where_they_are_not(project)
     assert stale() == {"own": "the frames have changed"}
 
 
+def test_initial_weights_are_read_where_they_are_and_believed_where_they_are_not(project):
+    Path("given.pth").write_text("weights")
+    write("own", clicks_per_object=2)
+    make("own")
+    write("own", clicks_per_object=2, initial_weights="given.pth")
+    assert stale() == {"own": "initial_weights is an input now"}
+    make("own")
+    assert stale() == {} and look().doubt == ""
+    Path("given.pth").rename("elsewhere.pth")
+    assert stale() == {} and "The data of own are not at hand" in look().doubt
+    Path("given.pth").write_text("others")
+    assert stale() == {"own": "the file of initial weights has changed"}
+
+
 def test_each_split_is_looked_at_once(project, monkeypatch):
     asked = []
     original = cache.fingerprints

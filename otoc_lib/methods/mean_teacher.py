@@ -64,6 +64,10 @@ class Taught(CrossEntropy):
     def build(config: Config, num_classes: int) -> nn.Module:
         return StudentAndTeacher(new_unet(config, num_classes))
 
+    @property
+    def unets(self) -> list[nn.Module]:
+        return [self.model.student, self.model.teacher]
+
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
         first, second = batches
         loss, logits = self.loss_and_logits(first)

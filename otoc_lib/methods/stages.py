@@ -69,6 +69,8 @@ from otoc_lib.training.task import Labels
 # changes: stages that are finished are then made again.
 VERSIONS = {"clicks": 2, "train": 1, "evaluate": 3, "relabel": 2}
 SUBCLOUDS = "subclouds.csv"  # of a stage ``clicks``
+# Parameters that name a file, of which keys name the hash, and what that file is.
+FILES = {"clicks_file": "the clicks file", "initial_weights": "the file of initial weights"}
 CONFUSIONS = "confusions.counts"  # of an evaluation, safetensors: int64 [rooms, C, C] by <split>/<mode>
 
 
@@ -119,7 +121,7 @@ class Stages:
         view = View(self.config, ["clicks"], "stage clicks")
         inputs = {"train": self.fingerprint("train")}
         if self.config.clicks_file:
-            inputs["clicks_file"] = self.file_key(_clicks_file(self.config))
+            inputs["clicks_file"] = self.file_key("clicks_file")
         if self.config.source == "images":
             inputs["images"] = self.images_key()
 
@@ -148,7 +150,8 @@ class Stages:
         return self.run(view, "clicks", {"clicks": VERSIONS["clicks"]}, inputs, work)
 
     def train(self, network: str, iteration: int, labels: Stage, warm_start: Stage | None = None) -> Stage:
-        """Stage ``<network>_<iteration>``: train from random weights, or go on from earlier ones.
+        """Stage ``<network>_<iteration>``: train from random weights, the U-Net from ``initial_weights`` if there are
+        any, or go on from earlier ones.
 
         Args:
             network: one of the method's.
@@ -164,6 +167,9 @@ class Stages:
         inputs = {"labels": labels.key, "train": self.fingerprint("train")}
         if warm_start:
             inputs["warm_start"] = warm_start.key
+        given = network == "unet" and warm_start is None and self.config.initial_weights is not None
+        if given:
+            inputs["initial_weights"] = self.file_key("initial_weights")
 
         def work(folder: Path, key: str) -> None:
             rooms, sets = self.scenes.train, self.subclouds_of(labels)
@@ -174,9 +180,12 @@ class Stages:
                     f"the method {self.config.method!r}, in notebook 03"
                 )
             in_use = sets or self.labels_of(labels)
+            made = task(view, rooms, in_use)
+            if given:
+                made.start_from(_file(self.config, "initial_weights"))
             fit(
                 view,
-                task(view, rooms, in_use),
+                made,
                 rooms,
                 in_use,
                 schedule=schedule,
@@ -305,12 +314,11 @@ class Stages:
         scenes = self.scenes.train if split == "train" else self.scenes.evaluation[split]
         return fingerprint_of(scene.fingerprint for scene in scenes)
 
-    def file_key(self, path: Path) -> str:
-        """Hash of what a file holds."""
+    def file_key(self, name: str) -> str:
+        """Hash of what the file holds that a parameter names, one of ``FILES``."""
+        path = _file(self.config, name)
         if not path.is_file():
-            raise OtocError(
-                f"{path}: no such file; set clicks_file to the file with the clicks, from the project's root"
-            )
+            raise OtocError(f"{path}: no such file; set {name} to {FILES[name]}, from the project's root")
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     def images_key(self) -> str:
@@ -337,9 +345,9 @@ class Plan(Stages):
     Args:
         config: the experiment.
         method: as in ``Stages``.
-        fingerprints: of the rooms, by split; the keys are then those of the stages. "clicks_file" and "images" in it
-            stand for the hashes of that file and of the frames, which are read else. Without them it needs no data, and
-            its keys hold instead what decides which rooms they are.
+        fingerprints: of the rooms, by split; the keys are then those of the stages. The names in ``FILES``, and "images",
+            stand in it for the hashes of those files and of the frames, which are read else. Without them it needs no
+            data, and its keys hold instead what decides which rooms they are.
 
     ``contents`` says what the key of each stage hashes, by its name.
     """
@@ -377,10 +385,10 @@ class Plan(Stages):
         data = self.config.digest_of(["dataset", "data_root"]) | conversion(self.config).digest
         return json.dumps([split, limit, data])
 
-    def file_key(self, path: Path) -> str:
+    def file_key(self, name: str) -> str:
         if self.fingerprints is None:
-            return str(path)
-        return self.fingerprints.get("clicks_file") or super().file_key(path)
+            return str(_file(self.config, name))
+        return self.fingerprints.get(name) or super().file_key(name)
 
     def images_key(self) -> str:
         if self.fingerprints is None:
@@ -482,15 +490,15 @@ def _keys(networks: dict[str, Stage]) -> dict[str, str]:
     return {name: stage.key for name, stage in networks.items()}
 
 
-def _clicks_file(config: Config) -> Path:
-    return project_root() / config.clicks_file
+def _file(config: Config, name: str) -> Path:
+    return project_root() / getattr(config, name)
 
 
 def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clicks]:
     if view.source == "file":
-        return read_clicks(_clicks_file(config), scenes)
+        return read_clicks(_file(config, "clicks_file"), scenes)
     if view.source == "points20":
-        return read_points(_clicks_file(config), scenes)
+        return read_points(_file(config, "clicks_file"), scenes)
     share, by_column = view.points_share, view.points_per_class_column
     if view.source == "points":
         draw, amount = (draw_by_column, by_column) if share is None else (draw_share, share)

@@ -15,11 +15,12 @@ import jinja2
 import numpy as np
 
 from otoc_lib.config import project_root
-from otoc_lib.current import CLICKS_FILE, TRAIN, Runs
+from otoc_lib.current import TRAIN, Runs
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import mean_iou
 from otoc_lib.experiments import read_what_is_right
 from otoc_lib.files import write_aside
+from otoc_lib.methods.stages import FILES
 from otoc_lib.reporting.bootstrap import interval_text, paired_interval
 from otoc_lib.reporting.runs import MODES, read_confusions, read_json
 from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest, stages_in
@@ -261,7 +262,7 @@ def mixed(manifests: dict[str, dict[str, Any]], splits: set[str]) -> list[str]:
 
     splits: those that it evaluates.
     """
-    things, rooms = {TRAIN, CLICKS_FILE, *splits}, {}
+    things, rooms = {TRAIN, *FILES, *splits}, {}
     for manifest in sorted(manifests.values(), key=lambda manifest: manifest["finished"]):
         rooms |= {name: said for name, said in manifest["inputs"].items() if name in things}
     names = {manifest["key"]: name for name, manifest in manifests.items()}

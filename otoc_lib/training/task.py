@@ -1,5 +1,6 @@
 """What a network is trained for: a task is all that ``fit`` knows of it."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.models.build import new_unet
+from otoc_lib.models.weights import initial_state
 from otoc_lib.scene import Scene
 from otoc_lib.training.batches import Batches
 from otoc_lib.training.losses import class_weights, coarse_loss, point_cross_entropy
@@ -68,6 +70,16 @@ class Task:
 
     def after_step(self, step: int) -> None:
         """What follows the optimizer's step, without gradients."""
+
+    @property
+    def unets(self) -> list[nn.Module]:
+        """The parts of the model that are a U-Net alike: what one may start from, all do."""
+        return [self.model]
+
+    def start_from(self, path: Path) -> None:
+        """Give the U-Nets, still untrained, the weights of a file; errors as ``models/weights.py`` says."""
+        for unet in self.unets:
+            unet.load_state_dict(initial_state(path, unet))
 
 
 class CrossEntropy(Task):

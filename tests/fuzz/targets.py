@@ -17,10 +17,12 @@ from tempfile import TemporaryDirectory
 
 import laspy
 import numpy as np
+import safetensors.torch
 import torch
 from scannet_room import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, NYU40, SEGMENTS, TRAIN, vertices, write_room
 from scannet_room import write_ply as write_scannet_ply
 from tiny_frames import camera, looking_along_x, write_frame_files
+from torch import nn
 
 from otoc_lib.annotation.clicks import Clicks, read_clicks, read_clicks_among_others, read_points, write_clicks
 from otoc_lib.annotation.session import Session
@@ -33,7 +35,11 @@ from otoc_lib.datasets.point_text import count_rows
 from otoc_lib.datasets.scannet_benchmark import score_benchmark
 from otoc_lib.files import read_notes
 from otoc_lib.labels import S3DIS13, SCANNET20
+from otoc_lib.models.unet import BatchNormReLU
+from otoc_lib.models.weights import initial_state
+from otoc_lib.one_thread import Linear
 from otoc_lib.scene import Scene
+from otoc_lib.sparse import SubmanifoldConv3d
 from otoc_lib.store import read_manifest
 from otoc_lib.supervoxels.geometric import Partition
 from otoc_lib.training.checkpoint import DIGEST, load_checkpoint, save_checkpoint
@@ -384,6 +390,58 @@ def scene_seeds() -> list[bytes]:
     return written(*(lambda path, room=room: room.save(path, {"sources": "[]"}) for room in (scene(), bare_scene())))
 
 
+class SmallNet(nn.Module):
+    """With layers of the public names."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv0p1s1, self.bn0, self.classifier = SubmanifoldConv3d(2, 2), BatchNormReLU(2), Linear(2, 2)
+
+
+def weights_reader(suffix: str) -> Callable[[Path, bytes], None]:
+    def read(folder: Path, data: bytes) -> None:
+        (folder / f"w{suffix}").write_bytes(data)
+        initial_state(folder / f"w{suffix}", SmallNet())
+
+    return read
+
+
+def read_weights_pickle(folder: Path, data: bytes) -> None:
+    """The pickle alone, in an archive that is sound."""
+    members = members_of(weights_seeds(zipped=True)[0])
+    (pickled,) = (name for name in members if name.endswith("data.pkl"))
+    weights_reader(".pth")(folder, zip_of(members | {pickled: data}))
+
+
+@cache
+def weights_seeds(zipped: bool) -> list[bytes]:
+    """In the public layout, in a checkpoint, and in ours."""
+    ours = SmallNet().state_dict()
+    public = {
+        "conv0p1s1.kernel": ours["conv0p1s1.weight"],
+        "final.kernel": torch.ones(2, 2),
+        "final.bias": torch.ones(1, 2),
+    }
+    public |= {name.replace("bn0.", "bn0.bn."): value for name, value in ours.items() if name.startswith("bn0.")}
+    contents = {"state_dict": public, "epoch": 3, "best_val": np.float64(70.5), "arch": "Res16UNet34C"}, ours
+    return written(
+        *(lambda p, content=c: torch.save(content, p, _use_new_zipfile_serialization=zipped) for c in contents)
+    )
+
+
+def weights_pickle_seeds() -> list[bytes]:
+    return [data for name, data in members_of(weights_seeds(zipped=True)[0]).items() if name.endswith("data.pkl")]
+
+
+@cache
+def safetensors_seeds() -> list[bytes]:
+    state = SmallNet().state_dict()
+    return [
+        safetensors.torch.save(state),
+        safetensors.torch.save({n: v.half() for n, v in state.items()}, {"key": "k"}),
+    ]
+
+
 def read_params_file(folder: Path, data: bytes) -> None:
     path = folder / "otoc.yaml"
     path.write_bytes(data)
@@ -507,6 +565,11 @@ TARGETS = {
     "positions": Target(read_positions, lambda: [b"scene,x,y,z,class\nroom,1,2,3,wall\nroom,4,5,6,floor\n"]),
     "points": Target(read_points_file, lambda: [*points_seeds(zipped=True), *points_seeds(zipped=False)]),
     "points_pickle": Target(read_points_pickle, points_pickle_seeds),
+    "weights": Target(weights_reader(".safetensors"), safetensors_seeds),
+    "weights_torch": Target(
+        weights_reader(".pth"), lambda: [*weights_seeds(zipped=True), *weights_seeds(zipped=False)]
+    ),
+    "weights_pickle": Target(read_weights_pickle, weights_pickle_seeds),
     "params": Target(read_params_file, params_seeds),
     "manifest": Target(read_stage_manifest, manifest_seeds),
     "checkpoint": Target(read_checkpoint, checkpoint_seeds),

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny import tiny_config
 from tiny_experiment import tiny_experiment
 
 from otoc_lib.methods.mean_teacher import StudentAndTeacher, Taught
 from otoc_lib.methods.pi_model import TwoViews, consistency_weight, ramp, squared_distance
 from otoc_lib.methods.stages import Stages, method_of, run_method
+from otoc_lib.models.build import new_unet
 from otoc_lib.reporting.runs import read_json
 from otoc_lib.training.batches import Batches
 from otoc_lib.training.fit import fit
@@ -23,6 +25,19 @@ from otoc_lib.training.voxels import make_batch, training_sample
 
 def config_with(method="pi_model", **values):
     return tiny_config(method=method, **values)
+
+
+def test_student_and_teacher_both_start_from_given_weights(rooms, tmp_path):
+    config = config_with("mean_teacher")
+    labels = {room.name: room.labels for room in rooms[:1]}
+    given = new_unet(replace(config, seed=7), 20)
+    save_file(given.state_dict(), tmp_path / "w.safetensors")
+    task = Taught(config, rooms[:1], labels)
+    task.start_from(tmp_path / "w.safetensors")
+    for network in (task.model.student, task.model.teacher):
+        state = network.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in given.state_dict().items())
+    assert not any(p.requires_grad for p in task.model.teacher.parameters())
 
 
 def two_views(room, labels, seeds=(1, 2), **values):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from tiny_experiment import tiny_experiment
 
@@ -74,6 +75,47 @@ def test_a_users_own_clicks_are_read(finished, scenes, checkout):
     assert all(np.array_equal(labels, read[name]) for name, labels in drawn.labels_of(drawn.clicks()).items())
     with pytest.raises(OtocError, match=r"mine\.csv: no such file"):
         Stages(tiny_experiment("own", source="file", clicks_file="mine.csv"), scenes).clicks()
+
+
+def test_a_u_net_starts_from_given_weights_in_the_first_iteration_alone(finished, scenes, checkout):
+    given = finished[1].unet.path / "weights.safetensors"
+    config = tiny_experiment("given", initial_weights=str(given), unet_steps=1, learning_rate=1e-9, variant="unet_gp")
+    made = Stages(config, scenes)
+    first = made.train("unet", 1, made.clicks())
+    start, end = load_file(given), load_file(first.path / "weights.safetensors")
+    trained = [name for name in start if name.endswith("weight")]
+    assert all(np.allclose(start[name], end[name], atol=1e-6) for name in trained)
+    manifest = manifest_of(first)
+    assert manifest["inputs"]["initial_weights"] == hashlib.sha256(given.read_bytes()).hexdigest()[:16]
+    assert "initial_weights" not in manifest["parameters"]
+    copied = checkout / "copied.safetensors"
+    copied.write_bytes(given.read_bytes())
+    again = Stages(replace(config, experiment="copied", initial_weights=str(copied)), scenes)
+    assert again.train("unet", 1, again.clicks()).reused  # the file's content counts, not its place
+    planned = Plan(config, fingerprints={"train": made.fingerprint("train"), "val": made.fingerprint("val")})
+    list(planned.method.loop(planned))
+    assert {stage.name: stage.key for stage in planned.stages}["unet_1"] == first.key
+    named = {name for name, content in planned.contents.items() if "initial_weights" in content["inputs"]}
+    assert named == {"unet_1"}
+
+
+def test_weights_that_are_missing_or_of_another_network_stop_the_training(scenes, checkout):
+    for path, words in (
+        ("none.pth", r"none\.pth: no such file; set initial_weights to the file"),
+        ("w.pth", "no layers"),
+    ):
+        if path == "w.pth":
+            torch.save([], checkout / path)
+        made = Stages(tiny_experiment("missing", initial_weights=path), scenes)
+        with pytest.raises(OtocError, match=words):
+            made.train("unet", 1, made.clicks())
+
+
+def test_a_relation_net_starts_untrained_beside_a_u_net_with_given_weights(finished, scenes):
+    given = str(finished[0].unet.path / "weights.safetensors")
+    config = tiny_experiment("beside", initial_weights=given)
+    made = Stages(config, scenes)
+    assert made.train("relation", 1, made.clicks()).key == finished[0].relation.key
 
 
 def test_points_drawn_at_random_are_the_only_labels(scenes):
