@@ -121,15 +121,17 @@ VARIANTS = {
     "released": ("released", "full"),
 }
 ABLATIONS = ("unet", "unet_gp")
+# Experiments that measure a row which the paper quotes under another name than theirs.
+QUOTED = {"minkunet34": "minkowskinet", "s3dis_minkunet34": "minkowskinet32"}
 
 
 def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, ...]:
     """The rows of "table2" or "table4": those of the paper, then those of experiments that are in no list above.
 
     An experiment of a method of one's own has a row for each mode that the method predicts. On S3DIS it is in Table 4,
-    under its name without ``s3dis_``: where the paper has a row of that name, it is that row. Its control is that of an
-    experiment of the profile that learns from the same labels for as long. The points of a sweep have a table of their
-    own.
+    under its name without ``s3dis_``, or what ``QUOTED`` says: where the paper has a row of that name, it is that row.
+    Its control is that of an experiment of the profile that learns from the same labels for as long. The points of a
+    sweep have a table of their own.
     """
     experiments = list(experiments)
     listed = {row.experiment for rows in LISTED.values() for row in rows} | {name for name, _ in VARIANTS.values()}
@@ -150,9 +152,10 @@ def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, 
 
 
 def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
-    config, name = experiment.config, experiment.name.removeprefix("s3dis_")
+    config, name = experiment.config, QUOTED.get(experiment.name, experiment.name.removeprefix("s3dis_"))
     method, rows = method_of(config), []
-    plain = config.method == "control" and config.source == "images"
+    by_control = {"all": "Fully supervised", "images": "Labels from images"}
+    learns = by_control.get(config.source, method.title) if config.method == "control" else method.title
     clicks = {1: "one click/object", 3: "three clicks/object"}
     annotation = {
         "simulated": clicks.get(config.clicks_per_object, f"{config.clicks_per_object} clicks/object"),
@@ -167,7 +170,7 @@ def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
     stage = BASELINE if experiment.last_evaluation == BASELINE else "last"
     titles = {"point": "", "sv": ", averaged in super-voxels", "full": ", after propagation"}
     for place, mode in enumerate(method.modes):
-        title = f"{'Labels from images' if plain else method.title} ({name}){titles.get(mode, f', {mode}')}"
+        title = f"{learns} ({name}){titles.get(mode, f', {mode}')}"
         rows.append(Row(f"{name}_{mode}" if place else name, title, annotation, experiment.name, stage, mode))
     return rows
 

@@ -26,6 +26,7 @@ from otoc_lib.experiments import (
 )
 from otoc_lib.progress import PLAN, unfinished
 from otoc_lib.reporting import paper
+from otoc_lib.reporting.hidden_test import ROWS
 
 PARAMS = Path(__file__).parents[1] / "params"
 
@@ -258,6 +259,29 @@ def test_what_is_trained_once_is_no_control_of_more_iterations(tmp_path):
     experiments = read_profile(tmp_path, "p")
     beside = {experiment.name: control_of(experiment, experiments) for experiment in experiments}
     assert beside == {"otoc": "", "control": "", "pi": "control", "short": "short_control", "short_control": ""}
+
+
+def test_other_backbones_are_the_rows_that_the_paper_quotes_them_in():
+    """With every label in all three modes; what the paper does not list gets a row of its own."""
+    experiments = read_profile(PARAMS, "study")
+    for table, quoted, ours in (
+        ("table2", {row.row for row in paper.TABLE1}, {"minkowskinet": "minkunet34", "pointnet2": "pointnet2"}),
+        (
+            "table4",
+            {row.row for row in paper.TABLE4} | {"pointnet2"},
+            {"minkowskinet32": "s3dis_minkunet34", "pointnet2": "s3dis_pointnet2"},
+        ),
+    ):
+        rows = {row.row: row for row in rows_of(table, experiments)}
+        for name, experiment in ours.items():
+            assert name in quoted
+            for mode, row in (("point", name), ("sv", f"{name}_sv"), ("full", f"{name}_full")):
+                found = rows[row]
+                assert (found.experiment, found.mode, found.notebook) == (experiment, mode, "02_baseline")
+                assert found.annotation == "every point" and found.control == ""
+                assert found.setting.startswith(f"Fully supervised ({name})")
+    assert {ROWS[name] for name in ("minkowskinet", "pointnet2")} <= {r.row for r in rows_of("table2", experiments)}
+    assert ROWS.keys() - {row.row for row in paper.TABLE1} == {"otoc_control", "data_efficient_control"}
 
 
 def test_rows_say_how_many_points_are_labelled(tmp_path):

@@ -345,9 +345,9 @@ class Plan(Stages):
     Args:
         config: the experiment.
         method: as in ``Stages``.
-        fingerprints: of the rooms, by split; the keys are then those of the stages. The names in ``FILES``, and "images",
-            stand in it for the hashes of those files and of the frames, which are read else. Without them it needs no
-            data, and its keys hold instead what decides which rooms they are.
+        fingerprints: of the rooms, by split; the keys are then those of the stages. The names in ``FILES``, and
+            "images", stand in it for the hashes of those files and of the frames, which are read else. Without them it
+            needs no data, and its keys hold instead what decides which rooms they are.
 
     ``contents`` says what the key of each stage hashes, by its name.
     """

@@ -19,6 +19,8 @@ SPLIT, LABELS = "test", "test_labels"  # the folder lies beside the rooms, where
 # Row of Table 1 -> the row of Table 2 whose networks and mode of inference it takes.
 ROWS = {
     "supervised": "supervised",
+    "minkowskinet": "minkowskinet",
+    "pointnet2": "pointnet2",
     "otoc_full": "otoc_full",
     "data_efficient": "data_efficient_full",
     "mprm_scene": "mprm_scene",
