@@ -141,7 +141,7 @@ class Config:
     # source file: a clicks.csv; points20: a limited annotation. Its hash is keyed
     clicks_file: str | None = param(None)
 
-    # 3D U-Net
+    # 3D U-Net; its levels, blocks and skip are those of the backbone unet alone, others have one shape
     backbone: str = param("unet", "network", one_of=modules("models", "new_backbone"))
     voxel_size: float = param(0.02, "network", above=0.0001, high=10)  # metres; a millimetre, or a room in one voxel
     unet_width: int = param(32, "network", low=1, high=1024)

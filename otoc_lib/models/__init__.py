@@ -1,1 +1,1 @@
-"""Networks: the 3D U-Net, the relation network and its prototype bank."""
+"""Networks: the 3D U-Net and other backbones, the relation network and its prototype bank; weights to start from."""

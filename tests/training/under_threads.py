@@ -1,4 +1,4 @@
-"""Train all networks for two steps, with both optimizers, and evaluate a room, under 1, 2 and 3 threads of PyTorch and
+"""Train all networks for two steps, with every backbone, and evaluate a room, under 1, 2 and 3 threads of PyTorch and
 numba; print the names of what differs by a bit. A script, since numba must be told of three threads before it starts.
 """
 
@@ -26,21 +26,22 @@ ROOMS = [make_room(f"scene{index:04d}_00", seed=index, spacing=0.05) for index i
 SETS = {"method": "mprm", "source": "subcloud", "subcloud_radius": 1.0}
 
 
-def results(optimizer: str, width: int, coarse_loss: float) -> dict[str, torch.Tensor]:
-    values = {"optimizer": optimizer, "unet_width": width, "coarse_loss": coarse_loss}
+def results(optimizer: str, width: int, coarse_loss: float, backbone: str = "unet") -> dict[str, torch.Tensor]:
+    values = {"optimizer": optimizer, "unet_width": width, "coarse_loss": coarse_loss, "backbone": backbone}
     config = tiny_config(**values, **SETS, voxel_size=0.05, variant="unet_rel_gp")
     points, networks, found = true_labels(ROOMS), {}, {}
     sets = {room.name: cut_subclouds(room, config.subcloud_radius) for room in ROOMS}
-    for name, task in (("unet", CrossEntropy), ("relation", Contrast), ("maps", RegionMining)):
+    tasks = {"unet": CrossEntropy, "relation": Contrast} | ({"maps": RegionMining} if backbone == "unet" else {})
+    for name, task in tasks.items():
         labels = sets if task.learns_sets else points
         made = task(config, ROOMS, labels)
         with tempfile.TemporaryDirectory() as folder:
             fit(config, made, ROOMS, labels, schedule=Schedule(2, 0.01), folder=Path(folder), key="k", seed=[0])
             weights = load_file(Path(folder) / "weights.safetensors")
-        found |= {f"{optimizer} {name} {key}": value for key, value in weights.items()}
+        found |= {f"{backbone} {optimizer} {name} {key}": value for key, value in weights.items()}
         networks[name] = made.model.eval()
     modes = predict_modes(config, ROOMS[0], networks)
-    return found | {f"{optimizer} {mode}": value for mode, value in modes.items()}
+    return found | {f"{backbone} {optimizer} {mode}": value for mode, value in modes.items()}
 
 
 def main() -> None:
@@ -48,7 +49,8 @@ def main() -> None:
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         numba.set_num_threads(threads)
-        by_threads.append(results("adam", 8, 0.0) | results("muon", 16, 2.0))
+        by_backbone = results("muon", 4, 1.0, "minkunet34") | results("adam", 8, 0.0, "pointnet2")
+        by_threads.append(results("adam", 8, 0.0) | results("muon", 16, 2.0) | by_backbone)
     one, *more = by_threads
     different = [name for name in one if not all(torch.equal(one[name], found[name]) for found in more)]
     print("\n".join(different) or f"all {len(one)} are equal")
