@@ -318,8 +318,8 @@ def test_region_mining_from_balls_shares_its_network_and_is_no_longer_than_two_i
     assert {name for name, _ in shared} == {"clicks", "maps_1"}
     assert ("03_self_train", "mprm_crf") in balls.after or ("03_self_train", "mprm_subcloud") in refined.after
     for job in (balls, refined, whole):
-        steps = {stage.name: stage.steps for made in jobs.values() for stage in made.makes}
-        needed = sum(steps[name] for name, _ in job.needs if name in ("maps_1", "unet_1"))
+        steps = {(stage.name, stage.key): stage.steps for made in jobs.values() for stage in made.makes}
+        needed = sum(steps[stage] for stage in job.needs if stage[0] in ("maps_1", "unet_1"))
         assert needed <= base.unet_steps + base.unet_steps_later
 
 

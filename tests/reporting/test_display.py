@@ -2,7 +2,7 @@ import json
 
 from otoc_lib.files import checksum
 from otoc_lib.methods.method import Iteration
-from otoc_lib.reporting.display import file_list, iteration_table, shown_path
+from otoc_lib.reporting.display import file_list, iteration_table, shown_path, subcloud_table
 from otoc_lib.store import Stage
 
 
@@ -35,3 +35,12 @@ def test_paths_are_from_the_projects_root_where_they_are_in_it(tmp_path, monkeyp
     assert shown_path(inside.path) == "runs/evaluate_1" and shown_path(outside.path) == str(outside.path)
     text = file_list(inside, None, outside).data
     assert "`runs/evaluate_1`" in text and f"`{outside.path}`" in text
+
+
+def test_what_balls_tell_is_a_row(tmp_path):
+    path = tmp_path / "statistics.json"
+    shares = {"single_class_percent": 14.06, "classless_percent": 0.0, "classes_missed_percent": None}
+    counts = {"balls_per_scene": 77.25, "classes_per_ball": 3.21}
+    path.write_text(json.dumps({**counts, **shares, "in_balls_percent": 100.0}))
+    row = subcloud_table(Stage("clicks", tmp_path, "key", reused=False, files={path.name: checksum(path)})).data
+    assert row.splitlines()[-1] == "| here | 77.2 | 3.2 | 14.1 % | 0.0 % | - | 100.0 % |"

@@ -2,8 +2,18 @@ import numpy as np
 from fake_rooms import results_in
 from matplotlib.collections import PolyCollection
 
-from otoc_lib.labels import IGNORE
-from otoc_lib.reporting.figures import BARS, RIGHT, UNLABELLED, WRONG, error_colors, figure1, learning_curves
+from otoc_lib.annotation.subclouds import Subclouds
+from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.reporting.figures import (
+    BARS,
+    RIGHT,
+    UNLABELLED,
+    WRONG,
+    error_colors,
+    figure1,
+    learning_curves,
+    subcloud_figure,
+)
 from otoc_lib.reporting.runs import Measurement
 
 
@@ -45,3 +55,12 @@ def test_bars_say_how_many_seeds_they_stand_for(results):
     assert [text for text in texts if text in (*BARS, "others")] == ["U-Net alone", "after propagation", "others"]
     assert f"{rows['otoc_full'].mean:.1f}\n± {rows['otoc_full'].std:.1f}" in texts
     assert f"{rows['supervised'].mean:.1f}" in texts
+
+
+def test_balls_are_counted_by_their_classes_and_for_each_class():
+    first, second = np.zeros((2, 20), dtype=bool), np.zeros((2, 20), dtype=bool)
+    first[0, [0, 1]] = first[1, 0] = second[0, 0] = True
+    rooms = {"a": Subclouds(np.zeros((2, 3)), 1.0, first), "b": Subclouds(np.zeros((2, 3)), 1.0, second)}
+    counts, classes = subcloud_figure(rooms, SCANNET20).axes
+    assert [bar.get_height() for bar in counts.patches] == [25, 50, 25]  # of no class, of one, of two
+    assert [bar.get_height() for bar in classes.patches] == [75, 25, *[0] * 18]
