@@ -189,7 +189,8 @@ def draw(points: np.ndarray, normals: np.ndarray, radius: float, pose: np.ndarra
 
 
 @compiled(parallel=False)
-def _draw(points, normals, radius, intrinsic, shown, depth, least):  # noqa: ANN001, ANN202
+def _draw(points, normals, radius, intrinsic, shown, depth, least):
+    # points, normals [N, 3] in the camera; shown, depth, least [H, W] are filled
     focal, middle_x, middle_y = intrinsic[0, 0], intrinsic[0, 2], intrinsic[1, 2]
     height, width = shown.shape
     for i in range(len(points)):

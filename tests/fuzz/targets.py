@@ -139,14 +139,18 @@ def write_frame(root: Path, bits: type = np.uint16) -> None:
     write_frame_files(root / "room", [seen], camera((3, 4), 4.0))
 
 
+@cache
+def image_classes() -> np.ndarray:
+    return frames.class_table(config_from({"profile": "p", "experiment": "e", "dataset": "s3dis"}), S3DIS13)
+
+
 def frame_reader(file: str) -> Callable[[Path, bytes], None]:
     """One file of a frame beside the others."""
 
     def read(folder: Path, data: bytes) -> None:
         root = write_once(write_frame, folder)
         (root / "room" / file).write_bytes(data)
-        config = config_from({"profile": "p", "experiment": "e", "dataset": "s3dis"})
-        frames.read_frame(frames.open_frames(root, "room"), 0, frames.class_table(config, S3DIS13))
+        frames.read_frame(frames.open_frames(root, "room"), 0, image_classes())
 
     return read
 
@@ -167,7 +171,7 @@ def read_label_table(folder: Path, data: bytes) -> None:
     """As label images need it."""
     root = write_once(write_room, folder)
     (root / CATEGORIES).write_bytes(data)
-    frames.class_table(config_from({"profile": "p", "experiment": "e", "data_root": str(root)}), SCANNET20)
+    scannet.read_category_numbers(root)
 
 
 def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import papermill
 import pytest
+import yaml
 
 from otoc_lib.__main__ import main
 from otoc_lib.progress import PLAN, seconds_left, unfinished
@@ -219,6 +220,28 @@ def test_a_changed_params_file_runs_its_own_notebooks_again(finished):
     run = snakemake(project, "--dry-run", "--quiet", "host", "reason")
     jobs = {line.split()[0]: int(line.split()[1]) for line in run.stdout.splitlines() if line[:2] in ("04", "05", "06")}
     assert jobs == {"04_ablate": 1, "06_report": 1}
+
+
+@pytest.mark.slow
+def test_frames_are_made_for_the_jobs_that_need_them_alone(project, tmp_path):
+    copy = tmp_path / "project"
+    shutil.copytree(project, copy, ignore=shutil.ignore_patterns("runs", "reports", ".snakemake"))
+    (copy / "data" / "rooms_s3dis").mkdir()
+    (copy / "data" / "rooms_s3dis" / "index.json").write_text("{}")
+
+    def jobs():
+        run = snakemake(copy, "--dry-run", "--quiet", "host")
+        assert run.returncode == 0, run.stdout
+        return [line for line in run.stdout.splitlines() if "film" in line or "_frames.done" in line]
+
+    assert jobs() == []
+    path = copy / "params" / "tiny" / "s3dis_seen.yaml"
+    values = {"extends": "_base", "profile": "tiny", "experiment": path.stem, "dataset": "s3dis", "method": "control"}
+    values |= {"source": "images", "images_root": "data/s3dis_frames", "data_root": "data/areas"}
+    path.write_text(yaml.safe_dump(values))
+    found = "\n".join(jobs())
+    assert "rule film:" in found and "input: runs/tiny/s3dis_frames.done, notebooks/02_baseline.ipynb" in found
+    assert found.count("input: runs/tiny/s3dis_frames.done") == 1
 
 
 def test_an_unknown_profile_is_named(project):
