@@ -13,6 +13,7 @@ INPUTS ?= 100000
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
+HOW = echo "To use the commands of README.md in this shell: source $(BIN)/activate; then, for example, otoc --help"
 # Python keeps what it compiles, whatever the environment says: else every process compiles PyTorch's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) $(if $(SEEDS),seeds=$(SEEDS)) --rerun-incomplete --nolock
@@ -64,21 +65,26 @@ run:
 	then echo "Nothing is left to do: every stage of the profile $(PROFILE) is finished."; \
 	else $(BIN)/python -m otoc_lib prepare params/$(PROFILE)/[!_]*.yaml && $(SNAKEMAKE) --quiet all || { echo "Failed; what ran is in reports/$(PROFILE)/notebooks. The same command goes on from there."; exit 1; }; fi
 	@echo "The report is at reports/$(PROFILE)/index.html"
+	@$(HOW)
 
 test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q --durations=10
+	@$(HOW)
 
 fuzz: .venv/.installed-fuzz
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py --inputs $(INPUTS) $(TARGET)
 
 lint: .venv/.installed-dev
+	$(BIN)/python -m otoc_lib.notebooks declare
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 lab: .venv/.installed data/scannet_rooms/rooms.json
-	$(BIN)/jupyter lab --notebook-dir . notebooks/01_annotate.ipynb
+	@# .jupyter asks neither to build JupyterLab nor to fetch news. In containers the user is often root.
+	JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir . notebooks/01_annotate.ipynb
 
 benchmark: .venv/.installed-dev data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
 	$(BIN)/python benchmarks/run.py

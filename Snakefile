@@ -47,10 +47,10 @@ def before(job):
 
 # What the kernel says goes to the terminal, line by line; everything else is in the executed notebook.
 RUN = (
-    "python -m otoc_lib.progress left '{rule} {wildcards.run}' {RUNS} --at-once {AT_ONCE} && mkdir -p $(dirname {log}) && "
+    "python -m otoc_lib.progress left '{rule} {wildcards.run}' {RUNS} --at-once {AT_ONCE} && "
     "OMP_NUM_THREADS={threads} NUMBA_NUM_THREADS={threads} "
-    "papermill {input.notebook} {log} -f {input.params[0]} -p seed {params.seed} "
-    "--log-level ERROR --no-progress-bar --stderr-file - 2>&1 | python -m otoc_lib.progress relay {wildcards.run}"
+    "python -m otoc_lib.notebooks run {rule} {input.params[0]} {params.seed} 2>&1 "
+    "| python -m otoc_lib.progress relay {wildcards.run}"
 )
 
 

@@ -1,90 +1,189 @@
-"""Command line: ``python -m otoc_lib COMMAND``; every command has --help."""
+"""Command line: ``otoc COMMAND``, or ``python -m otoc_lib COMMAND``; every command has --help."""
 
 import argparse
+import difflib
+import functools
+import json
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
+import otoc_lib
 from otoc_lib.errors import OtocError
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says which choice was meant by a word that is none of them."""
+
+    def error(self, message: str) -> NoReturn:
+        if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            close = difflib.get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
+            message = message[: found.start(2) - len(" (choose from ")] if close else message
+            message += f"; did you mean {close[0]!r}?" if close else ""
+        super().error(message)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Bad input prints its message alone and gives status 2; a check that fails gives 1."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # set by the shell that asks what a word can go on to
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     try:
-        return options.run(options) or 0
+        status = options.run(options) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as in: otoc status | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OtocError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """``-p NAME VALUE``, as papermill takes it, becomes ``-p NAME=VALUE``."""
+    joined: list[str] = []
+    for argument in arguments:
+        if len(joined) > 1 and joined[-2] == "-p" and "=" not in joined[-1]:
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m otoc_lib", description="The One Thing One Click kit.")
+    narrow = functools.partial(argparse.HelpFormatter, max_help_position=20)  # a line for every command
+    parser = Parser(prog="otoc", description="The One Thing One Click kit.", formatter_class=narrow)
+    parser.add_argument("--version", action="version", version=f"otoc {otoc_lib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    doctor = commands.add_parser("doctor", help="check a copy of ScanNet-v2 or S3DIS, every file, before any training")
+    def command(name: str, about: str, among: argparse._SubParsersAction = commands) -> argparse.ArgumentParser:
+        return among.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+
+    def takes_changes(parser: argparse.ArgumentParser) -> None:
+        changes = parser.add_argument(
+            "-p", dest="changes", metavar="NAME=VALUE", action="append", default=[], help="another value of a parameter"
+        )
+        changes.completer = _complete_parameters
+
+    run = command("run", "run the notebooks of an experiment")
+    run.add_argument("params", type=Path, metavar="PARAMS", help="for example params/rooms/otoc.yaml")
+    takes_changes(run)
+    which = run.add_argument(
+        "--notebook", action="append", default=[], help="this one alone, such as 03; may be given several times"
+    )
+    which.completer = _complete_notebooks
+    run.set_defaults(run=_run)
+
+    status = command("status", "what is done, running, failed, stale or waiting")
+    profile = status.add_argument("profile", nargs="?", default="rooms", metavar="PROFILE", help="default: %(default)s")
+    profile.completer = _complete_profiles
+    status.add_argument("--json", action="store_true", help="the same for programs")
+    status.set_defaults(run=_status)
+
+    doctor = command("doctor", "check every file of a copy of ScanNet-v2 or S3DIS")
     doctor.add_argument("root", type=Path, help="folder that holds scans/ (ScanNet-v2) or Area_1/, Area_2/ ... (S3DIS)")
     doctor.add_argument("--workers", type=int, default=2, help="processes that read files (default: %(default)s)")
     doctor.set_defaults(run=_doctor)
 
-    prepare = commands.add_parser("prepare", help="convert the scenes of params files, so that they open at once")
+    prepare = command("prepare", "convert the scenes of params files before any training")
     prepare.add_argument("params", type=Path, nargs="+", metavar="PARAMS", help="for example params/scannet/otoc.yaml")
     cores = os.cpu_count() or 1
     prepare.add_argument("--workers", type=int, default=cores, help="processes (default: one a core)")
+    takes_changes(prepare)
     prepare.set_defaults(run=_prepare)
 
-    export = commands.add_parser("export-benchmark", help="write predictions as the ScanNet benchmark takes them")
+    export = command("export-benchmark", "write predictions as the ScanNet benchmark takes them")
     export.add_argument("params", type=Path, metavar="PARAMS", help="params file of a finished experiment")
     export.add_argument("zip", type=Path, help="file to write: one <scene>.txt a scene, one NYU40 id a vertex")
     export.add_argument("--split", default="test", help="evaluated split (default: %(default)s)")
     export.add_argument(
         "--mode", default="full", help="point, sv, full or another of the method (default: %(default)s)"
     )
+    takes_changes(export)
     export.set_defaults(run=_export)
-    score = commands.add_parser("score-benchmark", help="mIoU of such a file where the labels are at hand")
-    score.add_argument("zip", type=Path)
+    score = command("score-benchmark", "score such a file where the labels are at hand")
+    score.add_argument("zip", type=Path, help="as export-benchmark writes it")
     score.add_argument("labels", type=Path, help="folder with one <scene>.txt a scene, one NYU40 id a vertex")
     score.set_defaults(run=_score)
 
-    snap = commands.add_parser("snap-clicks", help="turn positions on scans of your own into a clicks.csv")
+    snap = command("snap-clicks", "turn positions on your own scans into a clicks.csv")
     snap.add_argument("root", type=Path, help="folder of the scans, such as data/own")
     snap.add_argument("positions", type=Path, help="CSV with the columns scene, x, y, z and class")
     snap.add_argument("clicks", type=Path, help="clicks.csv to write")
     snap.set_defaults(run=_snap)
 
-    rooms = commands.add_parser("rooms", help="the bundled simulated rooms").add_subparsers(
+    rooms = command("rooms", "unpack the bundled rooms, or one as a scan of your own").add_subparsers(
         required=True, metavar="ACTION"
     )
-    unpack = rooms.add_parser("unpack", help="write them as an official ScanNet-v2 or S3DIS tree")
+    unpack = command("unpack", "write them as an official ScanNet-v2 or S3DIS tree", rooms)
     unpack.add_argument(
         "--layout", choices=("scannet", "s3dis"), default="scannet", help="which of the two sets (default: %(default)s)"
     )
     unpack.add_argument("directory", type=Path, help="folder to write to; made if missing, left alone if complete")
     unpack.set_defaults(run=_unpack)
-    film = rooms.add_parser("film", help="write labelled frames of them, as ScanNet's exporter does; three minutes")
+    film = command("film", "write labelled frames of them, as ScanNet's exporter does", rooms)
     film.add_argument(
         "--layout", choices=("scannet", "s3dis"), default="scannet", help="which of the two sets (default: %(default)s)"
     )
     film.add_argument("directory", type=Path, help="folder to write to, such as data/scannet_frames; as for unpack")
     film.set_defaults(run=_film)
-    example = rooms.add_parser("example", help="write one of them as a scan of your own: a PLY and its clicks.csv")
+    example = command("example", "write one of them as a scan of your own: a PLY and its clicks.csv", rooms)
     example.add_argument("directory", type=Path, help="folder to write to, such as data/own")
     example.set_defaults(run=_example)
 
-    compare = commands.add_parser("compare", help="two finished runs side by side: numbers, classes, rooms, parameters")
+    compare = command("compare", "set two finished runs side by side on a page")
     compare.add_argument("run_a", type=Path, help="for example runs/rooms/control")
     compare.add_argument("run_b", type=Path, help="for example runs/rooms/otoc; differences are run_b minus run_a")
     compare.add_argument("--out", type=Path, help="page to write (default: reports/compare/<a>-<b>.html)")
     compare.set_defaults(run=_compare)
 
-    check = commands.add_parser("check-params", help="check params files without running anything")
-    check.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    check = command("check-params", "check params files without running anything")
+    check.add_argument("files", type=Path, nargs="+", metavar="FILE", help="for example params/*/*.yaml")
     check.set_defaults(run=_check_params)
-    show = commands.add_parser("show-params", help="a params file as it is in effect, and where each value comes from")
-    show.add_argument("file", type=Path, metavar="FILE")
+    show = command("show-params", "show a params file as it is in effect")
+    show.add_argument("file", type=Path, metavar="FILE", help="for example params/rooms/otoc.yaml")
     show.add_argument("--all", action="store_true", help="the defaults too, which are the paper's")
     show.set_defaults(run=_show_params)
+
+    completion = command("completion", "print what a shell must read to complete commands")
+    completion.add_argument("shell", choices=("bash", "zsh"), help='in bash: eval "$(otoc completion bash)"')
+    completion.set_defaults(run=_completion)
     return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    from otoc_lib.run import run_experiment
+
+    run_experiment(options.params, _changes(options), options.notebook)
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    """Name -> value of what ``-p`` gives."""
+    from otoc_lib.config import parse_value
+
+    changes = {}
+    for change in options.changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise OtocError(f"-p {change}: a value is missing; write -p {change}=VALUE")
+        changes[name] = parse_value(name, text)
+    return changes
+
+
+def _status(options: argparse.Namespace) -> None:
+    from otoc_lib.reporting import status
+
+    found = status.profile_status(options.profile)
+    print(json.dumps(found, indent=1) if options.json else status.as_text(found))
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -96,17 +195,18 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from otoc_lib.config import load_config
+    from otoc_lib.config import changed_config
     from otoc_lib.datasets import cache
 
-    cache.prepare(*map(load_config, options.params), workers=options.workers)
+    changes = _changes(options)
+    cache.prepare(*(changed_config(path, changes) for path in options.params), workers=options.workers)
 
 
 def _export(options: argparse.Namespace) -> None:
-    from otoc_lib.config import load_config
+    from otoc_lib.config import changed_config
     from otoc_lib.reporting.runs import export_predictions
 
-    export_predictions(load_config(options.params), options.split, options.mode, options.zip)
+    export_predictions(changed_config(options.params, _changes(options)), options.split, options.mode, options.zip)
     print(f"{options.zip}: written")
 
 
@@ -167,6 +267,35 @@ def _show_params(options: argparse.Namespace) -> None:
     from otoc_lib.config import params_text
 
     print(params_text(options.file, options.all))
+
+
+def _completion(options: argparse.Namespace) -> None:
+    import argcomplete
+
+    print(argcomplete.shellcode(["otoc"], shell=options.shell))
+
+
+def _complete_parameters(**_: object) -> list[str]:
+    from otoc_lib.config import parameter_lines
+
+    return [f"{line.split()[0]}=" for line in parameter_lines()]
+
+
+def _complete_notebooks(**_: object) -> list[str]:
+    return [path.stem for path in _in_project("notebooks", "*.ipynb")]
+
+
+def _complete_profiles(**_: object) -> list[str]:
+    return [path.name for path in _in_project("params", "*/")]
+
+
+def _in_project(folder: str, pattern: str) -> list[Path]:
+    from otoc_lib.config import project_root
+
+    try:
+        return sorted((project_root() / folder).glob(pattern))
+    except OtocError:  # outside, nothing is known
+        return []
 
 
 if __name__ == "__main__":

@@ -379,6 +379,14 @@ def load_config(path: Path | str, **overrides: Any) -> Config:
     return config_of(read_origins(path), path, **overrides)
 
 
+def changed_config(path: Path | str, changes: Mapping[str, Any]) -> Config:
+    """``load_config`` with what the command line changes by ``-p``, which errors then name."""
+    origins = read_origins(path)
+    values = {name: value for name, (value, _) in origins.items()}
+    places = {name: place for name, (_, place) in origins.items()} | {name: f"-p {name}" for name in changes}
+    return config_from({**values, **changes}, str(path), places)
+
+
 def config_of(origins: Mapping[str, tuple[Any, Path]], path: Path | str, **overrides: Any) -> Config:
     """``load_config`` of a file that ``read_origins`` has read."""
     values = {name: value for name, (value, _) in origins.items()}
@@ -469,7 +477,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _read_text(path: Path) -> str:
     try:
         if not path.is_file():
-            raise OtocError(f"{path}: no such params file; see the params/ folder for the ones that come with the kit")
+            advice = f"did you mean {close}?" if (close := _closest(path)) else "those of the kit are in params/"
+            raise OtocError(f"{path}: no such params file; {advice}")
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
@@ -484,6 +493,28 @@ def _read_text(path: Path) -> str:
     if "\0" in text:
         raise OtocError(f"{path}: holds the byte 0, as UTF-16 does; save the file in the encoding UTF-8")
     return text
+
+
+def _closest(path: Path) -> Path | None:
+    """The params file whose name is most like one that does not exist, of that folder or else of those beside it."""
+    for files in (path.parent.glob("[!_.]*.yaml"), path.parent.parent.glob("*/[!_.]*.yaml")):
+        by_name = {str(file): file for file in sorted(files)}
+        if close := difflib.get_close_matches(str(path), by_name, n=1):
+            return by_name[close[0]]
+    return None
+
+
+def parse_value(name: str, text: str) -> Any:
+    """The value of a parameter on the command line: as in a params file, and None and 1e-3 as papermill reads them."""
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", text):
+        return float(text)
+    try:
+        node = yaml.compose("null" if text == "None" else text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
+        node = None
+    if node is None:
+        raise OtocError(f"-p {name}: {shown(text)} is no value; write {name}=VALUE, and a list as {name}='[a, b]'")
+    return _plain_value(node, f"-p {name}")
 
 
 def _plain_value(node: yaml.Node, place: str) -> Any:
@@ -514,6 +545,20 @@ def params_text(path: Path | str, every: bool = False) -> str:
             lines.append((f"{field.name}: {text}", origin.name if origin else "default"))
     width = max(len(text) for text, _ in lines)
     return "\n".join(f"{text:{width}}  # {origin}" for text, origin in lines)
+
+
+def parameter_lines() -> list[str]:
+    """``name = default  # what it can be`` of every parameter, those of methods last."""
+    kinds = [Config, *(_kind_for({"method": name}, "") for name in modules("methods", "Parameters")())]
+    lines = {}
+    for kind in kinds:
+        hints = typing.get_type_hints(kind)
+        for field in fields(kind):
+            made = field.default_factory is not dataclasses.MISSING
+            default = field.default_factory() if made else field.default
+            text = "..." if default is dataclasses.MISSING else repr(default)
+            lines.setdefault(field.name, f"{field.name} = {text}  # {_describe(hints[field.name])}")
+    return list(lines.values())
 
 
 def load_notebook_config(namespace: MutableMapping[str, Any]) -> Config:

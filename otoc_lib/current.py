@@ -137,11 +137,10 @@ class Runs:
 
     def _contents(self, experiment: str, seed: int) -> dict[str, dict[str, Any]]:
         """Stage -> what its key hashes if it is current."""
-        return {
-            name: content for stages in self._planned(experiment, seed).values() for name, content in stages.items()
-        }
+        return {name: content for stages in self.planned(experiment, seed).values() for name, content in stages.items()}
 
-    def _planned(self, experiment: str, seed: int) -> dict[str, dict[str, dict[str, Any]]]:
+    def planned(self, experiment: str, seed: int) -> dict[str, dict[str, dict[str, Any]]]:
+        """Notebook -> stage -> what its key hashes if it is current, of every notebook that may run the experiment."""
         if (experiment, seed) not in self._stages:
             config = replace(self.experiments[experiment].config, seed=seed)
             self._stages[experiment, seed] = current_stages(config, self._fingerprints(config))
@@ -236,7 +235,7 @@ class Runs:
     def _lost(self, experiment: str, seed: int, stage: str) -> str:
         """Why a stage that is not there should be: a notebook has run that makes it. "" if none has."""
         run = self.folder / self.seeds(experiment)[seed]
-        for notebook, stages in self._planned(experiment, seed).items():
+        for notebook, stages in self.planned(experiment, seed).items():
             if stage in stages:
                 later = list(stages)[list(stages).index(stage) + 1 :]
                 if (run / f"{notebook}.done").exists() or any((run / name / MANIFEST).exists() for name in later):

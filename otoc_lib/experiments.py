@@ -19,6 +19,7 @@ from otoc_lib.store import stage_key
 from otoc_lib.tsne import tsne_stage
 
 NOTEBOOKS = ("01_annotate", "02_baseline", "03_self_train", "04_ablate", "05_tsne", "06_report")
+ONCE = ("01_annotate", "05_tsne", "06_report")  # run for the first of several seeds
 BASELINE = "evaluate_baseline"  # the U-Net of iteration 1 before any self-training
 SIMULATED = ("smoke", "rooms", "study", "sweeps")  # profiles that run on the bundled rooms
 MAIN = ("otoc", "s3dis_otoc", "unet_gp")  # the experiment that a profile's figures show: the first of these that it has
@@ -234,7 +235,7 @@ def read_profile(params: Path, profile: str, seeds: list[int] | None = None) -> 
     """
     found = []
     for path in _files(params, profile):
-        experiment = _read_experiment(path, seeds)
+        experiment = read_experiment(path, seeds)
         twin = next((other.files[0] for other in found if other.name.lower() == path.stem.lower()), None)
         if twin:
             raise OtocError(f"{path}: {twin.name} has the same name but for capitals; rename one of the two")
@@ -247,7 +248,7 @@ def read_what_is_right(params: Path, profile: str) -> tuple[list[Experiment], di
     found, wrong = [], {}
     for path in _files(params, profile):
         try:
-            found.append(_read_experiment(path))
+            found.append(read_experiment(path))
         except OtocError as error:
             wrong[path.stem] = str(error)
     return found, wrong
@@ -257,7 +258,8 @@ def _files(params: Path, profile: str) -> list[Path]:
     return sorted((Path(params) / profile).glob("[!_.]*.yaml"))
 
 
-def _read_experiment(path: Path, seeds: list[int] | None = None) -> Experiment:
+def read_experiment(path: Path, seeds: list[int] | None = None) -> Experiment:
+    """The experiment of one params file; arguments and errors as in ``read_profile``."""
     profile, origins = path.parent.name, read_origins(path)
     config = config_of(origins, path, **({"seeds": seeds, "seed": seeds[0]} if seeds else {}))
     if (config.profile, config.experiment) != (profile, path.stem):
@@ -429,13 +431,22 @@ def plan_jobs(params: Path, profile: str, seeds: list[int] | None = None) -> lis
     for notebook in NOTEBOOKS[:4]:
         for experiment in experiments:
             for seed in experiment.seeds if notebook in experiment.notebooks else ():
-                if notebook != "01_annotate" or seed == experiment.seeds[0]:
+                if notebook not in ONCE or seed == experiment.seeds[0]:
                     jobs.append(_job(notebook, experiment, seed, jobs, maker))
     shown = next(experiment for experiment in experiments if experiment.name == main)
     for notebook in NOTEBOOKS[4:]:
         if notebook != "05_tsne" or shown.config.variant == "unet_rel_gp":
             jobs.append(_job(notebook, shown, shown.seeds[0], jobs, maker))
     return _with_chains(jobs)
+
+
+def plan_experiment(experiment: Experiment, notebooks: Iterable[str] = ()) -> list[Job]:
+    """The jobs of one experiment alone, in their order: by default its own notebooks."""
+    jobs, maker = [], {}
+    for notebook in notebooks or experiment.notebooks:
+        for seed in experiment.seeds[:1] if notebook in ONCE else experiment.seeds:
+            jobs.append(_job(notebook, experiment, seed, jobs, maker))
+    return jobs
 
 
 def _job(notebook: str, experiment: Experiment, seed: int, before: list[Job], maker: dict) -> Job:
@@ -469,22 +480,24 @@ def _with_chains(jobs: list[Job]) -> list[Job]:
 
 
 def write_plan(jobs: list[Job], path: Path) -> None:
-    """Write what ``progress`` needs to know of some jobs: every stage once, and the runs that would hold it."""
-    write_json(
-        path,
-        [
-            {
-                "notebook": job.notebook,
-                "run": job.run,
-                "makes": [
-                    {
-                        "stage": stage.name,
-                        "steps": stage.steps,
-                        "runs": sorted({other.run for other in jobs if (stage.name, stage.key) in other.needs}),
-                    }
-                    for stage in job.makes
-                ],
-            }
-            for job in jobs
-        ],
-    )
+    """Write what ``progress`` needs to know of some jobs."""
+    write_json(path, plan_entries(jobs))
+
+
+def plan_entries(jobs: list[Job]) -> list[dict[str, Any]]:
+    """What ``progress`` needs to know of some jobs: every stage once, and the runs that would hold it."""
+    return [
+        {
+            "notebook": job.notebook,
+            "run": job.run,
+            "makes": [
+                {
+                    "stage": stage.name,
+                    "steps": stage.steps,
+                    "runs": sorted({other.run for other in jobs if (stage.name, stage.key) in other.needs}),
+                }
+                for stage in job.makes
+            ],
+        }
+        for job in jobs
+    ]

@@ -56,6 +56,21 @@ def locked(path: Path, what: str) -> Iterator[None]:
         lock.release()
 
 
+def holder(path: Path) -> tuple[str, str] | None:
+    """Who holds a lock, in words, and since when, "" where that is not known; None if nobody does."""
+    owner = path.with_name(f"{path.name}.owner")
+    if not owner.exists():
+        return None
+    lock = FileLock(path)
+    if _acquired(lock):  # its owner died
+        lock.release()
+        return None
+    since = ""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        since = str(json.loads(owner.read_text(encoding="utf-8"))["since"])
+    return _named(owner), since
+
+
 def _acquired(lock: FileLock) -> bool:
     try:
         lock.acquire(blocking=False)

@@ -1,6 +1,7 @@
 """Small rooms that tests share."""
 
 import pytest
+from debian import PACKAGES, missing_packages
 from tiny import make_room
 
 from otoc_lib.scene import Scene
@@ -9,3 +10,10 @@ from otoc_lib.scene import Scene
 @pytest.fixture(scope="session")
 def rooms() -> list[Scene]:
     return [make_room(f"scene{index:04d}_00", seed=index) for index in range(4)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After all tests: what they skipped for want of."""
+    if missing := missing_packages(PACKAGES):
+        packages = " ".join(missing)
+        terminalreporter.write_line(f"Missing, so that some tests are skipped: apt-get install {packages}", yellow=True)

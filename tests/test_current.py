@@ -67,10 +67,8 @@ def stale():
     return {run.run: run.why for run in look().stale()}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A project in which everything is run."""
-    root = tmp_path_factory.mktemp("made")
+def write_data(root: Path) -> None:
+    """A project of three rooms, in which nothing is run."""
     (root / "notebooks").mkdir()
     data = root / "data" / "rooms"
     scannet_room.write_room(data)
@@ -80,6 +78,13 @@ def made(tmp_path_factory) -> Path:
             shutil.copy(file, data / "scans" / other / file.name.replace(ROOMS[0], other))
     for split, names in (("train", ROOMS[:2]), ("val", ROOMS[2:])):
         (data / "splits" / f"scannetv2_{split}.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A project in which everything is run."""
+    root = tmp_path_factory.mktemp("made")
+    write_data(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for experiment in EXPERIMENTS:

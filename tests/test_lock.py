@@ -66,6 +66,19 @@ def test_waiting_is_said_again_from_time_to_time(tmp_path, monkeypatch):
     assert len(said) >= 3 and set(said) == {said[0]}
 
 
+def test_who_holds_a_lock_can_be_asked_without_waiting(tmp_path):
+    assert lock_module.holder(tmp_path / "lock") is None
+    process = holder(tmp_path / "lock")
+    who, since = lock_module.holder(tmp_path / "lock")
+    assert who.startswith(f"process {process.pid} on this machine") and since.startswith("20")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    assert (tmp_path / "lock.owner").exists() and lock_module.holder(tmp_path / "lock") is None
+    with locked(tmp_path / "lock", "the stage"):
+        pass
+    assert lock_module.holder(tmp_path / "lock") is None
+
+
 def test_a_dead_owner_is_taken_over_and_told(tmp_path, capfd):
     process = holder(tmp_path / "lock")
     os.kill(process.pid, signal.SIGKILL)

@@ -1,10 +1,15 @@
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import otoc_lib
 from otoc_lib.__main__ import main
+from otoc_lib.config import parse_value
+from otoc_lib.errors import OtocError
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,7 +58,7 @@ def test_a_foreign_folder_is_not_overwritten_by_unpacking(tmp_path, capsys):
 
 
 COMMANDS = ("rooms", "rooms unpack", "rooms film", "rooms example", "doctor", "prepare", "export-benchmark")
-COMMANDS += ("score-benchmark", "snap-clicks", "compare", "check-params")
+COMMANDS += ("score-benchmark", "snap-clicks", "compare", "check-params", "show-params", "run", "status", "completion")
 
 
 @pytest.mark.parametrize("arguments", [[], *map(str.split, COMMANDS)])
@@ -73,3 +78,76 @@ def test_the_module_runs_as_a_program(tmp_path):
         [sys.executable, "-m", "otoc_lib", "check-params", "nowhere.yaml"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 2 and "nowhere.yaml" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_gives_every_command_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    listed = text[text.index("COMMAND\n") : text.index("\noptions")]
+    lines = [line for line in re.sub(r"\n {20}(?=\S)", "  ", listed).splitlines()[1:] if line.strip()]
+    assert [line.split()[0] for line in lines] == [
+        *("run", "status", "doctor", "prepare", "export-benchmark", "score-benchmark", "snap-clicks", "rooms"),
+        *("compare", "check-params", "show-params", "completion"),
+    ]
+    assert all(len(line.split()) > 4 for line in lines)
+
+
+def test_the_version_is_that_of_the_kit(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"otoc {otoc_lib.__version__}\n"
+
+
+def test_the_command_is_installed_as_otoc():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"otoc": "otoc_lib.__main__:main"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["stauts"], "did you mean 'status'?"),
+        (["rooms", "unpak", "x"], "did you mean 'unpack'?"),
+        (["rooms", "unpack", "--layout", "scanet", "x"], "did you mean 'scannet'?"),
+        (["completion", "bsh"], "did you mean 'bash'?"),
+        (["zzz"], "choose from"),
+    ],
+)
+def test_a_mistyped_word_is_met_with_the_one_that_was_meant(arguments, meant, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2 and meant in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["run", "params/rooms/otco.yaml"], "did you mean params/rooms/otoc.yaml?"),
+        (["run", "params/romos/otoc.yaml"], "did you mean params/rooms/otoc.yaml?"),
+        (["check-params", "params/rooms/contrl.yaml"], "did you mean params/rooms/control.yaml?"),
+        (["run", "params/rooms/otoc.yaml", "-p", "treshold=0.8"], "did you mean 'threshold'?"),
+        (["run", "params/rooms/otoc.yaml", "-p", "method", "mean_teachr"], "did you mean 'mean_teacher'?"),
+        (["run", "params/rooms/otoc.yaml", "-p", "seed", "many"], "-p seed: parameter 'seed' must be a whole number"),
+        (["run", "params/rooms/otoc.yaml", "-p", "seed"], "write -p seed=VALUE"),
+        (["run", "params/rooms/otoc.yaml", "-p", "seeds=[0, 1"], "-p seeds: '[0, 1' is no value"),
+        (["run", "params/rooms/otoc.yaml", "--notebook", "selftrain"], "did you mean 03_self_train?"),
+        (["run", "params/rooms/otoc.yaml", "--notebook", "0"], "no such notebook"),
+        (["status", "romos"], "did you mean 'rooms'?"),
+    ],
+)
+def test_mistyped_files_parameters_and_notebooks_too_before_anything_runs(arguments, meant, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert main(arguments) == 2
+    assert meant in capsys.readouterr().err
+
+
+def test_values_on_the_command_line_are_those_of_a_params_file():
+    said = {"1": 1, "0.8": 0.8, "1e-3": 0.001, "true": True, "None": None, "null": None, "[val, test]": ["val", "test"]}
+    assert {text: parse_value("name", text) for text in said} == said
+    assert parse_value("name", "data/own") == "data/own"
+    with pytest.raises(OtocError, match="a: b|mapping|of YAML"):
+        parse_value("name", "{a: b}")
+    with pytest.raises(OtocError, match="no value"):
+        parse_value("name", "")

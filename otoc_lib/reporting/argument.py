@@ -3,15 +3,18 @@
 Notebook 04 reads top to bottom as this argument.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
-from otoc_lib.experiments import VARIANTS, Row
+from otoc_lib.config import Config, project_root
+from otoc_lib.experiments import VARIANTS, Row, read_profile
+from otoc_lib.methods.stages import load_scenes, run_method
 from otoc_lib.reporting.figures import figure5
 from otoc_lib.reporting.findings import Comparison, compare, verdict
 from otoc_lib.reporting.runs import NOT_RUN, Results
 from otoc_lib.scene import Scene
+from otoc_lib.store import Stage
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,17 @@ def parts() -> dict[str, Part]:
         ),
     )
     return {part.name: part for part in found}
+
+
+def run_variants(config: Config) -> dict[str, Stage]:
+    """Run the other experiments of Table 3 that the profile has, with the same seed; name -> last evaluation."""
+    names, found = {experiment for experiment, _ in VARIANTS.values()} - {config.experiment}, {}
+    for experiment in read_profile(project_root() / "params", config.profile):
+        if experiment.name in names:
+            other = replace(experiment.config, seed=config.seed, runs_root=config.runs_root)
+            *_, last = run_method(other, load_scenes(other))
+            found[experiment.name] = last.evaluation
+    return found
 
 
 def answer(results: Results, part: Part) -> str:

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from otoc_lib.__main__ import main
+from otoc_lib.config import read_params
+from otoc_lib.notebooks import declaration
 from otoc_lib.progress import PLAN, seconds_left, unfinished
 
 ROOT = Path(__file__).parents[2]
@@ -54,13 +56,34 @@ def test_form(path):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells if "outputs" in cell)
     assert len({cell["id"] for cell in cells}) == len(cells)
 
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    assert ["".join(cell["source"]) for cell in tagged] == ['profile = "smoke"\nexperiment = "otoc"']
     sources = code(path)
+    assert sources[0] == 'profile = "smoke"\nexperiment = "otoc"'
+    tagged = [place for place, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1 and "".join(cells[tagged[0] - 1]["source"]) == sources[0]
+    assert "".join(cells[tagged[0]]["source"]) == declaration(), "parameters have changed; make lint renews the cell"
     assert "config = load_notebook_config(globals())" in sources[1] and "versions()" in sources[1]
     assert statistics.median(source.count("\n") + 1 for source in sources) <= 8
     for source in sources:
         assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.FunctionDef, ast.Lambda))]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_papermill_warns_of_no_name_but_a_wrong_one(path, tmp_path, caplog):
+    """Of all params files together, parameters of methods and ``extends`` included."""
+    parameters = {"extends": "_base", "teacher_decay": 0.5}
+    for file in ROOT.glob("params/*/*.yaml"):
+        parameters |= read_params(file)
+    papermill.execute_notebook(path, tmp_path / "out.ipynb", parameters, prepare_only=True)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    papermill.execute_notebook(path, tmp_path / "out.ipynb", {**parameters, "unet_widht": 8}, prepare_only=True)
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == ["Passed unknown parameter: unet_widht"]
+
+
+def test_papermill_injects_behind_the_first_cell(tmp_path):
+    made = papermill.execute_notebook(NOTEBOOKS[0], tmp_path / "out.ipynb", {"seed": 3}, prepare_only=True)
+    tags = [cell.metadata.get("tags", []) for cell in made.cells]
+    assert tags.index(["injected-parameters"]) == tags.index(["parameters"]) + 1 == 3
+    assert made.cells[3].source.splitlines()[-1] == "seed = 3"
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +298,25 @@ def test_a_misspelt_parameter_stops_the_notebook_at_once(project, tmp_path):
         )
     assert (tmp_path / "out.ipynb").is_file()  # with the traceback
     assert not (project / "runs/tiny/misspelt").exists()
+
+
+@pytest.mark.slow
+def test_notebook_04_by_hand_runs_the_variants_and_ends_in_words(project, tmp_path):
+    """With nothing but its first cell, which names the toy profile; here that is tinier still."""
+    root = tmp_path / "project"
+    shutil.copytree(project, root, ignore=shutil.ignore_patterns("runs", "reports", "params", ".snakemake"))
+    (root / "params" / "smoke").mkdir(parents=True)
+    shutil.copy(project / "params/tiny/_base.yaml", root / "params/smoke")
+    for path in (ROOT / "params/smoke").glob("[!_]*.yaml"):
+        shutil.copy(path, root / "params/smoke")
+    output = tmp_path / "out.ipynb"
+    papermill.execute_notebook(root / "notebooks/04_ablate.ipynb", output, cwd=root, progress_bar=False)
+    assert {path.parent.name for path in root.glob("runs/smoke/*/evaluate_2")} == {
+        *("otoc", "control", "unet", "unet_gp", "released"),
+    }
+    said = {cell["id"]: json.dumps(cell["outputs"]) for cell in read(output)["cells"] if "outputs" in cell}
+    answers = ("cell-11", "cell-14", "cell-17", "cell-20")
+    assert all("mIoU" in said[cell] and "not run" not in said[cell] for cell in answers)
+    assert all("image/png" in said[cell] for cell in ("cell-12", "cell-15", "cell-18", "cell-21"))
+    conclusion = said["cell-23"]
+    assert "self-training (" in conclusion and "the whole method (" in conclusion and "Not run" not in conclusion

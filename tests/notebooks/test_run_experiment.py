@@ -1,0 +1,122 @@
+"""``otoc run``: executed notebooks beside the others, progress, one clean error, and what an interrupt leaves."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import papermill
+import pytest
+from test_notebooks import environment
+
+from otoc_lib.__main__ import main
+from otoc_lib.lock import holder
+from otoc_lib.notebooks import execute
+
+RUN = [sys.executable, "-m", "otoc_lib", "run", "params/tiny/supervised.yaml"]
+PATIENCE = 300  # seconds
+
+
+def run(project, *arguments):
+    return subprocess.run([*RUN, *arguments], cwd=project, env=environment(), capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_its_notebooks_are_run_and_kept_beside_the_others(project):
+    done = run(project, "-p", "seed", "7")
+    assert done.returncode == 0, done.stderr
+    executed = "reports/tiny/notebooks/02_baseline.supervised_seed7.ipynb"
+    said = done.stdout.splitlines()
+    assert said[0].startswith("02_baseline supervised_seed7 · 1 notebook left · ")
+    assert said[1:] == [f"02_baseline supervised_seed7 · done: {executed}"] and (project / executed).is_file()
+    assert (project / "runs/tiny/supervised_seed7/evaluate_baseline/metrics.json").is_file()
+    # The kernel's bars with their time left, and nothing of papermill's.
+    assert "UNet: 100%" in done.stderr and "unknown parameter" not in done.stderr and "WARNING" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_notebook_that_fails_ends_in_its_one_line(project):
+    done = run(project, "-p", "seed=9", "-p", "data_root=nowhere")
+    assert done.returncode == 2
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: ") and "nowhere" in error and "Traceback" not in done.stderr
+    executed = project / "reports/tiny/notebooks/02_baseline.supervised_seed9.ipynb"
+    assert "OtocError" in executed.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_reaches_the_kernel_which_saves_what_it_has(project, number):
+    part = project / "runs/tiny/supervised_seed8/unet_1.part"
+    shutil.rmtree(part, ignore_errors=True)
+    long = ("-p", "seed=8", "-p", "unet_steps=1000000", "-p", "checkpoint_seconds=100000")
+    process = subprocess.Popen(
+        [*RUN, *long], cwd=project, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + PATIENCE
+    said = ""
+    while "loss=" not in said:  # it trains
+        assert time.monotonic() < deadline
+        said += process.stderr.read(1)
+    process.send_signal(number)
+    said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "stopped; the same command goes on from what is finished" and "Trace" not in said
+    assert list(part.glob("checkpoint*/*")) or list(part.glob("checkpoint*"))
+    while holder(project / "runs/tiny/.locks/supervised_seed8.unet_1"):  # until the kernel is gone
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_parameters_are_checked_before_a_kernel_starts(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    assert main(["run", "params/tiny/otoc.yaml", "-p", "unet_widht=8"]) == 2
+    assert "-p unet_widht: unknown parameter 'unet_widht'; did you mean 'unet_width'?" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_kernel_that_dies_is_told(project):
+    root = project.parent / "dying"
+    shutil.copytree(project, root, ignore=shutil.ignore_patterns("runs", "reports", ".snakemake"))
+    notebook = json.loads((root / "notebooks/06_report.ipynb").read_text())
+    notebook["cells"][1]["source"] = ["import os\n", "os._exit(1)"]
+    (root / "notebooks/06_report.ipynb").write_text(json.dumps(notebook))
+    done = run(root, "--notebook", "06")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "06_report: its kernel died" in done.stderr and "goes on from what is finished" in done.stderr
+
+
+def test_other_errors_are_named_with_the_notebook_that_holds_the_traceback(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    said = iter([("ValueError", "shapes differ"), ("KeyboardInterrupt", "")])
+
+    def fail(*_, **__):
+        raise papermill.PapermillExecutionError(4, 3, "", *next(said), [])
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    assert main(["run", "params/tiny/otoc.yaml", "--notebook", "05"]) == 2
+    error = capsys.readouterr().err
+    assert "05_tsne stopped in cell [3] with ValueError: shapes differ; its traceback is in reports/tiny/note" in error
+    with pytest.raises(KeyboardInterrupt):
+        execute("05_tsne", project / "params/tiny/otoc.yaml", {})
+
+
+def test_each_notebook_is_run_in_order_for_every_seed(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    ran = []
+    monkeypatch.setattr(papermill, "execute_notebook", lambda path, out, values, **_: ran.append((out.name, values)))
+    assert main(["run", "params/tiny/otoc.yaml", "-p", "seeds=[0, 4]", "-p", "views=2"]) == 0
+    assert [name for name, _ in ran] == [
+        *("01_annotate.otoc.ipynb", "02_baseline.otoc.ipynb", "02_baseline.otoc_seed4.ipynb"),
+        *("03_self_train.otoc.ipynb", "03_self_train.otoc_seed4.ipynb"),
+    ]
+    assert all(values["views"] == 2 and values["unet_width"] == 4 for _, values in ran)
+    assert capsys.readouterr().out.splitlines()[0].startswith("01_annotate otoc · 5 notebooks left · ")
+    ran.clear()
+    assert main(["run", "params/tiny/unet.yaml", "-p", "seed", "4"]) == 0
+    assert main(["run", "params/tiny/otoc.yaml", "--notebook", "06", "--notebook", "notebooks/05_tsne.ipynb"]) == 0
+    assert [name for name, _ in ran] == ["04_ablate.unet_seed4.ipynb", "06_report.otoc.ipynb", "05_tsne.otoc.ipynb"]
+    assert json.dumps(ran[0][1])  # plain values, which papermill writes into a cell
