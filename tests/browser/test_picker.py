@@ -1,6 +1,5 @@
 """Labelling in a real JupyterLab: whatever happens to the page and to the kernel, clicks.csv holds what was clicked."""
 
-import json
 import os
 import shutil
 import signal
@@ -73,17 +72,11 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(project, chromium, tmp_path_factory) -> Iterator[tuple[str, int]]:
-    """Address and process id of a JupyterLab that asks about neither news nor builds."""
+    """Address and process id of a JupyterLab with the settings of ``make lab``, which asks nothing."""
     home = tmp_path_factory.mktemp("jupyter")
-    (home / "config" / "labconfig").mkdir(parents=True)
-    (home / "config" / "labconfig" / "page_config.json").write_text('{"buildCheck": false, "buildAvailable": false}')
-    for plugin, settings in (
-        ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
-        ("notebook-extension/tracker", {"windowingMode": "none"}),  # cells out of sight stay on the page
-    ):
-        path = home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings))
+    path = home / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"windowingMode": "none"}')  # cells out of sight stay on the page
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -92,7 +85,12 @@ def lab(project, chromium, tmp_path_factory) -> Iterator[tuple[str, int]]:
         [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
         + ["--ServerApp.token=", "--ServerApp.password=", f"--LabApp.user_settings_dir={home / 'settings'}"]
         + [f"--notebook-dir={project}"],
-        env={**os.environ, "JUPYTER_CONFIG_DIR": str(home / "config"), "PYTHONPATH": folder},
+        env={
+            **os.environ,
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_CONFIG_PATH": str(ROOT / ".jupyter"),
+            "PYTHONPATH": folder,
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
