@@ -538,7 +538,7 @@ def precision(bench: Bench) -> None:
     """The same short training on bundled rooms at each precision, and its mIoU."""
     if not (ROOT / "data/scannet_rooms/rooms.json").is_file():
         bench.say("", "Skipped: the bundled rooms are not unpacked.")
-        bench.say("`python -m otoc_lib rooms unpack data/scannet_rooms` unpacks them.")
+        bench.say("`otoc rooms unpack data/scannet_rooms` unpacks them.")
         bench.target("mIoU of bfloat16 and float16 within 1 point of float32's", "skipped", None)
         return
     train_rooms, eval_rooms, voxel = (2, 1, 0.2) if bench.quick else (32, 12, 0.05)

@@ -122,13 +122,12 @@ def in_a_shell(folder, *lines):
     return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+@pytest.fixture
+def checkout(tmp_path):
     """A project without data or runs."""
-    root = tmp_path_factory.mktemp("checkout")
     for name in ("params", "notebooks"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    return root
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    return tmp_path
 
 
 def test_cheap_commands_run_in_an_activated_shell(checkout):

@@ -148,7 +148,7 @@ def frames_root(root: Path) -> Path:
     if not os.path.isdir(root):
         raise OtocError(
             f"images_root {root}: no such folder; set it to the folder that holds <scene>/{LABELS}, <scene>/{DEPTH}, "
-            f"<scene>/{POSES} and <scene>/{INTRINSICS}. python -m otoc_lib rooms film makes those of the bundled rooms"
+            f"<scene>/{POSES} and <scene>/{INTRINSICS}. otoc rooms film makes those of the bundled rooms"
         )
     return Path(root)
 

@@ -28,6 +28,10 @@ def show_table(table: Table) -> Markdown:
     return Markdown(to_markdown(table))
 
 
+def show_tables(tables: list[Table]) -> Markdown:
+    return Markdown("\n".join(map(to_markdown, tables)) or "Not run.")
+
+
 def room_table(scenes_by_split: dict[str, list[Scene]]) -> Markdown:
     """How many rooms, points, super-voxels and objects each split holds."""
     rows = []
