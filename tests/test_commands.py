@@ -50,6 +50,25 @@ def test_there_are_commands_on_all_pages_that_should_have_some():
             assert not [line for line in block.splitlines() if line.split()[:1] and line.split()[0] in PROGRAMS]
 
 
+def anchor(heading):
+    """The anchor of a heading, as GitHub and GitLab make it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md"))], ids=str)
+def test_links_of_a_page_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", link):
+            continue
+        name, _, place = link.partition("#")
+        target = (page.parent / name) if name else page
+        assert target.exists(), link
+        if place:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.M)
+            assert place in map(anchor, headings), link
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_a_command_names_exists(command, monkeypatch):
     monkeypatch.chdir(ROOT)
