@@ -56,14 +56,18 @@ const STRENGTH = 150; // of 255: how much of the class colour a clicked super-vo
 const REACH = 6; // pixels between a click and a point that no drawn point covers
 const DRAG = 4; // pixels a pointer may move within a click
 const IDLE = 30; // seconds without a hand on the widget after which the clock stops
+const LARGE = 0.01; // share of a room's points that makes a region worth a look
 const FIELD = Math.tan((50 * Math.PI) / 360); // half of the vertical field of view
 
 const HELP = [
   ["drag", "orbit"], ["shift or right drag", "pan"], ["wheel, + −", "zoom"], ["click", "label"],
-  ["right click, U", "undo"], ["X", "clear region"], ["E, Enter", "next region, label it"], ["1–9, ⇧ 1–9", "class"],
-  ["/", "search"], ["F, T", "whole room, from above"],
+  ["right click, U, Ctrl Z", "undo"], ["Ctrl ⇧ Z", "redo"], ["X", "clear region"], ["E, Enter", "next region, label it"], ["1–9, ⇧ 1–9", "class"],
+  ["/", "search, ↑ ↓ and Enter choose"], ["F, T", "whole room, from above"],
   ["A, N, M", "model: accept, next, colours"],
 ]; // prettier-ignore
+
+const control = (event) => event.ctrlKey || event.metaKey;
+const isUndo = (event) => control(event) && !event.altKey && event.key.toLowerCase() === "z";
 
 export default () => {
   let link;
@@ -163,8 +167,10 @@ class View {
     this.cut = { top: 1, front: 0 };
     this.hovered = this.focused = -1;
     this.active = 0;
-    this.history = [];
+    this.history = []; // changes that take back the newest act, the last one first
+    this.undone = []; // and those that bring back what was taken back since
     this.clicks = new Map();
+    this.found = 0; // which of the classes that the search finds Enter takes
     this.skipped = new Set(); // regions that E passed over since the last click
     this.declined = new Set(); // proposals that N passed over
     this.touched = -Infinity;
@@ -241,13 +247,14 @@ class View {
     const counts = this.classes.names.map(() => 0);
     for (const label of this.clicks.values()) counts[label] += 1;
     const wanted = this.search.value.trim().toLowerCase();
+    let place = 0; // among the classes that the search finds
     this.list.replaceChildren(
       ...this.classes.names.flatMap((name, label) => {
         if (wanted && !name.toLowerCase().includes(wanted)) return [];
         const key = label < 9 ? `${label + 1}` : label < 18 ? `⇧${label - 8}` : "";
         const option = h("button", {
           type: "button", role: "option", "aria-selected": `${label === this.active}`, "data-class": label,
-          "aria-label": `${name}, ${counts[label]} clicks`,
+          "aria-label": `${name}, ${counts[label]} clicks`, class: wanted && place++ === this.found ? "otoc-found" : "",
         },
           h("span", { class: "otoc-swatch", style: `background: rgb(${this.classes.colors[label].join(" ")})` }),
           h("span", { class: "otoc-name" }, name),
@@ -257,7 +264,20 @@ class View {
         return [option];
       }),
     );
-    this.counter.textContent = plural(this.clicks.size);
+    this.list.querySelector(".otoc-found")?.scrollIntoView({ block: "nearest" });
+    this.counter.textContent = `${plural(this.clicks.size)}${this.coverage()}`;
+  }
+
+  /** ", 31 % labelled, 12 large regions left" of the room that is open. */
+  coverage() {
+    if (!this.room || !this.sizes) return "";
+    const total = this.sizes.reduce((sum, size) => sum + size, 0);
+    let labelled = 0, left = 0; // prettier-ignore
+    this.sizes.forEach((size, region) => {
+      if (this.labels.has(region)) labelled += size;
+      else if (size >= LARGE * total) left += 1;
+    });
+    return `, ${Math.floor((100 * labelled) / total)} % labelled, ${left} large region${left === 1 ? "" : "s"} left`;
   }
 
   choose(label) {
@@ -341,6 +361,7 @@ class View {
       if (action.room === message.name) this.change(action.changes);
     }
     this.history = [...this.clicks.keys()].map((point) => [[point, -1]]);
+    this.undone = [];
     this.rooms.replaceChildren(...message.rooms.map(([name, clicks], i) => h("option", { value: i }, title(i, name, clicks))));
     this.rooms.value = message.index;
     this.active = Math.min(this.active, this.classes.names.length - 1);
@@ -380,13 +401,15 @@ class View {
     return inverse;
   }
 
+  /** Make changes and send them to the kernel; returns those that take them back. */
   act(changes, undoable = true) {
     const inverse = this.change(changes);
-    if (undoable) this.history.push(inverse);
+    if (undoable) this.history.push(inverse), (this.undone = []);
     this.skipped.clear();
     this.describe();
     this.repaint();
     this.link.act(this.room.name, changes, this.room.seconds);
+    return inverse;
   }
 
   label(point, label = this.active) {
@@ -394,8 +417,13 @@ class View {
   }
 
   undo() {
-    if (this.history.length) this.act(this.history.pop(), false);
+    if (this.history.length) this.undone.push(this.act(this.history.pop(), false));
     else this.say("There is nothing to undo");
+  }
+
+  redo() {
+    if (this.undone.length) this.history.push(this.act(this.undone.pop(), false));
+    else this.say("There is nothing to redo");
   }
 
   clear(region) {
@@ -589,7 +617,7 @@ class View {
     this.root.addEventListener("pointerdown", () => (this.touched = performance.now()), true);
     this.root.addEventListener("keydown", (event) => this.key(event));
     // JupyterLab takes keys before any widget does: it must leave ours alone, but keep Ctrl+S and its like.
-    this.sift = (event) => this.root.toggleAttribute("data-lm-suppress-shortcuts", !event.ctrlKey && !event.metaKey);
+    this.sift = (event) => this.root.toggleAttribute("data-lm-suppress-shortcuts", !control(event) || isUndo(event));
     window.addEventListener("keydown", this.sift, true);
     canvas.addEventListener("contextmenu", (event) => (event.preventDefault(), event.stopPropagation()));
     canvas.addEventListener("pointerdown", (event) => {
@@ -638,7 +666,7 @@ class View {
       if (this.room) this.upload(), this.repaint();
     });
     this.rooms.addEventListener("change", () => this.go(Number(this.rooms.value)));
-    this.search.addEventListener("input", () => this.describe());
+    this.search.addEventListener("input", () => ((this.found = 0), this.describe()));
     for (const input of [this.top, this.front]) {
       input.addEventListener("input", () => {
         this.cut = { top: this.top.value / 100, front: this.front.value / 100 };
@@ -653,10 +681,22 @@ class View {
 
   key(event) {
     this.touched = performance.now();
-    if (event.ctrlKey || event.metaKey || event.altKey || !this.room) return;
+    if (isUndo(event) && this.room && event.target !== this.search) {
+      event.preventDefault();
+      event.stopPropagation();
+      return event.shiftKey ? this.redo() : this.undo();
+    }
+    if (control(event) || event.altKey || !this.room) return;
     if (event.target === this.search) {
-      const shown = this.list.querySelector("button");
-      if (event.key === "Enter" && shown) this.choose(Number(shown.dataset.class));
+      const shown = this.list.querySelectorAll("button");
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (step && this.search.value.trim() && shown.length) {
+        this.found = (this.found + step + shown.length) % shown.length;
+        this.describe();
+        event.preventDefault();
+      }
+      const taken = this.list.querySelector(".otoc-found");
+      if (event.key === "Enter" && taken) this.choose(Number(taken.dataset.class));
       if (event.key === "Enter" || event.key === "Escape") {
         this.search.value = "";
         this.describe();

@@ -341,3 +341,29 @@ def test_keys_search_and_the_models_proposals(annotator):
     annotator.expect(labelled[:2], "hall")
     annotator.press("u")
     annotator.expect(labelled, "hall")
+
+    # Ctrl+Z and Ctrl+Shift+Z take back and bring back, though JupyterLab has keys of that name.
+    annotator.press("Control+z")
+    annotator.expect(labelled[:2], "hall")
+    annotator.press("Control+Shift+z")
+    annotator.expect(labelled, "hall")
+    assert {int(scene.supervoxels[point]) for point, _ in labelled} == {first[0], second[0], marked}
+    share = 100 * sizes[[first[0], second[0], marked]].sum() // sizes.sum()
+    left = np.delete(sizes, [first[0], second[0], marked])
+    told = f"3 clicks, {share} % labelled, {(left >= 0.01 * sizes.sum()).sum()} large regions left"
+    assert page.locator(".otoc-number").nth(1).text_content() == told
+
+    # In a search the arrows move, round the end, and Enter takes what is outlined.
+    annotator.press("/")
+    page.keyboard.type("l")
+    found = [name for name in CLASSES if "l" in name]
+    assert len(found) > 1 and page.locator(".otoc-found .otoc-name").text_content() == found[0]
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".otoc-found .otoc-name").text_content() == found[1]
+    page.keyboard.press("Enter")
+    assert page.evaluate(f"{VIEW}.active") == CLASSES.index(found[1])
+    annotator.press("/")
+    page.keyboard.type("l")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    assert page.evaluate(f"{VIEW}.active") == CLASSES.index(found[-1])
