@@ -344,8 +344,10 @@ def table4(results: Results) -> Table:
         start = by_row.get(baseline_of(row.row))
         both = start is not None and start.paper and row.paper
         theirs.append(f"{100 * (row.paper / start.paper - 1):.1f}" if both else "")
-        both = start is not None and start.ours and row.ours
-        gains.append(f"{100 * (row.ours.mean / start.ours.mean - 1):+.1f}" if both else "")
+        shared = sorted(set(row.ours.by_seed) & set(start.ours.by_seed)) if start and start.ours and row.ours else []
+        both = bool(shared)
+        sides = [sum(side.ours.by_seed[seed] for seed in shared) for side in (row, start)] if both else []
+        gains.append(f"{100 * (sides[0] / sides[1] - 1):+.1f}" if both else "")
         interval = interval_of(results, measured[row.row], measured[start.row], relative=True) if both else None
         low, high = (f"{end:+.1f}" for end in interval) if interval else ("", "")
         lows.append(low)

@@ -173,6 +173,19 @@ def test_a_relative_improvement_carries_its_interval(runs, tmp_path):
     gain, low, high = next(row[first : first + 3] for row in two.csv_rows if row[0] == "otoc_full")
     assert printed["otoc_full"] == f"{gain} ({low} to {high})" and "interval over rooms and seeds" in two.note
     assert printed["otoc3_full"] == cells["otoc3_full"][0]
+    # A seed that lacks one of the two rows counts in neither.
+    (tmp_path / "rooms" / "s3dis_otoc_seed1").unlink()
+    (tmp_path / "rooms" / "s3dis_otoc_seed1").mkdir()
+    for stage in (runs / "rooms" / "otoc_seed1").iterdir():
+        if stage.name != "evaluate_baseline":
+            (tmp_path / "rooms" / "s3dis_otoc_seed1" / stage.name).symlink_to(stage)
+    lacking = table4(results_in(tmp_path, experiments=experiments))
+    found = {row[0]: [*row[first : first + 3]] for row in lacking.csv_rows}
+    assert (
+        found["otoc_full"]
+        == cells["otoc_full"]
+        != next(r[first : first + 3] for r in two.csv_rows if r[0] == "otoc_full")
+    )
 
 
 def test_experiments_of_ones_own_come_last_or_fill_the_papers_row(runs, tmp_path):
