@@ -117,9 +117,13 @@ def conclusion(results: Results) -> str:
     """What the numbers say of all parts, in a few sentences."""
     compared = {name: compare(results, part.with_it, part.without) for name, part in parts().items()}
     known = {name: comparison for name, comparison in compared.items() if comparison}
+    several = {name: c for name, c in known.items() if c.seeds > 1}
     groups = {
-        "A gain is shown of": [name for name, c in known.items() if c.clear and c.total > 0],
-        "A loss is shown of": [name for name, c in known.items() if c.clear and c.total < 0],
+        "A gain is shown of": [name for name, c in several.items() if c.clear and c.total > 0],
+        "A loss is shown of": [name for name, c in several.items() if c.clear and c.total < 0],
+        "More than the choice of rooms explains, of one training run each:": [
+            name for name, c in known.items() if c.clear and c.seeds == 1
+        ],
         "No difference is shown of": [name for name, c in known.items() if not c.clear],
     }
     sentences = []

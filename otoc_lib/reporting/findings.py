@@ -169,6 +169,7 @@ def verdict(c: Comparison) -> str:
         )
     if not c.clear:
         return text + "The interval holds 0: no difference is shown."
-    caution = " One training run each, so chance in training is not ruled out." if c.seeds == 1 else ""
-    gain = "a gain" if c.total > 0 else "a loss"
-    return text + f"That is more than the choice of rooms explains: {gain}.{caution}"
+    explained = "That is more than the choice of rooms explains"
+    if c.seeds == 1:  # no word for it: another training may say otherwise
+        return text + f"{explained}, of one training run each: chance in training is not ruled out."
+    return text + f"{explained}: {'a gain' if c.total > 0 else 'a loss'}."

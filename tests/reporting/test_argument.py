@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from fake_rooms import results_in
 
@@ -44,9 +46,13 @@ def test_the_conclusion_says_what_is_shown_and_what_is_not(results, tmp_path, mo
     assert text.startswith("No difference is shown of self-training (") and " and the whole method (" in text
     assert "Not run yet: the graph and the relation net." in text and "one seed" in text
     monkeypatch.setattr("otoc_lib.reporting.findings.ENOUGH_ROOMS", 4)
-    for interval, says in (((0.1, 2.0), "A gain is shown of self"), ((-0.1, 2.0), "No difference is shown of self")):
+    one = "More than the choice of rooms explains, of one training run each: self"
+    for interval, says in (((-0.1, 2.0), "No difference is shown of self"), ((0.1, 2.0), one)):
         monkeypatch.setattr("otoc_lib.reporting.findings.interval_of", lambda *_, ends=interval: ends)
-        assert argument.conclusion(results).startswith(says)
+        assert argument.conclusion(results).startswith(says) and "A gain" not in argument.conclusion(results)
+    single = argument.compare  # of one seed here: a gain is a word for several
+    monkeypatch.setattr(argument, "compare", lambda *sides: (found := single(*sides)) and replace(found, seeds=3))
+    assert argument.conclusion(results).startswith("A gain is shown of self-training (")
     assert argument.conclusion(results_in(tmp_path)).startswith("Not run yet: self-training, the graph, ")
 
 
