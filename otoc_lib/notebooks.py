@@ -6,6 +6,7 @@ there, and its --help-notebook lists them.
 """
 
 import argparse
+import contextlib
 import html
 import json
 import os
@@ -78,7 +79,29 @@ def execute(notebook: str, path: Path, changes: Mapping[str, Any]) -> Path:
         ) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+        with contextlib.suppress(FileNotFoundError, ValueError):  # stopped before it was written, or half-way
+            keep_last_states(out)
     return out
+
+
+def keep_last_states(path: Path) -> None:
+    """Leave of every progress bar in an executed notebook its last state; each redrawing is an output by itself."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        joined: list[dict[str, Any]] = []
+        for output in cell.get("outputs", []):
+            stream = output.get("name") if output["output_type"] == "stream" else None
+            if stream and joined and joined[-1].get("name") == stream:
+                joined[-1]["text"] += "".join(output["text"])
+            else:
+                joined.append({**output, "text": "".join(output["text"])} if stream else output)
+        for output in joined:
+            if output["output_type"] == "stream":
+                lines = [line.rstrip("\r").rpartition("\r")[2] for line in output["text"].split("\n")]
+                output["text"] = "\n".join(lines)
+        if "outputs" in cell:
+            cell["outputs"] = joined
+    write_bytes(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _quiet_manager() -> type:

@@ -13,7 +13,7 @@ from test_notebooks import environment
 
 from otoc_lib.__main__ import main
 from otoc_lib.lock import holder
-from otoc_lib.notebooks import execute
+from otoc_lib.notebooks import execute, keep_last_states
 
 RUN = [sys.executable, "-m", "otoc_lib", "run", "params/tiny/supervised.yaml"]
 PATIENCE = 300  # seconds
@@ -21,6 +21,27 @@ PATIENCE = 300  # seconds
 
 def run(project, *arguments):
     return subprocess.run([*RUN, *arguments], cwd=project, env=environment(), capture_output=True, text=True)
+
+
+def test_of_a_bar_the_last_state_is_kept(tmp_path):
+    def stream(name, text):
+        return {"output_type": "stream", "name": name, "text": text}
+
+    picture = {"output_type": "display_data", "data": {"text/plain": "a room"}, "metadata": {}}
+    said = [
+        stream("stderr", ["\r", "a: 0%"]),
+        stream("stderr", "\ra: 50%"),
+        stream("stderr", ["\ra: 100%\n", "\rb: 0%"]),
+    ]
+    outputs = [*said, stream("stderr", "\rb: 100%\r"), stream("stdout", "one\ntwo\n"), picture, stream("stderr", "c")]
+    cells = [{"cell_type": "markdown", "source": ["x"]}, {"cell_type": "code", "source": [], "outputs": outputs}]
+    path = tmp_path / "n.ipynb"
+    path.write_text(json.dumps({"cells": cells, "nbformat": 4}))
+    keep_last_states(path)
+    words, code = json.loads(path.read_text())["cells"]
+    assert words == cells[0]
+    bars = stream("stderr", "a: 100%\nb: 100%")
+    assert code["outputs"] == [bars, stream("stdout", "one\ntwo\n"), picture, stream("stderr", "c")]
 
 
 @pytest.mark.slow
@@ -33,6 +54,8 @@ def test_its_notebooks_are_run_and_kept_beside_the_others(project):
     assert said[1:] == [f"02_baseline supervised_seed7 · done: {executed}"] and (project / executed).is_file()
     assert (project / "runs/tiny/supervised_seed7/evaluate_baseline/metrics.json").is_file()
     # The kernel's bars with their time left, and nothing of papermill's.
+    kept = (project / executed).read_text()
+    assert "UNet: 100%" in kept and "UNet:   0%" not in kept and "\\r" not in kept  # of bars what they showed last
     assert "UNet: 100%" in done.stderr and "unknown parameter" not in done.stderr and "WARNING" not in done.stderr
 
 
