@@ -257,7 +257,7 @@ def test_a_report_of_stale_runs_alone_is_made_all_the_same(project, scenes):
         spoil(folder)
     index = build_report(results(), project / "reports", scenes)
     text = index.read_text(encoding="utf-8")
-    assert "<b>stale</b>" in text and "mIoU, 1 seed" not in text and "nothing has been run" in text
+    assert 'class="none">stale: ' in text and "in short" not in text and "nothing has been run" in text
     assert "Not drawn" in (index.parent / "figures.html").read_text(encoding="utf-8")
     assert set(read_pages(index)) == {"curves.html", "figures.html", "index.html", "rooms.html"}
 
@@ -270,7 +270,7 @@ def test_where_the_rooms_are_not_at_hand_it_says_so_once(project, scenes, monkey
     assert [to_markdown(table).count("not at hand") for table in make_tables(found)] == [0, 1, 1, 0]
     assert display.stale_runs(found).data == f"- {found.doubt}"
     index = build_report(found, project / "reports", scenes)
-    assert index.read_text(encoding="utf-8").count(found.doubt) == 3  # the page, and the notes of two tables
+    assert index.read_text(encoding="utf-8").count(found.doubt) == 4  # the page, and the notes of three tables
     assert to_text(compare_runs("runs/rooms/control", "runs/rooms/otoc")).count("not at hand") == 1
     with pytest.warns(UserWarning, match="not at hand"):
         export_predictions(load_config("params/rooms/otoc.yaml"), "val", "full", project / "out.zip")
