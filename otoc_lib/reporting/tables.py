@@ -85,12 +85,20 @@ class Gain:
 
 def gain_over(results: Results, row: Row, control: Row, split: str = "val") -> Gain | None:
     """The gain of a row over another one, None where the two share no seed."""
-    ours, theirs = results.measure(row, split), results.measure(control, split)
+    means = means_over_shared_seeds(results.measure(row, split), results.measure(control, split))
+    if means is None:
+        return None
+    ours, theirs = means
+    return Gain(theirs, ours - theirs, interval_of(results, row, control, split))
+
+
+def means_over_shared_seeds(ours: Measurement | None, theirs: Measurement | None) -> tuple[float, float] | None:
+    """Both means over the seeds that both were run with, None without any: others would not be paired."""
     shared = sorted(set(ours.by_seed) & set(theirs.by_seed)) if ours and theirs else []
     if not shared:
         return None
-    sides = [sum(side.by_seed[seed] for seed in shared) / len(shared) for side in (ours, theirs)]
-    return Gain(sides[1], sides[0] - sides[1], interval_of(results, row, control, split))
+    first, second = (sum(side.by_seed[seed] for seed in shared) / len(shared) for side in (ours, theirs))
+    return first, second
 
 
 def study_cells(folder: Path | None, name: str, column: str = "ours") -> dict[str, str]:
@@ -185,11 +193,10 @@ def _hidden_line(
     row: str, setting: str, annotation: str, published: float | None, hidden: Mapping[str, Measurement]
 ) -> Line:
     control = hidden.get({"otoc_full": "otoc_control", "data_efficient": "data_efficient_control"}.get(row))
-    ours, gain = hidden.get(row), None
-    if ours and control and (shared := sorted(set(ours.by_seed) & set(control.by_seed))):
-        theirs = sum(control.by_seed[seed] for seed in shared) / len(shared)
-        # No interval: the evaluator tells the score, and nothing of single rooms.
-        gain = Gain(theirs, sum(ours.by_seed[seed] for seed in shared) / len(shared) - theirs, None)
+    ours = hidden.get(row)
+    means = means_over_shared_seeds(ours, control)
+    # No interval: the evaluator tells the score, and nothing of single rooms.
+    gain = Gain(means[1], means[0] - means[1], None) if means else None
     return Line(row, setting, annotation, published, ours, gain=gain)
 
 
@@ -344,11 +351,9 @@ def table4(results: Results) -> Table:
         start = by_row.get(baseline_of(row.row))
         both = start is not None and start.paper and row.paper
         theirs.append(f"{100 * (row.paper / start.paper - 1):.1f}" if both else "")
-        shared = sorted(set(row.ours.by_seed) & set(start.ours.by_seed)) if start and start.ours and row.ours else []
-        both = bool(shared)
-        sides = [sum(side.ours.by_seed[seed] for seed in shared) for side in (row, start)] if both else []
-        gains.append(f"{100 * (sides[0] / sides[1] - 1):+.1f}" if both else "")
-        interval = interval_of(results, measured[row.row], measured[start.row], relative=True) if both else None
+        means = means_over_shared_seeds(row.ours, start.ours) if start else None
+        gains.append(f"{100 * (means[0] / means[1] - 1):+.1f}" if means else "")
+        interval = interval_of(results, measured[row.row], measured[start.row], relative=True) if means else None
         low, high = (f"{end:+.1f}" for end in interval) if interval else ("", "")
         lows.append(low)
         highs.append(high)
