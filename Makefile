@@ -1,6 +1,7 @@
 # make reproduce [PROFILE=smoke] [SEEDS=0,1,2]
 #                                  set up, then regenerate the tables and figures from the bundled rooms
-# make study                       the same with three seeds and longer training, hours; stopped, it goes on where it was
+# make study                       the same with three seeds and longer training, hours; stopped, it goes on where it was;
+#                                  its numbers are kept in reports/study/results, ready to be committed
 # make test                        set up, then check the style and run the tests
 # make fuzz [TARGET=scan_ply] [INPUTS=1000000]
 #                                  set up, then feed changed files to every reader of files from outside, or to one
@@ -58,6 +59,7 @@ reproduce: .venv/.installed
 
 study:
 	@$(MAKE) --no-print-directory reproduce PROFILE=study
+	@$(BIN)/python -m otoc_lib keep study
 
 # What reproduce does once it is the only one at this profile.
 run:

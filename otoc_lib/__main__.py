@@ -89,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the same for programs")
     status.set_defaults(run=_status)
 
+    keep = command("keep", "keep the numbers of a profile's finished runs in its report, to be committed")
+    kept = keep.add_argument("profile", metavar="PROFILE", help="for example study; writes reports/study/results")
+    kept.completer = _complete_profiles
+    keep.set_defaults(run=_keep)
+
     doctor = command("doctor", "check every file of a copy of ScanNet-v2 or S3DIS")
     doctor.add_argument("root", type=Path, help="folder that holds scans/ (ScanNet-v2) or Area_1/, Area_2/ ... (S3DIS)")
     doctor.add_argument("--workers", type=int, default=2, help="processes that read files (default: %(default)s)")
@@ -184,6 +189,18 @@ def _status(options: argparse.Namespace) -> None:
 
     found = status.profile_status(options.profile)
     print(json.dumps(found, indent=1) if options.json else status.as_text(found))
+
+
+def _keep(options: argparse.Namespace) -> None:
+    from otoc_lib.reporting.hidden_test import hidden_scores_by_stage
+    from otoc_lib.reporting.kept import keep_numbers
+    from otoc_lib.reporting.runs import results_of_profile
+
+    results = results_of_profile(options.profile)
+    submissions = results.archives.with_name("submissions")
+    archives = keep_numbers(results.held, results.archives, hidden_scores_by_stage(results, submissions))
+    size = sum(path.stat().st_size for path in archives)
+    print(f"{results.archives}: the numbers of {len(archives)} runs, {size / 1e6:.1f} MB")
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -88,7 +88,7 @@ def test_help_gives_every_command_one_line(capsys, monkeypatch):
     listed = text[text.index("COMMAND\n") : text.index("\noptions")]
     lines = [line for line in re.sub(r"\n {20}(?=\S)", "  ", listed).splitlines()[1:] if line.strip()]
     assert [line.split()[0] for line in lines] == [
-        *("run", "status", "doctor", "prepare", "export-benchmark", "score-benchmark", "snap-clicks", "rooms"),
+        *("run", "status", "keep", "doctor", "prepare", "export-benchmark", "score-benchmark", "snap-clicks", "rooms"),
         *("compare", "check-params", "show-params", "completion"),
     ]
     assert all(len(line.split()) > 4 for line in lines)

@@ -9,6 +9,7 @@ from otoc_lib.experiments import Row
 from otoc_lib.reporting.bootstrap import interval_of, interval_text
 from otoc_lib.reporting.runs import NOT_RUN, Results
 from otoc_lib.reporting.tables import NOVEL, stale_text
+from otoc_lib.store import read_manifest
 
 ENOUGH_ROOMS = 6  # an interval over fewer says little
 
@@ -148,9 +149,9 @@ def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
 def training_steps(results: Results, experiment: str, iterations: int) -> int | None:
     """Optimizer steps of the U-Net in iterations 1 to ``iterations``, None if no seed has all of them current."""
     for seed in results.seeds(experiment):
-        histories = [results.history(experiment, f"unet_{k}", seed) for k in range(1, iterations + 1)]
-        if all(histories):
-            return sum(int(history["step"][-1]) + 1 for history in histories)
+        stages = [results.numbers(experiment, f"unet_{k}", seed) for k in range(1, iterations + 1)]
+        if all(stages):
+            return sum(read_manifest(stage.path)["steps"] for stage in stages)
     return None
 
 

@@ -38,18 +38,34 @@ def hidden_scores(results: Results, folder: Path) -> dict[str, Measurement]:
     return {name: measured for name, measured in found.items() if measured}
 
 
+def hidden_scores_by_stage(results: Results, folder: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """The same as run and stage -> mode -> mIoU, as ``kept.keep_numbers`` takes it."""
+    rows, found = {row.row: row for row in results.rows("table2")}, {}
+    for name, measured in hidden_scores(results, folder).items():
+        row = rows[ROWS[name]]
+        for seed, score in measured.by_seed.items():
+            found.setdefault((results.seeds(row.experiment)[seed], results.stage_of(row)), {})[row.mode] = score
+    return found
+
+
 def _score(results: Results, row: Row, name: str, folder: Path) -> Measurement | None:
     known, by_seed, views, rooms = results.known(row.experiment), {}, 0, 0
     if known is None or SPLIT not in known.config.eval_splits or not (known.config.data_folder / LABELS).is_dir():
         return None
     for seed in results.seeds(row.experiment):
-        stage = results.find(row.experiment, results.stage_of(row), seed)
-        if stage is None or row.mode not in (metrics := results.metrics(row.experiment, stage.name, seed))["predicted"]:
+        name_of_stage = results.stage_of(row)
+        metrics, stage = (look(row.experiment, name_of_stage, seed) for look in (results.metrics, results.find))
+        if metrics is None or row.mode not in metrics["predicted"]:
             continue
-        config = replace(known.config, seed=seed)
-        path = folder / f"{name}_seed{seed}.zip"
-        export_evaluation(stage, load_split(config, SPLIT), SPLIT, row.mode, path)
-        by_seed[seed] = score_elsewhere(path, config.data_folder / LABELS)
+        if stage is not None:
+            config = replace(known.config, seed=seed)
+            path = folder / f"{name}_seed{seed}.zip"
+            export_evaluation(stage, load_split(config, SPLIT), SPLIT, row.mode, path)
+            by_seed[seed] = score_elsewhere(path, config.data_folder / LABELS)
+        elif (kept := results.hidden_score(row.experiment, name_of_stage, row.mode, seed)) is not None:
+            by_seed[seed] = kept
+        else:
+            continue
         views, rooms = metrics["views"], len(metrics["splits"][SPLIT]["rooms"])
     return Measurement(by_seed, views, rooms) if by_seed else None
 

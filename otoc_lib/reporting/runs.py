@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,14 @@ from otoc_lib.experiments import (
     Experiment,
     Row,
     main_experiment,
+    read_profile,
     read_what_is_right,
     rows_of,
 )
 from otoc_lib.methods.stages import CONFUSIONS, clicks_of
+from otoc_lib.reporting.kept import ARCHIVES, HIDDEN, kept_runs
 from otoc_lib.scene import Scene
-from otoc_lib.store import Stage, finished_manifests
+from otoc_lib.store import Stage, finished_manifests, stages_in
 
 # What modes are called; a method may have others.
 MODES = {
@@ -84,6 +87,7 @@ class Results:
         seed: the one to show; None for the first that an experiment was run with.
         wrong: what is wrong with other params files of the profile, by experiment.
         study: the folder of tables with more seeds that stand beside these, None for none.
+        archives: the folder of numbers that were kept of runs, here or elsewhere, see ``kept``; None for none.
     """
 
     runs: Path
@@ -93,11 +97,16 @@ class Results:
     seed: int | None = None
     wrong: Mapping[str, str] = field(default_factory=dict)
     study: Path | None = None
+    archives: Path | None = None
 
     @cached_property
     def held(self) -> Runs:
-        """The runs beside the params files."""
+        """The runs that are here, beside the params files."""
         return Runs(self.runs, self.profile, self.experiments, self.wrong)
+
+    @cached_property
+    def _kept(self) -> tuple[Runs, TemporaryDirectory] | None:
+        return kept_runs(self.held, self.archives) if self.archives else None
 
     @property
     def folder(self) -> Path:
@@ -151,22 +160,35 @@ class Results:
     # --- seeds and stages
 
     def seeds(self, experiment: str) -> dict[int, str]:
-        """Seed -> name of the run's folder, for every seed that an experiment was run with, in their order."""
-        return self.held.seeds(experiment)
+        """Seed -> name of the run, in order, for every seed that was run here or that numbers were kept of."""
+        kept = self._kept[0].seeds(experiment) if self._kept else {}
+        return dict(sorted({**kept, **self.held.seeds(experiment)}.items()))
 
     def shown_seed(self, experiment: str) -> int | None:
         """The seed that stands for an experiment where only one can: ``seed`` if that was run, else its first."""
-        found = self.seeds(experiment)
+        found = self.held.seeds(experiment) or self.seeds(experiment)
         return self.seed if self.seed in found else next(iter(found), None)
 
     def find(self, experiment: str, stage: str, seed: int | None = None) -> Stage | None:
-        """A stage of the given seed, by default the shown one, if it is current."""
+        """A stage of the given seed, by default the shown one, if it is current and here, with all its files."""
         seed = self.shown_seed(experiment) if seed is None else seed
         return None if seed is None else self.held.state(experiment, stage, seed).stage
 
+    def numbers(self, experiment: str, stage: str, seed: int | None = None) -> Stage | None:
+        """``find``, or what was kept of such a stage: ``kept.NUMBERS`` and nothing else."""
+        found = self.find(experiment, stage, seed)
+        if found is None and self._kept:
+            seed = self.shown_seed(experiment) if seed is None else seed
+            found = None if seed is None else self._kept[0].state(experiment, stage, seed).stage
+        return found
+
     def stale_seeds(self, experiment: str, stage: str) -> tuple[int, ...]:
         """The seeds of which a stage was run and is not current."""
-        return tuple(seed for seed in self.seeds(experiment) if self.held.state(experiment, stage, seed).why)
+        return tuple(
+            seed
+            for seed in self.held.seeds(experiment)
+            if self.held.state(experiment, stage, seed).why and self.numbers(experiment, stage, seed) is None
+        )
 
     def absent(self, experiment: str, stage: str) -> str:
         """What stands where there is no number: ``not run``, or ``stale`` and what mends it."""
@@ -179,8 +201,30 @@ class Results:
 
     @property
     def doubt(self) -> str:
-        """A sentence for what nobody knows to be current, since its data are not on this machine; "" for nothing."""
-        return self.held.doubt
+        """What one must know of where numbers come from: of data that are not on this machine, so that nobody knows
+        what is current, and of runs of which only numbers are here. "" for nothing."""
+        return " ".join(sentence for sentence in (self.held.doubt, self._kept_alone) if sentence)
+
+    @property
+    def _kept_alone(self) -> str:
+        if not self._kept:
+            return ""
+        kept = self._kept[0]
+        alone = [
+            run
+            for name in kept.experiments
+            for seed, run in kept.seeds(name).items()
+            if any(
+                kept.state(name, stage, seed).stage and not self.find(name, stage, seed)
+                for stage in stages_in(kept.folder / run)
+            )
+        ]
+        if not alone:
+            return ""
+        return (
+            f"Of {len(alone)} runs the numbers were kept when they were run ({self.archives.parent.name}/"
+            f"{self.archives.name}), with the same parameters, code and rooms as now; pictures show what was run here."
+        )
 
     def finished(self) -> list[dict[str, Any]]:
         """Manifest of every current stage that was made (not reused), by run and time, with its run as ``run``."""
@@ -193,8 +237,14 @@ class Results:
 
     def metrics(self, experiment: str, stage: str, seed: int | None = None) -> dict[str, Any] | None:
         """metrics.json of an evaluation stage."""
-        found = self.find(experiment, stage, seed)
+        found = self.numbers(experiment, stage, seed)
         return read_json(found, "metrics.json") if found else None
+
+    def hidden_score(self, experiment: str, stage: str, mode: str, seed: int) -> float | None:
+        """The mIoU on the hidden-label rooms, in percent, that was kept of an evaluation stage."""
+        kept = self._kept and self._kept[0].state(experiment, stage, seed).stage
+        path = kept and kept.path / HIDDEN
+        return json.loads(path.read_text(encoding="utf-8")).get(mode) if path and path.is_file() else None
 
     def measure(self, row: Row, split: str = "val") -> Measurement | None:
         """The mIoU of a row over all rooms of a split, for every seed of which it is current."""
@@ -223,7 +273,7 @@ class Results:
 
     def confusions(self, row: Row, split: str = "val") -> dict[int, dict[str, np.ndarray]]:
         """Seed -> room -> confusion matrix int64 [C, C], for the seeds whose evaluation kept them."""
-        stages = {seed: self.find(row.experiment, self.stage_of(row), seed) for seed in self.seeds(row.experiment)}
+        stages = {seed: self.numbers(row.experiment, self.stage_of(row), seed) for seed in self.seeds(row.experiment)}
         found = {seed: read_confusions(stage, split, row.mode) for seed, stage in stages.items() if stage}
         return {seed: rooms for seed, rooms in found.items() if rooms}
 
@@ -234,7 +284,7 @@ class Results:
 
         What some seed does not know, such as the accuracy in rooms without labels, is left out.
         """
-        stages = {seed: self.find(experiment, stage, seed) for seed in self.seeds(experiment)}
+        stages = {seed: self.numbers(experiment, stage, seed) for seed in self.seeds(experiment)}
         found = {seed: read_json(known, "statistics.json") for seed, known in stages.items() if known}
         names = dict.fromkeys(name for statistics in found.values() for name in statistics)
         values = {name: {seed: statistics.get(name) for seed, statistics in found.items()} for name in names}
@@ -296,7 +346,19 @@ def results_of(config: Config) -> Results:
         config.seed,
         wrong,
         study,
+        config.report_folder / ARCHIVES,
     )
+
+
+def results_of_profile(profile: str) -> Results:
+    """The results of a profile as its params files say, its main experiment's seed shown.
+
+    Raises OtocError if it has no params files, or one that is wrong.
+    """
+    found = {known.name: known for known in read_profile(project_root() / "params", profile)}
+    if not found:
+        raise OtocError(f"profile {profile!r}: params/{profile} holds no params files; check its name")
+    return results_of(found[main_experiment(found) or next(iter(found))].config)
 
 
 def _as_run(config: Config, known: Experiment | None) -> Experiment:

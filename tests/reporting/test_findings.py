@@ -43,7 +43,7 @@ def test_a_difference_is_clear_where_enough_rooms_leave_no_doubt(results):
 
 def test_findings_do_not_claim_what_was_not_run(runs, results, tmp_path):
     text = "\n".join(findings(results))
-    assert "for 588 steps, the supervised one for 196" in text
+    assert "for 600 steps, the supervised one for 200" in text
     assert "Self-training" in text and "one seed" in text and "mean of 2 seeds, standard deviation" in text
     # Like with like: points against points, super-voxels against super-voxels.
     weak = {
