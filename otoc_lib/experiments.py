@@ -122,6 +122,14 @@ VARIANTS = {
     "released": ("released", "full"),
 }
 ABLATIONS = ("unet", "unet_gp")
+
+
+def variant_row(column: str, mode: str = "") -> Row:
+    """The last iteration of a column of Table 3, by default in the mode that the column shows."""
+    experiment, own_mode = VARIANTS[column]
+    return Row(column, "", "one click/object", experiment, "last", mode or own_mode)
+
+
 # Experiments that measure a row which the paper quotes under another name than theirs.
 QUOTED = {"minkunet34": "minkowskinet", "s3dis_minkunet34": "minkowskinet32"}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from matplotlib.figure import Figure
 
 from otoc_lib.config import Config, project_root
-from otoc_lib.experiments import VARIANTS, Row, read_profile
+from otoc_lib.experiments import VARIANTS, Row, read_profile, variant_row
 from otoc_lib.methods.stages import load_scenes, run_method
 from otoc_lib.reporting.figures import figure5
 from otoc_lib.reporting.findings import Comparison, compare, verdict
@@ -34,37 +34,33 @@ class Part:
 def parts() -> dict[str, Part]:
     """The parts that Table 3 takes away one by one, by name."""
 
-    def last(column: str, mode: str | None = None) -> Row:
-        experiment, own_mode = VARIANTS[column]
-        return Row(column, "", "one click/object", experiment, "last", mode or own_mode)
-
     found = (
         Part(
             "self-training",
             "The U-Net alone after self-training, against one trained as long on the clicks",
-            last("unet_rel_gp", "point"),
-            last("control_point"),
+            variant_row("unet_rel_gp", "point"),
+            variant_row("control_point"),
             ("self-training", "clicks alone"),
         ),
         Part(
             "the graph",
             "Propagation over colour and position, against averaging the same U-Net in super-voxels",
-            last("unet_gp"),
-            last("unet_gp", "sv"),
+            variant_row("unet_gp"),
+            variant_row("unet_gp", "sv"),
             ("propagated", "averaged"),
         ),
         Part(
             "the relation net",
             "The whole method, against the graph without a relation net",
-            last("unet_rel_gp"),
-            last("unet_gp"),
+            variant_row("unet_rel_gp"),
+            variant_row("unet_gp"),
             ("with relation net", "without"),
         ),
         Part(
             "the whole method",
             "All together, against the same networks trained as long on the clicks and propagated alike",
-            last("unet_rel_gp"),
-            last("control"),
+            variant_row("unet_rel_gp"),
+            variant_row("control"),
             ("whole method", "clicks alone"),
         ),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otoc_lib.experiments import Row
+from otoc_lib.experiments import Row, variant_row
 from otoc_lib.reporting.bootstrap import interval_of, interval_text
 from otoc_lib.reporting.runs import NOT_RUN, Results
 from otoc_lib.reporting.tables import NOVEL, stale_text
@@ -68,10 +68,11 @@ def findings(results: Results, table: str | None = None) -> list[str]:
 
     table: "table2" or "table4", by default the one that the report is about.
     """
-    return list(_findings(results, results.rows(table or results.table)))
+    return list(_findings(results, table or results.table))
 
 
-def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
+def _findings(results: Results, table: str) -> Iterator[str]:
+    listed = results.rows(table)
     rows = {row.row: row for row in listed}
     own, full_supervision = rows["otoc_full"].experiment, rows["supervised"].experiment
     result = {name: results.measure(row) for name, row in rows.items()}
@@ -100,8 +101,9 @@ def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
         ),
         ("otoc_first_full", "otoc_baseline", "Of that, what propagation brings before any self-training"),
     )
-    for first, second, question in questions:
-        comparison = compare(results, rows[first], rows[second])
+    asked = [(question, rows[first], rows[second]) for first, second, question in questions]
+    for question, first, second in (*asked, *_of_parts(table), *_of_labels(rows, table), *_of_others(results, table)):
+        comparison = compare(results, first, second)
         if comparison:
             yield f"{question}: {verdict(comparison)}"
     full, supervised, baseline = result["otoc_full"], result["supervised"], result["otoc_baseline"]
@@ -144,6 +146,34 @@ def _findings(results: Results, listed: tuple[Row, ...]) -> Iterator[str]:
             missing.setdefault("left out", []).append(f"{row.setting}{stale_text(result[name])}")
     for why in sorted(missing, key=lambda why: why == NOT_RUN):  # what was not run comes last
         yield f"{why[0].upper()}{why[1:]}: {'; '.join(missing[why])}."
+
+
+def _of_parts(table: str) -> Iterator[tuple[str, Row, Row]]:
+    """What Table 3 compares: the graph with averaging, and the relation network with none. Question and rows."""
+    if table == "table2":
+        alone = "The graph alone against averaging the same U-Net in super-voxels, no relation network in either"
+        yield alone, variant_row("unet_gp"), variant_row("unet_gp", "sv")
+        relation = "The relation network: U-Net, relation network and graph against U-Net and graph"
+        yield relation, variant_row("unet_rel_gp"), variant_row("unet_gp")
+
+
+def _of_labels(rows: dict[str, Row], table: str) -> Iterator[tuple[str, Row, Row]]:
+    """The table's other kind of clicks, against its own control and against one click an object."""
+    other, name = {"table2": ("data_efficient", "20 points a room"), "table4": ("otoc3", "Three clicks an object")}[
+        table
+    ]
+    for mode, control, how in (("dagger", "control", "the U-Net alone"), ("full", "control_full", "after propagation")):
+        row = rows[f"{other}_{mode}"]
+        yield f"{name}, self-training against as long on these labels alone, {how}", row, rows[f"{other}_{control}"]
+        yield f"{name} against one click an object, both with self-training, {how}", row, rows[f"otoc_{mode}"]
+
+
+def _of_others(results: Results, table: str) -> Iterator[tuple[str, Row, Row]]:
+    """Every row of a further method that has a control."""
+    known = {row.row: row for row in results.rows(table)}
+    for row in results.further(table):
+        if row.control:
+            yield f"{row.setting} with {row.annotation} against its control", row, known[row.control]
 
 
 def training_steps(results: Results, experiment: str, iterations: int) -> int | None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_rooms import results_in, sign
+from fake_rooms import known, make_experiment, results_in, sign
 
 from otoc_lib.methods.stages import CONFUSIONS
 from otoc_lib.reporting.findings import compare, findings
@@ -95,3 +95,33 @@ def test_what_is_said_of_many_rooms(results, of_before, monkeypatch):
     # The same network against itself.
     monkeypatch.setattr("otoc_lib.reporting.findings.interval_of", lambda *_: (-1.0, 2.0))
     assert "The interval holds 0: no difference is shown." in "\n".join(findings(results))
+
+
+def test_every_comparison_of_the_paper_is_put_into_words(scenes, tmp_path):
+    """Graph or none, relation network or none, 20 points or one click, and rivals beside their own controls."""
+    modes = ("point", "sv", "full")
+    runs = {
+        "otoc": (known("otoc"), 0.5),
+        "unet_gp": (known("unet_gp", variant="unet_gp"), 0.46),
+        "points20": (known("points20", source="points", points_share=0.1), 0.4),
+        "points20_control": (known("points20_control", source="points", points_share=0.1, method="control"), 0.35),
+        "teacher": (known("teacher", method="mean_teacher", self_train_iterations=1), 0.3),
+        "alone": (known("alone", method="control", variant="unet", self_train_iterations=1), 0.2),
+    }
+    for experiment, share in runs.values():
+        make_experiment(tmp_path / "runs", experiment, scenes, share, modes)
+    found = results_in(tmp_path / "runs", experiments=tuple(experiment for experiment, _ in runs.values()))
+    sentences = findings(found, "table2")
+    for question, with_it, without in (
+        ("The graph alone against averaging", ("unet_gp", "full"), ("unet_gp", "sv")),
+        ("The relation network: ", ("otoc", "full"), ("unet_gp", "full")),
+        ("20 points a room, self-training against as long on", ("points20", "point"), ("points20_control", "point")),
+        ("20 points a room against one click an object, both", ("points20", "point"), ("otoc", "point")),
+        ("Mean Teacher (teacher) with one click/object against its control", ("teacher", "point"), ("alone", "point")),
+    ):
+        (sentence, *_) = [said for said in sentences if said.startswith(question)]
+        stages = {name: "evaluate_1" if name in ("teacher", "alone") else "evaluate_3" for name in runs}
+        (a, of_a), (b, of_b) = with_it, without
+        expected = miou(tmp_path / "runs", a, stages[a], of_a) - miou(tmp_path / "runs", b, stages[b], of_b)
+        assert f"{expected:+.2f} points of mIoU (one seed), 95 % interval" in sentence
+    assert not any("Three clicks" in said for said in sentences)
