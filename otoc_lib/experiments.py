@@ -223,6 +223,12 @@ class Experiment:
             return ("04_ablate",)
         return ("01_annotate", "02_baseline", "03_self_train")
 
+    @property
+    def unet_steps(self) -> int:
+        """Steps of the U-Nets that its last evaluation stands on, of all iterations together."""
+        stages = {stage.name: stage for notebook in self.notebooks for stage in plan(notebook, self.config).stages}
+        return sum(stage.steps for name, stage in stages.items() if name.startswith("unet_"))
+
     @cached_property
     def last_evaluation(self) -> str:
         """The last evaluation stage that it runs."""

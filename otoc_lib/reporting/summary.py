@@ -1,6 +1,8 @@
-"""The table that a stranger reads in a minute: every kind of labels, its control and its gain, a column a mode."""
+"""The tables that a stranger reads in a minute: every kind of labels, its control and its gain, a column a mode; and
+every method by every kind of labels."""
 
-from otoc_lib.experiments import DATA_EFFICIENT, ONE_CLICK, S3DIS_ONE_CLICK, S3DIS_THREE_CLICKS
+from otoc_lib.experiments import BASELINE, DATA_EFFICIENT, ONE_CLICK, S3DIS_ONE_CLICK, S3DIS_THREE_CLICKS
+from otoc_lib.methods.stages import method_of
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.runs import MODES, NOT_RUN, Results
 from otoc_lib.reporting.tables import ABOUT_GAINS, Table, gain_over, with_deviation
@@ -9,6 +11,7 @@ KINDS = {"table2": (ONE_CLICK, DATA_EFFICIENT), "table4": (S3DIS_ONE_CLICK, S3DI
 TITLES = {"table2": "Validation rooms in short", "table4": "Area 5 in short"}
 COLUMNS = tuple(MODES[mode] for mode in ("point", "sv", "full"))
 SELF_TRAINING = "self-training"
+ALONE = "These labels alone"
 # Line of a kind of labels -> its rows in the three modes, without the name of the kind.
 LINES = {
     "first iteration": ("baseline", "baseline_sv", "first_full"),
@@ -18,9 +21,45 @@ LINES = {
 
 
 def summaries(results: Results) -> list[Table]:
-    """Of Tables 2 and 4, as far as anything of them was measured."""
-    found = (summary(results, table) for table in KINDS)
-    return [table for table in found if table.rows]
+    """Of Tables 2 and 4, as far as anything of them was measured; with ``matrix`` where other methods were run, too."""
+    found = []
+    for table in KINDS:
+        found += [short for short in (summary(results, table),) if short.rows]
+        others = {row.experiment for row in results.further(table) if results.measure(row)}
+        found += [matrix(results, table)] if others else []
+    return found
+
+
+def matrix(results: Results, table: str) -> Table:
+    """Every method of a table that was run beside every kind of labels: the U-Net alone, which all of them have.
+
+    A line is a method and the steps of its U-Nets: a control of as many stands for equal steps, one of more for equal
+    time. Other backbones are left out.
+    """
+    listed = {row.row: row for row in results.rows(table)}
+    cells: dict[tuple[str, int], dict[str, str]] = {}
+    for row in listed.values():
+        known, measured = results.known(row.experiment), results.measure(row)
+        if row.mode != "point" or row.stage not in ("last", BASELINE) or known is None or measured is None:
+            continue
+        once = row.stage == BASELINE and known.last_evaluation != BASELINE  # the first iteration of longer training
+        if once or known.config.backbone != "unet":
+            continue
+        method = ALONE if known.config.method == "control" else method_of(known.config).title
+        gain = gain_over(results, row, listed[row.control]) if row.control else None
+        cell = with_deviation(measured) + (f", gain {gain.text}" if gain else "")
+        cells.setdefault((method, known.unet_steps), {})[row.annotation] = cell
+    labels = list(dict.fromkeys(label for found in cells.values() for label in found))
+    rows = [
+        [f"{method}, {steps:,} steps", *(cells[method, steps].get(label, "") for label in labels)]
+        for method, steps in sorted(cells, key=lambda line: (line[0] != ALONE, line[0], line[1]))
+    ]
+    note = (
+        "The U-Net alone, the mode that every method has; steps are those of its U-Nets. Pi Model and Xu and Lee "
+        f"compute two views in a step, Mean Teacher a second network. Compare within a column. {ABOUT_GAINS}"
+    )
+    columns = ("Method", *labels)
+    return Table(f"matrix_{table}", f"{TITLES[table]}: method by labels", note, columns, rows, columns, rows)
 
 
 def summary(results: Results, table: str) -> Table:

@@ -1,7 +1,7 @@
 """The tables in short: every cell is one of the full table."""
 
 import pytest
-from fake_rooms import results_in
+from fake_rooms import known, make_experiment, results_in
 
 from otoc_lib.reporting.runs import NOT_RUN
 from otoc_lib.reporting.summary import LINES, summaries, summary
@@ -35,3 +35,38 @@ def test_what_is_missing_says_so(tmp_path, runs):
     lines = {row[0]: row[1:] for row in found.rows}
     assert lines["one click/object: control, the clicks alone"] == [NOT_RUN] * 3
     assert "one click/object: gain over the control" not in lines and NOT_RUN in lines["every point labelled"][0]
+
+
+def test_the_matrix_has_every_method_beside_every_kind_of_labels(scenes, tmp_path):
+    """A line is a method and its steps: a control of twice the steps, for equal time, has a line of its own."""
+    once = {"self_train_iterations": 1, "unet_steps": 90}
+    points = {"source": "points", "points_share": 0.1}
+    runs = {
+        "otoc": (known("otoc", unet_steps=90, unet_steps_later=50), 0.5),
+        "alone": (known("alone", method="control", variant="unet", **once), 0.2),
+        "longer": (known("longer", method="control", variant="unet", **once | {"unet_steps": 180}), 0.25),
+        "teacher": (known("teacher", method="mean_teacher", **once), 0.3),
+        "teacher_points": (
+            known("teacher_points", method="mean_teacher", **points, **once),
+            0.4,
+        ),
+        "large": (known("large", method="control", variant="unet", backbone="minkunet34", coarse_loss=0, **once), 0.6),
+    }
+    for experiment, share in runs.values():
+        make_experiment(tmp_path / "runs", experiment, scenes, share, ("point", "sv", "full"))
+    found = results_in(tmp_path / "runs", experiments=tuple(experiment for experiment, _ in runs.values()))
+    table = next(table for table in summaries(found) if table.name == "matrix_table2")
+    assert table.columns == ("Method", "one click/object", "10 % of the points")
+    lines = {row[0]: row[1:] for row in table.rows}
+    assert list(lines) == [
+        *("These labels alone, 90 steps", "These labels alone, 180 steps"),
+        *("Mean Teacher, 90 steps", "One Thing One Click, 190 steps"),
+    ]
+    rows = {row.row: row for row in found.rows("table2")}
+    teacher, alone = (found.measure(rows[name]).mean for name in ("teacher", "alone"))
+    assert lines["These labels alone, 90 steps"] == [f"{alone:.2f}", ""]
+    assert lines["Mean Teacher, 90 steps"][0].startswith(f"{teacher:.2f}, gain {teacher - alone:+.2f} (")
+    assert (
+        lines["Mean Teacher, 90 steps"][1] == f"{found.measure(rows['teacher_points']).mean:.2f}"
+    )  # no control was run
+    assert lines["One Thing One Click, 190 steps"][0] == f"{found.measure(rows['otoc_dagger']).mean:.2f}"
