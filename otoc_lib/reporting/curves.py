@@ -16,12 +16,12 @@ VARIANT_COLORS = {
     "unet": "#8a94a6",
     "unet_gp": "#e58a1f",
     "unet_rel_gp": "#2f6fde",
-    "control": "#c0392b",
-    "control_point": "#d98880",
+    "control": "#8a6d3b",
+    "control_point": "#c9ab73",
     "sv": "#2a9d8f",
     "released": "#9b7fd1",
 }
-OTHER_COLORS = ("#7b61c9", "#c2577f", "#5d8a3c", "#8a6d3b")
+OTHER_COLORS = ("#7b61c9", "#b5579f", "#5d8a3c", "#3e8fb0")
 SUPERVISED = {"supervised": ("U-Net alone", "#a9b2c0"), "supervised_full": ("after propagation", "#5d6879")}
 
 
