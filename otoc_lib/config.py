@@ -98,8 +98,10 @@ class Config:
     """One experiment. Lengths are metres, ``steps`` are optimizer steps; lists stand for tuples of any length.
 
     A method whose file defines ``class Parameters(Config)`` adds its own, in the same form: they are known wherever
-    ``method`` names it.
+    ``method`` names it. One that learns from sets of classes without points also says ``learns_sets = True`` there.
     """
+
+    learns_sets: typing.ClassVar[bool] = False
 
     # What is run, and where its files are (paths are relative to the project's root). In no key.
     profile: str = param(like=NAME)  # folder of params/: smoke, rooms, scannet, s3dis, own
@@ -701,11 +703,11 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         )
     if (config.source == "subcloud") != (config.subcloud_radius is not None):
         raise OtocError(f"{origin}: 'subcloud_radius' must be given with 'source: subcloud', and only then")
-    if (config.source in ("scene", "subcloud")) != (config.method == "mprm"):
+    if (config.source in ("scene", "subcloud")) != config.learns_sets:
         raise OtocError(
-            f"{origin}: 'source: scene' and 'source: subcloud' name classes without points; 'method: mprm' alone "
-            f"learns from them, and from nothing else; 'source: {config.source}' and 'method: {config.method}' do not "
-            "go together"
+            f"{origin}: 'source: scene' and 'source: subcloud' name classes without points; methods made for that, as "
+            f"'method: mprm', learn from them, and from nothing else; 'source: {config.source}' and 'method: "
+            f"{config.method}' do not go together"
         )
     if config.source == "images" and config.images_root is None:
         raise OtocError(f"{origin}: 'images_root' must name the folder of the frames with 'source: images'")

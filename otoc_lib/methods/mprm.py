@@ -49,6 +49,7 @@ TOGETHER = 16  # balls that are predicted at once
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(Config):
+    learns_sets = True
     # edge of the voxels of the maps, to the nearest halving of the grid; metres
     map_voxel: float = param(0.16, "maps", above=0.0001, high=10)
     mprm_steps: int = param(300_000, "maps_training", low=1, high=10**8)  # of the classification network
