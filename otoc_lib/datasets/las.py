@@ -8,10 +8,11 @@ import laspy
 import lazrs
 import numpy as np
 
+from otoc_lib.datasets.scan_columns import is_meant
+from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError
 from otoc_lib.outside import opening
 
-CHANNELS = ("red", "green", "blue")
 MOST_PACKED = 1000  # times that LAZ makes points smaller, generously
 BYTES = 1 << 26  # of points that are unpacked at a time
 
@@ -19,13 +20,13 @@ BYTES = 1 << 26  # of points that are unpacked at a time
 LAYERS = {10: 9, 11: 1, 12: 2, 13: 1}
 
 
-def read_las(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Points, float64 [N, 3], and colours as the file holds them, uint16 [N, 3], or [0, 3] where it has none.
+def read_las(path: Path) -> Vertices:
+    """Columns x, y and z, float64, and of the others those that mean something to the kit, in the file's types.
 
     Raises OtocError naming the file, if it is missing, damaged, or holds fewer points than it announces.
     """
     _check_counts(path)
-    points, colors = [np.empty((3, 0))], [np.empty((0, 3), dtype=np.uint16)]
+    chunks: dict[str, list[np.ndarray]] = {}
     try:
         # The parallel reader trusts damaged sizes, as reading of what follows the points does.
         with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as las:
@@ -33,18 +34,23 @@ def read_las(path: Path) -> tuple[np.ndarray, np.ndarray]:
             if header.are_points_compressed and header.point_count:
                 with open(path, "rb") as file:
                     _check_chunks(file, header)
+            # Its X, Y and Z are x, y and z before scale and offset.
+            stored = [name for name in header.point_format.dimension_names if name not in ("X", "Y", "Z")]
+            names = ["x", "y", "z", *filter(is_meant, stored)]
+            chunks = {name: [np.empty(0)] for name in names}
             for chunk in las.chunk_iterator(max(BYTES // header.point_format.size, 1)):
-                points.append(np.stack([chunk.x, chunk.y, chunk.z]))
-                if set(CHANNELS) <= set(header.point_format.dimension_names):
-                    colors.append(np.stack([np.asarray(chunk[channel]) for channel in CHANNELS], axis=1))
+                for name in names:
+                    chunks[name].append(np.array(chunk[name]))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # whatever the two libraries meet; a panic of lazrs is no Exception
         raise OtocError(f"{path}: damaged or truncated LAS ({error}); copy it again") from error
-    points, colors = np.concatenate(points, axis=1).T, np.concatenate(colors)
-    if len(points) != header.point_count:
-        raise OtocError(f"{path}: {len(points)} of the {header.point_count} points it announces; copy it again")
-    return points, colors
+    columns = {name: np.concatenate(parts[1:] or parts) for name, parts in chunks.items()}
+    if len(columns["x"]) != header.point_count:
+        raise OtocError(f"{path}: {len(columns['x'])} of the {header.point_count} points it announces; copy it again")
+    if "classification" in columns and (columns["classification"] <= 1).all():  # 0 and 1 stand for unclassified
+        del columns["classification"]
+    return Vertices(columns, unread=tuple(name for name in stored if name not in columns))
 
 
 def _check_chunks(file: BinaryIO, header: laspy.LasHeader) -> None:

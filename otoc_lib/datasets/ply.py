@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError
 from otoc_lib.jit import compiled
 from otoc_lib.outside import read_bytes
@@ -62,27 +63,27 @@ class _Ply:
         return self.body[places[:, None] + np.arange(self.size(kind))].view(self.order + kind)[:, 0]
 
 
-def read_ply(path: Path, with_faces: bool = True) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+def read_ply(path: Path, with_faces: bool = True) -> Vertices:
     """Read a PLY file.
 
     Args:
         with_faces: give the triangles; without them polygons are stepped over, which is faster.
 
     Returns:
-        The properties of the vertices, name -> [N], of the type that the header names (but float64 where a text file
-        names a float: it may hold more digits); empty without an element "vertex". And the polygons cut into triangles,
-        int64 [F, 3], the vertices that they name unchecked; None without an element "face", or ``with_faces``.
+        Vertices: the properties of the type that the header names (but float64 where a text file names a float: it may
+        hold more digits), none without an element "vertex"; and the polygons cut into triangles, int64 [F, 3], None
+        without an element "face", or ``with_faces``.
 
     Raises:
         OtocError: naming the file (and line), if it is missing, damaged, or holds other counts than it announces.
     """
     ply = _open_ply(Path(path))
-    vertices: dict[str, np.ndarray] = {}
+    columns: dict[str, np.ndarray] = {}
     faces, place = None, 0
     for element in ply.elements:
         if not element.has_lists:
-            columns, place = _columns(ply, element, place)
-            vertices = columns if element.name == "vertex" else vertices
+            values, place = _columns(ply, element, place)
+            columns = values if element.name == "vertex" else columns
         else:
             wanted = with_faces and element.name == "face"
             triangles, place = _triangles(ply, element, place, wanted)
@@ -92,7 +93,7 @@ def read_ply(path: Path, with_faces: bool = True) -> tuple[dict[str, np.ndarray]
         raise OtocError(
             f"{path}: damaged PLY, {len(ply.body) - place} {unit} more than its header announces; export it again"
         )
-    return vertices, faces
+    return Vertices(columns, faces)
 
 
 def _open_ply(path: Path) -> _Ply:

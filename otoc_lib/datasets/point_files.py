@@ -1,38 +1,51 @@
 """Scans in the formats people have: PLY (mesh or points), LAS/LAZ, and text tables (XYZ, TXT, CSV).
 
-Whatever the format, a scan is points, a colour each, and triangles where the file holds a mesh, all in file order.
+Whatever the format, a scan is points, a colour each, and triangles where the file holds a mesh, all in file order. A
+format's reader gives its columns as ``Vertices``; what they mean is decided here and in ``scan_columns`` and
+``scan_colors``, once for all formats.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from otoc_lib.datasets import point_text
+from otoc_lib.datasets import scan_colors, scan_columns
 from otoc_lib.datasets.las import read_las
 from otoc_lib.datasets.ply import read_ply
+from otoc_lib.datasets.point_text import read_points
+from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError
 from otoc_lib.outside import opening
 
-TEXT_FORMATS = (".xyz", ".txt", ".csv")
-FORMATS = (".ply", ".las", ".laz", *TEXT_FORMATS)
+READERS: dict[str, Callable[[Path], Vertices]] = {
+    ".ply": read_ply,
+    **dict.fromkeys((".las", ".laz"), read_las),
+    **dict.fromkeys((".xyz", ".txt", ".csv"), read_points),
+}
+FORMATS = tuple(READERS)
 
-GREY = 128  # of scans without colours
 LARGEST_ROOM = 200.0  # metres; a scan that spans more is probably in millimetres
 FARTHEST = 1e12  # of any unit; what lies beyond is no coordinate
 
 
-COLOR_NAMES = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
-
-
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """N points in file order, and the F triangles of a mesh."""
+    """N points in file order, the F triangles of a mesh, and what was decided about them."""
 
     points: np.ndarray  # float64 [N, 3], in the file's coordinates
     colors: np.ndarray  # uint8 [N, 3] RGB
     faces: np.ndarray | None  # int32 [F, 3] vertex indices; None where the file holds points only
+    low: np.ndarray  # float64 [3] the box of the points without strays
+    high: np.ndarray
+    stray: np.ndarray  # int64 [S] indices of points that lie far from all others
+    color_scale: str  # how colours became bytes, such as "16 bits, divided by 256"
+    class_name: str | None  # the column that holds a class for each point, as the file spells it
+    classes: np.ndarray | None  # [N] its values, numbers or text
+    left_out: tuple[str, ...]  # names of the columns that mean nothing to the kit
+    told: tuple[str, ...]  # what was left out, changed or guessed; each is warned of, too
 
 
 def read_scan(path: Path) -> Scan:
@@ -44,51 +57,66 @@ def read_scan(path: Path) -> Scan:
             which. Colours are 0..255, 0..65535 or fractions 0..1.
 
     Returns:
-        Scan. A scan without colours is mid grey, with a warning; one larger than 200 m is warned of.
+        Scan. Each of its sentences ``told`` is warned of with the file's name.
 
     Raises:
         OtocError: another format, or the file is missing, empty, truncated, holds other counts than it announces, text
             instead of numbers, NaN, or a face of vertices that are not there; the message names the file (and line).
     """
     path = Path(path)
-    if path.suffix.lower() not in FORMATS:
+    if path.suffix.lower() not in READERS:
         raise OtocError(f"{path}: not a format this kit reads; convert the scan to one of {', '.join(FORMATS)}")
     with opening(path):
         size = path.stat().st_size
     if size == 0:
         raise OtocError(f"{path}: is empty (0 bytes); copy it again or leave it out")
-    read = {".ply": _read_ply, ".las": _read_las, ".laz": _read_las}.get(path.suffix.lower(), _read_text)
-    points, colors, faces = read(path)
-    _check_points(path, points)
-    if faces is not None and len(faces) and not 0 <= faces.min() <= faces.max() < len(points):
-        bad = np.flatnonzero(((faces < 0) | (faces >= len(points))).any(axis=1))[0]
-        raise OtocError(f"{path}: a face names vertices {faces[bad].tolist()} of {len(points)}; repair the mesh")
-    if colors is None:
-        warnings.warn(f"{path}: has no colours, which the network learns from; every point is grey", stacklevel=2)
-        colors = np.full(points.shape, GREY, dtype=np.uint8)
-    has_faces = faces is not None and len(faces) > 0
-    return Scan(points, colors, faces.astype(np.int32) if has_faces else None)
+    scan = interpret(path, READERS[path.suffix.lower()](path))
+    for sentence in scan.told:
+        warnings.warn(f"{path}: {sentence}", stacklevel=2)
+    return scan
 
 
-def colors_to_bytes(path: Path, colors: np.ndarray) -> np.ndarray:
-    """Colours [N, 3] as uint8, whatever their scale.
+def interpret(path: Path, vertices: Vertices) -> Scan:
+    """The scan that the columns of a file mean.
 
     Args:
         path: named in errors.
-        colors: integers 0..255 or 0..65535, or floats 0..1, 0..255 or 0..65535. Numbers beyond 255 show the scale of
-            16 bits, fractions none of which exceeds 1 that of 0..1.
     """
-    low, high = colors.min(initial=0), colors.max(initial=0)
-    if not (0 <= low and high <= 65535):  # NaN too
-        raise OtocError(f"{path}: colours from {low} to {high}; they must be 0..255, 0..65535 or fractions 0..1")
-    if high > 255:
-        return (colors.astype(np.float64) // 256).astype(np.uint8)  # 16 bits: v * 256 and v * 257 both give v
-    if high <= 1 and colors.dtype.kind == "f":
-        colors = colors * 255.0
-    return np.rint(colors).astype(np.uint8)
+    meaning = scan_columns.find_columns(path, vertices.columns)
+    told = [*vertices.told, *meaning.told]
+    points = np.stack([vertices.columns[axis] for axis in meaning.axes], axis=1).astype(np.float64)
+    faces = vertices.faces if vertices.faces is not None and len(vertices.faces) else None
+    _check_points(path, points, told)
+    _check_faces(path, faces, len(points))
+    colors, scale = np.full(points.shape, scan_colors.GREY, dtype=np.uint8), "none, every point is grey"
+    values = np.stack([vertices.columns[name] for name in meaning.colors], axis=1) if meaning.colors else np.empty(0)
+    if values.any():
+        colors, scale, changed = scan_colors.to_bytes(path, values)
+        told += changed
+    else:  # none, or zeros, which programs write where there is no colour
+        told.append("has no colours, which the network learns from; every point is grey")
+    return Scan(
+        points=points,
+        colors=colors,
+        faces=None if faces is None else faces.astype(np.int32),
+        low=points.min(axis=0),
+        high=points.max(axis=0),
+        stray=np.empty(0, dtype=np.int64),
+        color_scale=scale,
+        class_name=meaning.classes,
+        classes=None if meaning.classes is None else vertices.columns[meaning.classes],
+        left_out=(*meaning.left_out, *vertices.unread),
+        told=tuple(told),
+    )
 
 
-def _check_points(path: Path, points: np.ndarray) -> None:
+def _check_faces(path: Path, faces: np.ndarray | None, num_points: int) -> None:
+    if faces is not None and not 0 <= faces.min() <= faces.max() < num_points:
+        bad = np.flatnonzero(((faces < 0) | (faces >= num_points)).any(axis=1))[0]
+        raise OtocError(f"{path}: a face names vertices {faces[bad].tolist()} of {num_points}; repair the mesh")
+
+
+def _check_points(path: Path, points: np.ndarray, told: list[str]) -> None:
     if len(points) == 0:
         raise OtocError(f"{path}: holds no points; leave it out or export it again")
     bad = np.flatnonzero(~(np.abs(points) < FARTHEST).all(axis=1))
@@ -98,52 +126,4 @@ def _check_points(path: Path, points: np.ndarray) -> None:
         )
     extent = np.ptp(points, axis=0).max()
     if extent > LARGEST_ROOM:
-        warnings.warn(
-            f"{path}: spans {extent:.0f} m; coordinates must be metres, divide by 1000 if these are millimetres",
-            stacklevel=3,
-        )
-
-
-# --- the formats
-
-
-def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    vertices, faces = read_ply(path)
-    if not {"x", "y", "z"} <= set(vertices):
-        raise OtocError(f"{path}: has no vertices with x, y and z; export it again")
-    points = np.stack([vertices[axis] for axis in "xyz"], axis=1).astype(np.float64)
-    channels = next((channels for channels in COLOR_NAMES if set(channels) <= set(vertices)), None)
-    colors = None
-    if channels is not None:
-        colors = colors_to_bytes(path, np.stack([vertices[channel] for channel in channels], axis=1))
-    return points, colors, faces
-
-
-def _read_las(path: Path) -> tuple[np.ndarray, np.ndarray | None, None]:
-    points, colors = read_las(path)
-    if not colors.any():  # none, or zeros, which programs write where there is no colour
-        return points, None, None
-    return points, colors_to_bytes(path, colors), None
-
-
-def _read_text(path: Path) -> tuple[np.ndarray, np.ndarray | None, None]:
-    table = point_text.read_table(path, header=True)  # [N, K]
-    header = point_text.read_header(path)
-    if header is None:
-        if table.shape[1] not in (3, 6):
-            raise OtocError(
-                f"{path}, line 1: {table.shape[1]} columns; write x y z or x y z r g b, or name the columns in line 1"
-            )
-        return table[:, :3], colors_to_bytes(path, table[:, 3:]) if table.shape[1] == 6 else None, None
-    names = [name.strip().lower() for name in header]
-    missing = [axis for axis in "xyz" if axis not in names]
-    if missing or len(names) != table.shape[1]:
-        raise OtocError(
-            f"{path}, line 1: names {', '.join(header)} for {table.shape[1]} columns; name every column, among them "
-            "x, y, z and, for colours, r, g, b"
-        )
-    points = table[:, [names.index(axis) for axis in "xyz"]]
-    channels = next((channels for channels in COLOR_NAMES if set(channels) <= set(names)), None)
-    if channels is None:
-        return points, None, None
-    return points, colors_to_bytes(path, table[:, [names.index(channel) for channel in channels]]), None
+        told.append(f"spans {extent:.0f} m; coordinates must be metres, divide by 1000 if these are millimetres")

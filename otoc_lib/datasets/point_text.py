@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from otoc_lib.datasets.vertices import Vertices, unnamed
 from otoc_lib.errors import OtocError
 from otoc_lib.jit import compiled
 from otoc_lib.outside import opening
@@ -30,6 +31,19 @@ KIND[ord("0") : ord("9") + 1] = np.arange(10)
 KIND[[ord("\n"), ord("\r")]] = LINE_END
 KIND[[ord(" "), ord("\t")]] = BLANK
 KIND[ord(",")] = COMMA
+
+
+def read_points(path: Path) -> Vertices:
+    """Read a scan: a table of numbers whose first line may name the columns."""
+    table, names = read_table(path, header=True), read_header(path)
+    if names is None:
+        return Vertices(unnamed(table.T))
+    if len(set(names)) < len(names) or len(names) != table.shape[1]:
+        raise OtocError(
+            f"{path}, line 1: names {', '.join(names)} for {table.shape[1]} columns; name every column, among them "
+            "x, y, z and, for colours, r, g, b"
+        )
+    return Vertices(dict(zip(names, table.T, strict=True)))
 
 
 def read_table(path: Path, columns: int | None = None, header: bool = False) -> np.ndarray:

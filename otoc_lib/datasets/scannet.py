@@ -316,7 +316,7 @@ def _root(root: Path) -> Path:
 
 def _read_vertices(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The named vertex properties, each [N]; others are left alone."""
-    vertices, _ = read_ply(path, with_faces=False)
+    vertices = read_ply(path, with_faces=False).columns
     missing = [name for name in names if name not in vertices]
     if missing:
         raise OtocError(f"{path}: the vertices have no numeric {', '.join(missing)}; the file needs {', '.join(names)}")

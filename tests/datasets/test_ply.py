@@ -17,10 +17,10 @@ def write(tmp_path, text):
 
 def test_columns_have_the_types_of_the_header_and_text_keeps_its_digits(tmp_path):
     path = write(tmp_path, HEADER + FACES + "end_header\n0.123456789012 255\n2 0.0\n4 0 1 0 1\n")
-    vertices, faces = read_ply(path)
+    vertices, faces = read_ply(path).columns, read_ply(path).faces
     assert vertices["x"].tolist() == [0.123456789012, 2] and vertices["red"].tolist() == [255, 0]
     assert vertices["red"].dtype == np.uint8 and faces.tolist() == [[0, 1, 0], [0, 0, 1]]
-    assert read_ply(path, with_faces=False)[1] is None
+    assert read_ply(path, with_faces=False).faces is None
 
 
 @pytest.mark.parametrize("value", ["300", "-1", "256", "0.5", "nan", "inf", "1e400", str(2**64)])

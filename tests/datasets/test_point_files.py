@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plyfile import PlyData, PlyElement
 
-from otoc_lib.datasets.point_files import GREY, colors_to_bytes, read_scan
+from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.datasets.scan_colors import GREY, to_bytes
 from otoc_lib.errors import OtocError
 
 GENERATOR = np.random.default_rng(0)
@@ -134,7 +135,7 @@ def test_a_header_says_which_column_is_which(tmp_path):
 @pytest.mark.parametrize("scale", [1, 255, 65535])
 def test_colours_of_any_scale_become_bytes(tmp_path, scale):
     shares = COLORS / 255
-    np.testing.assert_allclose(colors_to_bytes(tmp_path, shares * scale), COLORS, atol=1)
+    np.testing.assert_allclose(to_bytes(tmp_path, shares * scale)[0], COLORS, atol=1)
 
 
 def test_scans_without_colours_are_grey_with_a_warning(tmp_path):
@@ -240,7 +241,7 @@ def test_a_binary_ply_with_bytes_left_over_is_refused(tmp_path):
         ("a.xyz", "1 2 3\n4 5 nan\n", ["a.xyz, line 2"]),
         ("a.txt", "1 2 3 4\n", ["a.txt, line 1", "4 columns"]),
         ("a.txt", "1 2 3 0.5 -0.1 0\n", ["a.txt", "colours from -0.1"]),
-        ("a.csv", "x,y,height\n1,2,3\n", ["a.csv, line 1", "name every column"]),
+        ("a.csv", "x,y,height\n1,2,3\n", ["a.csv", "only x, y, height"]),
         ("a.csv", "x,y,z\n1,2,3,4\n", ["a.csv, line 1"]),
         ("a.xyz", "", ["is empty"]),
         ("a.xyz", "1 2 3\n1e300 5 6\n", ["a.xyz", "1 points have a NaN, infinite or absurd coordinate", "is 1"]),

@@ -1,0 +1,33 @@
+"""What any format's reader gives: the columns of a scan's points as its file holds them, and the triangles.
+
+What the columns mean is decided once for all formats, by ``scan_columns``, ``scan_colors`` and ``point_files``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Vertices:
+    """N points and F triangles.
+
+    A table without names has the columns "column 1", "column 2", ..., see ``unnamed``: which of them is what is found
+    out from their numbers.
+    """
+
+    columns: dict[str, np.ndarray]  # name as the file spells it -> [N], numbers in the file's type and scale, or text
+    faces: np.ndarray | None = None  # int [F, 3] vertex indices, unchecked; None where the file holds points only
+    told: tuple[str, ...] = ()  # what was decided or left out on reading, one sentence each, without the file's name
+    unread: tuple[str, ...] = ()  # names of columns that were left in the file, since they mean nothing to the kit
+
+
+def unnamed(columns: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns [N] of a table without a header, under the names that say so."""
+    return {f"column {number}": column for number, column in enumerate(columns, start=1)}
+
+
+def is_unnamed(columns: dict[str, np.ndarray]) -> bool:
+    """Whether the columns are those of a table without a header."""
+    return list(columns) == [f"column {number}" for number in range(1, len(columns) + 1)]
