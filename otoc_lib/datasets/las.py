@@ -14,6 +14,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.outside import opening
 
 MOST_PACKED = 1000  # times that LAZ makes points smaller, generously
+COARSEST = 0.01  # metres; larger steps between coordinates are told
 BYTES = 1 << 26  # of points that are unpacked at a time
 
 # Layers that a chunk of compressed points has for an item of these types; extra bytes (14) have one each.
@@ -48,9 +49,12 @@ def read_las(path: Path) -> Vertices:
     columns = {name: np.concatenate(parts[1:] or parts) for name, parts in chunks.items()}
     if len(columns["x"]) != header.point_count:
         raise OtocError(f"{path}: {len(columns['x'])} of the {header.point_count} points it announces; copy it again")
+    told = ()
+    if max(header.scales) > COARSEST:
+        told = (f"its coordinates are stored in steps of {max(header.scales):g} m; export it with a scale of 0.001",)
     if "classification" in columns and (columns["classification"] <= 1).all():  # 0 and 1 stand for unclassified
         del columns["classification"]
-    return Vertices(columns, unread=tuple(name for name in stored if name not in columns))
+    return Vertices(columns, told=told, unread=tuple(name for name in stored if name not in columns))
 
 
 def _check_chunks(file: BinaryIO, header: laspy.LasHeader) -> None:

@@ -1,18 +1,22 @@
 """Reader of scans of your own: a folder of scan files and a class list.
 
 Every scan file directly in the folder is a scene without labels, named as the file without its suffix. All of them
-are in every split: nothing is held out of scans that have no labels to judge by.
+are in every split: nothing is held out of scans that have no labels to judge by. What else lies there is named.
 """
 
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from otoc_lib.config import Config
-from otoc_lib.datasets.point_files import FORMATS, read_scan
+from otoc_lib.datasets.other_formats import how_to_convert
+from otoc_lib.datasets.point_files import FORMATS, read_scan, scan_name, scan_suffix
+from otoc_lib.datasets.scan_text import first_names, holds_points
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import LabelSet
 from otoc_lib.outside import opening
@@ -23,25 +27,46 @@ from otoc_lib.supervoxels.make import make_supervoxels
 
 READS: tuple[str, ...] = ("partition", "own_classes")
 
+JUNK = ("thumbs.db", "desktop.ini", "icon\r")  # left by file managers, beside names that begin with a dot
+NOTES = (".txt", ".csv", ".asc")  # suffixes of scans that notes and licences have, too
+MOST_LISTED = 20  # names in a warning
+
 # A mesh in so many pieces that super-voxels hold fewer points than this on average is cut as points instead.
 SMALLEST_SUPERVOXELS = 10
 
 
+@dataclass(frozen=True)
+class Folder:
+    """What lies in a folder of scans."""
+
+    scans: dict[str, Path]  # name -> file
+    left_out: dict[Path, str]  # whatever else somebody may take for a scan -> why it is none, and what to do
+
+
 def list_scenes(root: Path, split: str) -> list[str]:
-    """Names of the scans in ``root``, sorted; the same for every split.
+    """Names of the scans in ``root``, sorted; the same for every split. What is left out is warned of.
 
     Raises:
         OtocError: no scan there, or two files of one name but for the suffix.
     """
-    return sorted(_scan_files(root))
+    folder = list_folder(root)
+    reasons: dict[str, list[str]] = {}
+    for path, reason in folder.left_out.items():
+        reasons.setdefault(reason, []).append(path.name)
+    for reason, names in reasons.items():
+        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+        warnings.warn(f"{root}: leaves out {', '.join(names[:MOST_LISTED])}{more}: {reason}", stacklevel=2)
+    if not folder.scans:
+        raise OtocError(f"data root {root}: holds no scan; put files there that end in {', '.join(FORMATS)}")
+    return sorted(folder.scans)
 
 
 def scene_files(root: Path, name: str) -> list[Path]:
     """The one file a scan is read from."""
-    files = _scan_files(root)
-    if name not in files:
-        raise OtocError(f"{root}: holds no scan {name!r}; its scans are {', '.join(sorted(files))}")
-    return [files[name]]
+    scans = list_folder(root).scans
+    if name not in scans:
+        raise OtocError(f"{root}: holds no scan {name!r}; its scans are {', '.join(sorted(scans))}")
+    return [scans[name]]
 
 
 def read_scene(root: Path, name: str, config: Config) -> Scene:
@@ -60,8 +85,9 @@ def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition)
     """
     (path,) = scene_files(root, name)
     scan = read_scan(path)
-    origin = scan.points.mean(axis=0)
-    centred = scan.points - origin
+    points = scan.within_box()
+    origin = points.mean(axis=0)
+    centred = points - origin
     try:
         supervoxels = _supervoxels(path, centred, scan.colors, scan.faces, partition)
     except OtocError as error:
@@ -90,36 +116,72 @@ def label_set(names: Sequence[str]) -> LabelSet:
     return LabelSet("own", tuple(names), tuple(range(len(names))), colors)
 
 
-def _scan_files(root: Path) -> dict[str, Path]:
-    """Name -> file of every scan in the folder."""
+def list_folder(root: Path) -> Folder:
+    """What lies in a folder of scans.
+
+    Raises:
+        OtocError: no such folder, or two scans of one name but for the suffix.
+    """
     root = Path(root)
     if not os.path.isdir(root):
         raise OtocError(f"data root {root}: no such folder; set it to the folder that holds your scans")
-    files: dict[str, Path] = {}
+    scans: dict[str, Path] = {}
+    left_out: dict[Path, str] = {}
     with opening(root):
         entries = sorted(root.iterdir())
     for path in entries:
-        supported = path.suffix.lower() in FORMATS and not path.name.startswith(".")
-        if not supported or not os.path.isfile(path) or _holds_clicks(path):
+        name = scan_name(path)
+        if path.name.startswith(".") or path.name.lower() in JUNK or _is_about_clicks(path):
             continue
-        if path.stem in files:
-            raise OtocError(f"{path}: {files[path.stem].name} has the same name; rename one of the two scans")
-        files[checked_name(path.stem, path)] = path
-    if not files:
-        raise OtocError(f"data root {root}: holds no scan; put files there that end in {', '.join(FORMATS)}")
-    return files
+        reason = _why_left_out(path)
+        if reason:
+            left_out[path] = reason
+        elif name in scans:
+            raise OtocError(f"{path}: {scans[name].name} has the same name; rename one of the two scans")
+        else:
+            scans[checked_name(name, path)] = path
+    return Folder(scans, left_out)
 
 
-def _holds_clicks(path: Path) -> bool:
-    """Whether a file is a table of clicks and not of points: its first line names a column "class"."""
-    if path.suffix.lower() != ".csv":
-        return False
+def _why_left_out(path: Path) -> str:
+    """Why an entry of the folder is no scan, and what to do; "" for a scan."""
+    if os.path.isdir(path):
+        return "a folder, which is not searched; put its scans beside it"
+    if not os.path.exists(path) and os.path.islink(path):
+        return "a link to what is not there; mend the link"
+    if not os.path.isfile(path):
+        return "no file that can be read"
+    if scan_suffix(path) not in FORMATS:
+        return how_to_convert(path)
+    if path.suffix.lower() in NOTES and _holds(path) == "notes":
+        return "text without a line of points"
+    return ""
+
+
+def _is_about_clicks(path: Path) -> bool:
+    """Whether a file is a table of clicks, or holds the seconds that they took."""
+    if path.name.lower().endswith(".seconds.json"):
+        return True
+    return path.suffix.lower() == ".csv" and os.path.isfile(path) and _holds(path) == "clicks"
+
+
+def _holds(path: Path) -> str:
+    """What a text file holds: "points", "clicks" or "notes"."""
     try:
-        with open(path, "rb") as file:
-            first = file.readline(1000)
-    except OSError:  # told when it is read as a scan
-        return False
-    return b"class" in first.strip().split(b",")
+        stat = path.stat()
+        return _look_into(path, stat.st_size, stat.st_mtime_ns)
+    except (OSError, OtocError):  # told when it is read as a scan
+        return "points"
+
+
+@lru_cache(maxsize=10_000)
+def _look_into(path: Path, size: int, time: int) -> str:
+    """``_holds`` of a file of that size and time: listing a folder looks into each file once."""
+    if size == 0:  # told when it is read as a scan
+        return "points"
+    if {"scene", "class"} <= first_names(path):
+        return "clicks"
+    return "points" if holds_points(path) else "notes"
 
 
 def _supervoxels(

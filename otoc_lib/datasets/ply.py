@@ -3,12 +3,14 @@
 No count in a header is believed before the file is known to be long enough for it.
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from otoc_lib.datasets.scan_columns import CHANNELS
 from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError
 from otoc_lib.jit import compiled
@@ -50,6 +52,7 @@ class _Ply:
     elements: list[_Element]
     data: bytes
     start: int  # of the body in the data
+    texture: str  # the image that a comment names, or ""
     body: np.ndarray  # uint8 or, ascii, float64 [B]
 
     def size(self, kind: str) -> int:
@@ -83,9 +86,9 @@ def read_ply(path: Path, with_faces: bool = True) -> Vertices:
     for element in ply.elements:
         if not element.has_lists:
             values, place = _columns(ply, element, place)
-            columns = values if element.name == "vertex" else columns
+            columns = values if element.name.lower() == "vertex" else columns
         else:
-            wanted = with_faces and element.name == "face"
+            wanted = with_faces and element.name.lower() == "face"
             triangles, place = _triangles(ply, element, place, wanted)
             faces = triangles if wanted else faces
     if place != len(ply.body):
@@ -93,7 +96,25 @@ def read_ply(path: Path, with_faces: bool = True) -> Vertices:
         raise OtocError(
             f"{path}: damaged PLY, {len(ply.body) - place} {unit} more than its header announces; export it again"
         )
-    return Vertices(columns, faces)
+    return Vertices(columns, faces, elsewhere=_colors_elsewhere(ply))
+
+
+def _colors_elsewhere(ply: _Ply) -> str:
+    """Where the file holds colours that are none of its vertices', and how to bring them there."""
+    for element in ply.elements:
+        names = [p.name.lower() for p in element.properties]
+        if element.name.lower() != "vertex" and any({*group} <= {*names} for group in CHANNELS):
+            return (
+                f"has its colours on each {element.name} and none on its points; bring them there, in MeshLab by "
+                "Filters > Color Creation and Processing > Transfer Color: Face to Vertex"
+            )
+        if ply.texture or any("texcoord" in name or "texture" in name for name in names) or {"s", "t"} <= {*names}:
+            return (
+                f"has its colours in a texture{ply.texture and f' ({ply.texture})'} and none on its points; bring them "
+                "there, in MeshLab by Filters > Texture > Transfer Color: Texture to Vertex, in CloudCompare by Edit > "
+                "Mesh > Convert texture/material to RGB"
+            )
+    return ""
 
 
 def _open_ply(path: Path) -> _Ply:
@@ -101,10 +122,12 @@ def _open_ply(path: Path) -> _Ply:
     end = re.search(rb"[\r\n]end_header[ \t]*(\r\n|\n|\r)", data[:LONGEST_HEADER])
     if not re.match(rb"ply[ \t]*[\r\n]", data) or end is None:
         raise OtocError(f"{path}: not a PLY file, or truncated: its header is cut off; copy it again")
-    order, elements = None, []
+    order, elements, texture = None, [], ""
     for number, line in enumerate(data[: end.start()].decode("ascii", errors="replace").splitlines(), start=1):
         try:
             match line.split():
+                case ["comment", "TextureFile", *words]:
+                    texture = " ".join(words)[:80]
                 case [] | ["ply"] | ["comment" | "obj_info", *_]:
                     pass
                 case ["format", name, _]:
@@ -126,12 +149,13 @@ def _open_ply(path: Path) -> _Ply:
     if order is None:
         raise OtocError(f"{path}: its header names no format; export it again")
     if order:
-        return _Ply(path, order, elements, data, end.end(), np.frombuffer(data, np.uint8, offset=end.end()))
+        body = np.frombuffer(data, np.uint8, offset=end.end())
+        return _Ply(path, order, elements, data, end.end(), texture, body)
     try:
         body = np.array(data[end.end() :].split(), dtype=np.float64)
     except ValueError:
         raise _text_fault(path, elements, data, end.end()) from None
-    return _Ply(path, order, elements, data, end.end(), body)
+    return _Ply(path, order, elements, data, end.end(), texture, body)
 
 
 def _count(word: str) -> int:
@@ -171,11 +195,21 @@ def _typed(ply: _Ply, element: _Element, p: _Property, numbers: np.ndarray) -> n
     limits = np.iinfo(p.kind)
     bad = np.flatnonzero(~((numbers >= limits.min) & (numbers <= limits.max) & (numbers == np.rint(numbers))))
     if bad.size:
+        line = _line_of_row(ply, element, int(bad[0]))
         raise OtocError(
-            f"{ply.path}: {p.name} of {element.name} {bad[0]} is {numbers[bad[0]]:g}, its type holds whole numbers "
-            f"{limits.min}..{limits.max}; repair it, or name the right type in the header"
+            f"{ply.path}{line and f', line {line}'}: {p.name} of {element.name} {bad[0]} is {numbers[bad[0]]:g}, its "
+            f"type holds whole numbers {limits.min}..{limits.max}; repair it, or name the right type in the header"
         )
     return numbers.astype(p.kind)
+
+
+def _line_of_row(ply: _Ply, element: _Element, row: int) -> str:
+    """Number of the line of an element's row in an ascii file; "" where its rows are not one a line."""
+    before = itertools.takewhile(lambda other: other.name != element.name, ply.elements)
+    wanted = sum(other.count for other in before) + row
+    first = len(ply.data[: ply.start].splitlines()) + 1
+    filled = [number for number, line in enumerate(ply.data[ply.start :].splitlines(), start=first) if line.strip()]
+    return str(filled[wanted]) if len(filled) == sum(other.count for other in ply.elements) else ""
 
 
 def _triangles(ply: _Ply, element: _Element, place: int, wanted: bool) -> tuple[np.ndarray | None, int]:
@@ -183,9 +217,9 @@ def _triangles(ply: _Ply, element: _Element, place: int, wanted: bool) -> tuple[
 
     A polygon of corners 0..n-1 gives the fan (0, 1, 2), (0, 2, 3), ...; None if not wanted or without vertex indices.
     """
-    if element.name == "vertex":
+    if element.name.lower() == "vertex":
         raise OtocError(f"{ply.path}: its vertices have a list property; export it without")
-    names = [p.name for p in element.properties]
+    names = [p.name.lower() for p in element.properties]
     chosen = next((names.index(name) for name in ("vertex_indices", "vertex_index") if name in names), -1)
     sizes = np.array([ply.size(p.kind) for p in element.properties], dtype=np.int64)
     counts = np.array([ply.size(p.count_kind) if p.count_kind else 0 for p in element.properties], dtype=np.int64)

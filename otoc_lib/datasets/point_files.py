@@ -5,8 +5,12 @@ format's reader gives its columns as ``Vertices``; what they mean is decided her
 ``scan_colors``, once for all formats.
 """
 
+import gzip
+import tempfile
 import warnings
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,21 +18,27 @@ import numpy as np
 
 from otoc_lib.datasets import scan_colors, scan_columns
 from otoc_lib.datasets.las import read_las
+from otoc_lib.datasets.other_formats import how_to_convert
 from otoc_lib.datasets.ply import read_ply
-from otoc_lib.datasets.point_text import read_points
+from otoc_lib.datasets.scan_text import read_text
+from otoc_lib.datasets.stray_points import find_strays
 from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError
+from otoc_lib.files import telling_full_disks
 from otoc_lib.outside import opening
 
 READERS: dict[str, Callable[[Path], Vertices]] = {
     ".ply": read_ply,
     **dict.fromkeys((".las", ".laz"), read_las),
-    **dict.fromkeys((".xyz", ".txt", ".csv"), read_points),
+    **dict.fromkeys((".xyz", ".txt", ".csv", ".asc", ".pts"), read_text),
 }
 FORMATS = tuple(READERS)
 
 LARGEST_ROOM = 200.0  # metres; a scan that spans more is probably in millimetres
-FARTHEST = 1e12  # of any unit; what lies beyond is no coordinate
+FARTHEST = 1e12  # of any unit; nothing that is a scan spans more
+MOST_PACKED = 200  # times that gzip makes a scan smaller, generously
+COARSEST = 0.005  # metres; larger steps between coordinates are told,
+COARSEST_SHARE = 1e-4  # if they are larger than this share of the scan, too: it may be in millimetres
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +57,10 @@ class Scan:
     left_out: tuple[str, ...]  # names of the columns that mean nothing to the kit
     told: tuple[str, ...]  # what was left out, changed or guessed; each is warned of, too
 
+    def within_box(self) -> np.ndarray:
+        """The points, float64 [N, 3], with strays on the edge of the box: what grids, views and means are made of."""
+        return np.clip(self.points, self.low, self.high) if self.stray.size else self.points
+
 
 def read_scan(path: Path) -> Scan:
     """Read a scan.
@@ -64,16 +78,54 @@ def read_scan(path: Path) -> Scan:
             instead of numbers, NaN, or a face of vertices that are not there; the message names the file (and line).
     """
     path = Path(path)
-    if path.suffix.lower() not in READERS:
-        raise OtocError(f"{path}: not a format this kit reads; convert the scan to one of {', '.join(FORMATS)}")
+    suffix = scan_suffix(path)
+    if suffix not in READERS:
+        raise OtocError(f"{path}: {how_to_convert(path)}; the kit reads {', '.join(FORMATS)}, and .gz of these")
     with opening(path):
         size = path.stat().st_size
     if size == 0:
         raise OtocError(f"{path}: is empty (0 bytes); copy it again or leave it out")
-    scan = interpret(path, READERS[path.suffix.lower()](path))
+    with _unpacked(path) as file:
+        try:
+            vertices = READERS[suffix](file)
+        except OtocError as error:
+            raise OtocError(str(error).replace(str(file), str(path))) from error
+    scan = interpret(path, vertices)
     for sentence in scan.told:
         warnings.warn(f"{path}: {sentence}", stacklevel=2)
     return scan
+
+
+def scan_suffix(path: Path) -> str:
+    """What a file's name says of its format: ".ply" of room.PLY and of room.ply.gz."""
+    path = Path(path)
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+
+
+def scan_name(path: Path) -> str:
+    """A file's name without what says its format: "room" of room.ply and of room.ply.gz."""
+    path = Path(path)
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The file itself or, of a .gz, what is in it, as a file that is gone afterwards."""
+    if path.suffix.lower() != ".gz":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        inner = Path(folder) / f"scan{scan_suffix(path)}"
+        limit = MOST_PACKED * path.stat().st_size + (1 << 20)
+        with opening(path), telling_full_disks(inner), gzip.open(path) as packed, open(inner, "wb") as file:
+            try:
+                while chunk := packed.read(1 << 20):
+                    if file.tell() > limit:
+                        raise OtocError(f"{path}: holds more than {MOST_PACKED} times its size; unpack it by hand")
+                    file.write(chunk)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise OtocError(f"{path}: damaged or truncated gzip ({error}); copy it again") from error
+        yield inner
 
 
 def interpret(path: Path, vertices: Vertices) -> Scan:
@@ -82,32 +134,40 @@ def interpret(path: Path, vertices: Vertices) -> Scan:
     Args:
         path: named in errors.
     """
-    meaning = scan_columns.find_columns(path, vertices.columns)
+    columns = vertices.columns
+    meaning = scan_columns.find_columns(path, columns)
     told = [*vertices.told, *meaning.told]
-    points = np.stack([vertices.columns[axis] for axis in meaning.axes], axis=1).astype(np.float64)
+    axes = np.stack([columns[name] for name in meaning.axes]).astype(np.float64, copy=False)  # [3, N]
+    _check_points(path, axes)
+    stray, low, high = _box(path, axes, told)
+    _tell_coarse(axes, low, high, told)
     faces = vertices.faces if vertices.faces is not None and len(vertices.faces) else None
-    _check_points(path, points, told)
-    _check_faces(path, faces, len(points))
-    colors, scale = np.full(points.shape, scan_colors.GREY, dtype=np.uint8), "none, every point is grey"
-    values = np.stack([vertices.columns[name] for name in meaning.colors], axis=1) if meaning.colors else np.empty(0)
-    if values.any():
-        colors, scale, changed = scan_colors.to_bytes(path, values)
-        told += changed
-    else:  # none, or zeros, which programs write where there is no colour
-        told.append("has no colours, which the network learns from; every point is grey")
+    _check_faces(path, faces, axes.shape[1])
+    colors, scale = _read_colors(path, vertices, meaning, told)
     return Scan(
-        points=points,
+        points=np.ascontiguousarray(axes.T),
         colors=colors,
         faces=None if faces is None else faces.astype(np.int32),
-        low=points.min(axis=0),
-        high=points.max(axis=0),
-        stray=np.empty(0, dtype=np.int64),
+        low=low,
+        high=high,
+        stray=stray,
         color_scale=scale,
         class_name=meaning.classes,
-        classes=None if meaning.classes is None else vertices.columns[meaning.classes],
+        classes=None if meaning.classes is None else columns[meaning.classes],
         left_out=(*meaning.left_out, *vertices.unread),
         told=tuple(told),
     )
+
+
+def _check_points(path: Path, axes: np.ndarray) -> None:
+    if axes.shape[1] == 0:
+        raise OtocError(f"{path}: holds no points; leave it out or export it again")
+    if not np.isfinite(axes).all():
+        bad = np.flatnonzero(~np.isfinite(axes).all(axis=0))
+        raise OtocError(
+            f"{path}: {bad.size} points have a NaN or infinite coordinate, the first is point {bad[0]}; export it "
+            "without points that have no place"
+        )
 
 
 def _check_faces(path: Path, faces: np.ndarray | None, num_points: int) -> None:
@@ -116,14 +176,66 @@ def _check_faces(path: Path, faces: np.ndarray | None, num_points: int) -> None:
         raise OtocError(f"{path}: a face names vertices {faces[bad].tolist()} of {num_points}; repair the mesh")
 
 
-def _check_points(path: Path, points: np.ndarray, told: list[str]) -> None:
-    if len(points) == 0:
-        raise OtocError(f"{path}: holds no points; leave it out or export it again")
-    bad = np.flatnonzero(~(np.abs(points) < FARTHEST).all(axis=1))
-    if bad.size:
-        raise OtocError(
-            f"{path}: {bad.size} points have a NaN, infinite or absurd coordinate, the first is {bad[0]}; repair it"
+def _box(path: Path, axes: np.ndarray, told: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices of the stray points, and the box of the others."""
+    stray = find_strays(axes)
+    inner = np.delete(axes, stray, axis=1) if stray.size else axes
+    low, high = inner.min(axis=1), inner.max(axis=1)
+    if stray.size:
+        first = axes[:, stray[0]]
+        away = np.maximum(low - first, first - high).max()
+        which = "1 stray point lies" if stray.size == 1 else f"{stray.size} stray points lie"
+        told.append(
+            f"{which} far from all others, the first is point {stray[0]} at ({_listed(first)}), {away:g} m away; such "
+            "points stay in the scan, and count as lying on the edge of its box"
         )
-    extent = np.ptp(points, axis=0).max()
+    extent = (high - low).max()
+    if extent > FARTHEST:
+        index = np.abs(axes).max(axis=0).argmax()
+        raise OtocError(
+            f"{path}: spans {extent:g} m, point {index} lies at ({_listed(axes[:, index])}); these are no coordinates "
+            "of a scan, repair it"
+        )
     if extent > LARGEST_ROOM:
         told.append(f"spans {extent:.0f} m; coordinates must be metres, divide by 1000 if these are millimetres")
+    return stray, low, high
+
+
+def _tell_coarse(axes: np.ndarray, low: np.ndarray, high: np.ndarray, told: list[str]) -> None:
+    """Tell of coordinates so large that single precision, which they have been through, has left steps in them."""
+    extent = (high - low).max()
+    for name, axis, largest in zip("xyz", axes, np.maximum(np.abs(low), np.abs(high)), strict=True):
+        if np.spacing(np.float32(largest)) < max(COARSEST, COARSEST_SHARE * extent):
+            continue
+        inside = axis[(axis >= -largest) & (axis <= largest)]  # without strays
+        if (inside.astype(np.float32) == inside).all() and len(values := np.unique(inside)) > 1:
+            told.append(
+                f"{name} lies near {largest:.0f} and has steps of {np.diff(values).min():g} m, as single precision "
+                "leaves them; export it in double precision, or shifted to the origin"
+            )
+
+
+def _read_colors(
+    path: Path, vertices: Vertices, meaning: scan_columns.Meaning, told: list[str]
+) -> tuple[np.ndarray, str]:
+    """Colours, uint8 [N, 3], and how they became so."""
+    if meaning.packed:
+        packed = vertices.columns[meaning.packed]
+        if packed.any():  # else zeros, which programs write where there is no colour
+            return scan_colors.unpack(path, packed), f"unpacked from {meaning.packed}, as 0xRRGGBB"
+    elif meaning.splats or meaning.channels:
+        values = np.stack([vertices.columns[name] for name in meaning.splats or meaning.channels], axis=1)
+        if meaning.splats:
+            return scan_colors.of_splats(values), "the first spherical harmonics of splats"
+        if values.any():
+            colors, scale, changed = scan_colors.to_bytes(path, values)
+            told += changed
+            return colors, scale
+    where = vertices.elsewhere or "has no colours, which the network learns from"
+    told.append(f"{where}; {'until then ' if vertices.elsewhere else ''}every point is grey")
+    count = len(vertices.columns[meaning.axes[0]])
+    return np.full((count, 3), scan_colors.GREY, dtype=np.uint8), "none, every point is grey"
+
+
+def _listed(point: np.ndarray) -> str:
+    return ", ".join(f"{value:.6g}" for value in point)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from otoc_lib.datasets.vertices import Vertices, unnamed
 from otoc_lib.errors import OtocError
 from otoc_lib.jit import compiled
 from otoc_lib.outside import opening
@@ -33,26 +32,12 @@ KIND[[ord(" "), ord("\t")]] = BLANK
 KIND[ord(",")] = COMMA
 
 
-def read_points(path: Path) -> Vertices:
-    """Read a scan: a table of numbers whose first line may name the columns."""
-    table, names = read_table(path, header=True), read_header(path)
-    if names is None:
-        return Vertices(unnamed(table.T))
-    if len(set(names)) < len(names) or len(names) != table.shape[1]:
-        raise OtocError(
-            f"{path}, line 1: names {', '.join(names)} for {table.shape[1]} columns; name every column, among them "
-            "x, y, z and, for colours, r, g, b"
-        )
-    return Vertices(dict(zip(names, table.T, strict=True)))
-
-
-def read_table(path: Path, columns: int | None = None, header: bool = False) -> np.ndarray:
+def read_table(path: Path, columns: int | None = None) -> np.ndarray:
     """Read a table of numbers.
 
     Args:
         path: a text file, one point a line.
         columns: how many numbers every line must hold; None takes the number of the first line.
-        header: whether the first line may hold names instead of numbers, see ``read_header``.
 
     Returns:
         float64 [N, K], N >= 1, all finite.
@@ -61,19 +46,22 @@ def read_table(path: Path, columns: int | None = None, header: bool = False) -> 
         OtocError: the file is missing, empty or truncated, or a line holds another number of columns, something that
             is no number, NaN or infinity; the message names the file and the line and shows its text.
     """
-    return parse_table(read_bytes(path), path, columns, header)
+    return parse_table(read_bytes(path), path, columns)
 
 
-def parse_table(data: np.ndarray, path: Path, columns: int | None = None, header: bool = False) -> np.ndarray:
+def parse_table(
+    data: np.ndarray, path: Path, columns: int | None = None, start: int | None = None, line: int = 1
+) -> np.ndarray:
     """``read_table`` of bytes already in memory.
 
     Args:
         data: uint8 [B + 1], the file's bytes and a final line end, see ``read_bytes``.
         path: named in errors.
+        start: the byte to begin at, the first of line number ``line``; None for the first of all.
     """
     if len(data) == 1:
         raise OtocError(f"{path}: is empty (0 bytes); copy it again or leave it out")
-    start, line = _first_row(data, header)
+    start = byte_order_mark(data) if start is None else start
     if columns is None:
         columns = len(_fields(_line(data, _walk(data, start, line, KIND, 0)[1])))
     columns = max(columns, 1)
@@ -89,14 +77,6 @@ def parse_table(data: np.ndarray, path: Path, columns: int | None = None, header
     return table
 
 
-def read_header(path: Path) -> list[str] | None:
-    """Names in the first line of a table, or None if that line holds numbers.
-
-    A leading ``#`` or ``//`` and quotes around names are left out.
-    """
-    return _header(read_bytes(path))
-
-
 def read_bytes(path: Path) -> np.ndarray:
     """Bytes of a file, uint8 [B + 1], followed by the line end that the parser needs after the last line."""
     path = Path(path)
@@ -109,18 +89,17 @@ def read_bytes(path: Path) -> np.ndarray:
     return data
 
 
-def line_of_row(path: Path, row: int, header: bool = False) -> tuple[int, str]:
+def line_of_row(path: Path, row: int) -> tuple[int, str]:
     """1-based line number and text of row ``row`` (0-based) of a readable table; for messages about its values."""
     data = read_bytes(path)
-    start, line = _first_row(data, header)
-    line, line_start, _ = _walk(data, start, line, KIND, row)
-    return line, _line_text(data, line_start)
+    line, line_start, _ = _walk(data, byte_order_mark(data), 1, KIND, row)
+    return line, text_of_line(data, line_start)
 
 
 def line_of_byte(data: np.ndarray, position: int) -> tuple[int, str]:
     """1-based number and text of the line that a byte of ``read_bytes`` is in."""
     ends = [match.end() for match in re.finditer(rb"\r\n|\r|\n", data[:position].tobytes())]
-    return len(ends) + 1, _line_text(data, ends[-1] if ends else 0)
+    return len(ends) + 1, text_of_line(data, ends[-1] if ends else 0)
 
 
 def count_rows(path: Path) -> int:
@@ -334,32 +313,9 @@ def _format(millimetres, colors, text):
     return position
 
 
-def _first_row(data: np.ndarray, header: bool) -> tuple[int, int]:
-    """First byte and line number of the numbers, behind the header if there is one."""
-    start = _byte_order_mark(data)
-    if header and _header(data) is not None:
-        line, line_start, _ = _walk(data, start, 1, KIND, 1)
-        return line_start, line
-    return start, 1
-
-
-def _byte_order_mark(data: np.ndarray) -> int:
+def byte_order_mark(data: np.ndarray) -> int:
     """Length of the mark that Windows programs put before UTF-8 text."""
     return len(BOM_UTF8) if data[: len(BOM_UTF8)].tobytes() == BOM_UTF8 else 0
-
-
-def _header(data: np.ndarray) -> list[str] | None:
-    _, line_start, _ = _walk(data, _byte_order_mark(data), 1, KIND, 0)
-    fields = _fields(_line(data, line_start).lstrip("#/"))
-    return None if not fields or all(_is_number(field) for field in fields) else [f.strip("\"'") for f in fields]
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def _fields(line: str) -> list[str]:
@@ -372,7 +328,7 @@ def _line(data: np.ndarray, line_start: int) -> str:
     return re.split(rb"[\r\n]", head, maxsplit=1)[0].decode("utf-8", errors="replace")
 
 
-def _line_text(data: np.ndarray, line_start: int) -> str:
+def text_of_line(data: np.ndarray, line_start: int) -> str:
     """A line as messages show it: control characters escaped, no longer than a terminal's line."""
     text = ascii(_line(data, line_start))
     return text if len(text) <= 100 else text[:100] + "..."
@@ -388,17 +344,22 @@ def _token(data: np.ndarray, position: int) -> str:
 
 def _refuse(data: np.ndarray, path: Path, status: int, columns: int, line: int, line_start: int, position: int) -> None:
     """Raise the error about the line that ``_parse`` stopped at."""
-    text = _line_text(data, line_start)
-    found = len(_fields(_line(data, line_start)))
+    text = text_of_line(data, line_start)
     if status == WRONG_COLUMNS:
-        if found < columns and position == len(data) - 1:
-            raise OtocError(
-                f"{path}, line {line}: the file ends in the middle of a line, after {found} of {columns} columns: "
-                f"{text}; it is truncated, copy it again"
-            )
-        raise OtocError(f"{path}, line {line}: {found} columns where {columns} are needed: {text}; repair the line")
+        found = len(_fields(_line(data, line_start)))
+        raise columns_error(path, line, text, found, columns, position == len(data) - 1)
     token = _token(data, position)
     if re.fullmatch(r"'[+-]?(nan|inf(inity)?)'", token, re.IGNORECASE):
         raise OtocError(f"{path}, line {line}: holds {token}: {text}; repair or delete the line")
     what = "two separators with no number between them" if token == "''" else f"{token} is no number"
     raise OtocError(f"{path}, line {line}: {what}: {text}; repair the line")
+
+
+def columns_error(path: Path, line: int, text: str, found: int, columns: int, is_last: bool) -> OtocError:
+    """The error about a line with another number of columns than are needed."""
+    if found < columns and is_last:
+        return OtocError(
+            f"{path}, line {line}: the file ends in the middle of a line, after {found} of {columns} columns: {text}; "
+            "it is truncated, copy it again"
+        )
+    return OtocError(f"{path}, line {line}: {found} columns where {columns} are needed: {text}; repair the line")

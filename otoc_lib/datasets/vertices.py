@@ -21,6 +21,9 @@ class Vertices:
     faces: np.ndarray | None = None  # int [F, 3] vertex indices, unchecked; None where the file holds points only
     told: tuple[str, ...] = ()  # what was decided or left out on reading, one sentence each, without the file's name
     unread: tuple[str, ...] = ()  # names of columns that were left in the file, since they mean nothing to the kit
+    elsewhere: str = (
+        ""  # where else the file holds colours and how to bring them to its points; told if these have none
+    )
 
 
 def unnamed(columns: Iterable[np.ndarray]) -> dict[str, np.ndarray]:

@@ -142,7 +142,10 @@ def training_sample(
     """
     coords = kernels.transform(scene.coords, augmentation.random_matrix(config, generator), config.voxel_size)
     for granularity, magnitude in zip(config.elastic_granularity, config.elastic_magnitude, strict=True):
-        coords = augmentation.elastic(coords, granularity, magnitude, generator)
+        try:
+            coords = augmentation.elastic(coords, granularity, magnitude, generator)
+        except OtocError as error:
+            raise OtocError(f"scene {scene.name}: {error}") from error
     shift = config.color_shift * generator.standard_normal(3)
     sample = replace(_sample(scene, coords, config, shift, labels), groups=groups)
     if scene.num_points <= config.max_points:
@@ -171,7 +174,10 @@ def inference_sample(scene: Scene, config: Config, generator: np.random.Generato
 def _sample(scene: Scene, coords: np.ndarray, config: Config, shift: np.ndarray, labels: np.ndarray) -> Sample:
     """The sample of augmented ``coords`` (N, 3) in voxels, which become the sample's own."""
     palette = (np.arange(256)[:, None] / 127.5 - 1.0 + shift).astype(np.float32)  # (256, 3)
-    features = kernels.features(coords, kernels.bounds(coords)[0], scene.colors, palette, config.voxel_size)
+    low, high = kernels.bounds(coords)
+    if not _fits(np.floor(high - low) + 1, 1):
+        raise OtocError(f"scene {scene.name}: {_too_fine(high - low, 1)}")
+    features = kernels.features(coords, low, scene.colors, palette, config.voxel_size)
     if config.input_position == "height":
         features[:, 3:5] = 0.0  # zeros, so that the network has one shape
     return Sample(coords, features, labels.astype(np.int32), scene.supervoxels)
@@ -184,11 +190,8 @@ def make_batch(samples: list[Sample], backend: str = "auto") -> Batch:
     """
     sides = [np.floor(kernels.bounds(sample.coords)[1]) + 1 for sample in samples]  # (3,) each
     largest = np.max(sides, axis=0)
-    if not (largest.max() <= LONGEST_SIDE and len(samples) * (largest + 2).prod() <= LARGEST_BATCH):
-        raise OtocError(
-            f"parameter 'voxel_size': a grid of {' x '.join(f'{side:.0f}' for side in largest)} voxels is too fine for "
-            f"{len(samples)} rooms of this size; raise it, or take out points that lie far off"
-        )
+    if not _fits(largest, len(samples)):
+        raise OtocError(_too_fine(largest, len(samples)))
     shapes = [side.astype(np.int64) for side in sides]
     numbered = [number_voxels(sample.coords, shape) for sample, shape in zip(samples, shapes, strict=True)]
     averaged = [
@@ -211,6 +214,18 @@ def make_batch(samples: list[Sample], backend: str = "auto") -> Batch:
         supervoxels=_voxel_supervoxels(supervoxels, sum(sizes), labels, point_to_voxel, len(coords)),
         backend=backend,
         groups=None if samples[0].groups is None else torch.from_numpy(np.concatenate([s.groups for s in samples])),
+    )
+
+
+def _fits(sides: np.ndarray, rooms: int) -> bool:
+    """Whether the voxels of so many rooms of that many cells along x, y and z can be numbered."""
+    return bool(sides.max() <= LONGEST_SIDE and rooms * (sides + 2).prod() <= LARGEST_BATCH)
+
+
+def _too_fine(sides: np.ndarray, rooms: int) -> str:
+    return (
+        f"parameter 'voxel_size': a grid of {' x '.join(f'{side:.0f}' for side in sides)} voxels is too fine for "
+        f"{rooms} rooms of this size; raise it, or take out points that lie far off"
     )
 
 

@@ -26,7 +26,7 @@ def test_columns_have_the_types_of_the_header_and_text_keeps_its_digits(tmp_path
 @pytest.mark.parametrize("value", ["300", "-1", "256", "0.5", "nan", "inf", "1e400", str(2**64)])
 def test_a_number_that_its_type_does_not_hold_is_refused(tmp_path, value):
     path = write(tmp_path, HEADER + f"end_header\n1 0\n2 {value}\n")
-    with pytest.raises(OtocError, match="a.ply: red of vertex 1 is .*whole numbers 0..255"):
+    with pytest.raises(OtocError, match="a.ply, line 8: red of vertex 1 is .*whole numbers 0..255"):
         read_ply(path)
 
 

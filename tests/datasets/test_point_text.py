@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import at_most
 
-from otoc_lib.datasets.point_text import count_rows, format_points, line_of_row, read_header, read_table
+from otoc_lib.datasets.point_text import count_rows, format_points, line_of_row, read_table
 from otoc_lib.errors import OtocError
 
 NUMBERS = st.one_of(
@@ -147,41 +147,11 @@ def test_a_long_line_is_shown_in_part(tmp_path):
     assert len(str(caught.value)) < 300 + len(str(path))
 
 
-@pytest.mark.parametrize(
-    ("first", "names"),
-    [
-        ("x,y,z\n", ["x", "y", "z"]),
-        ('\n"X" "Y" "Z"\n', ["X", "Y", "Z"]),
-        ("//X Y Z\r\n", ["X", "Y", "Z"]),
-        ("# x, y, z\n", ["x", "y", "z"]),
-        ("\ufeffx,y,z\n", ["x", "y", "z"]),
-        ("", None),
-        ("\ufeff", None),
-    ],
-)
-def test_a_header_is_optional(tmp_path, first, names):
+def test_a_byte_order_mark_is_no_number(tmp_path):
     path = tmp_path / "points.csv"
-    path.write_bytes((first + "1,2,3\n4,x,6\n").encode())
-    assert read_header(path) == names
-    with pytest.raises(OtocError, match=f"line {first.count(chr(10)) + 2}: 'x' is no number"):
-        read_table(path, header=True)
-    path.write_bytes((first + "1,2,3\n\n4,5,6\n").encode())
-    np.testing.assert_array_equal(read_table(path, header=True), [[1, 2, 3], [4, 5, 6]])
-    assert line_of_row(path, 1, header=True) == (first.count("\n") + 3, "'4,5,6'")
-
-
-def test_names_without_header_are_an_error(tmp_path):
-    path = tmp_path / "points.csv"
-    path.write_text("x,y,z\n1,2,3\n")
-    with pytest.raises(OtocError, match="line 1: 'x' is no number"):
-        read_table(path)
-
-
-def test_a_header_alone_holds_no_numbers(tmp_path):
-    path = tmp_path / "points.csv"
-    path.write_text("x,y,z\n")
-    with pytest.raises(OtocError, match="holds no numbers"):
-        read_table(path, header=True)
+    path.write_bytes("\ufeff1,2,3\r\n\r\n4,5,6\r\n".encode())
+    np.testing.assert_array_equal(read_table(path), [[1, 2, 3], [4, 5, 6]])
+    assert line_of_row(path, 1) == (3, "'4,5,6'")
 
 
 @settings(max_examples=200, deadline=None)

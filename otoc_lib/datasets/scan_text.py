@@ -1,0 +1,546 @@
+"""Reader of scans as text: .xyz, .txt, .csv, .asc, .pts, one point a line.
+
+Plain tables, numbers between blanks or single commas, go through the fast parser of ``point_text`` as they are. What
+else a program may write is found out from the first lines, and the points rewritten as a plain table before they are
+parsed: other separators, decimal commas, quotes, comments, a separator at each line's end, columns that hold text or
+nothing. Line numbers in messages are those of the file.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from otoc_lib.datasets.point_text import (
+    MOST_DIGITS,
+    byte_order_mark,
+    columns_error,
+    parse_table,
+    read_bytes,
+    text_of_line,
+)
+from otoc_lib.datasets.scan_columns import AXES, CLASSES, MOST_SHOWN, find_columns, is_meant, plain_name
+from otoc_lib.datasets.vertices import Vertices, unnamed
+from otoc_lib.errors import OtocError
+from otoc_lib.jit import compiled
+from otoc_lib.outside import opening
+
+HEAD = 1 << 16  # bytes from which the traits of a file are found out
+SAMPLE = 200  # lines of points among them
+LONGEST_TEXT = 100  # bytes of a class's name
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
+NOTHING = re.compile(r"[+-]?(nan|inf|infinity)|", re.IGNORECASE)  # what stands where there is no number
+
+LEICA = {  # .pts says what its columns are
+    4: ("x", "y", "z", "intensity"),
+    7: ("x", "y", "z", "intensity", "red", "green", "blue"),
+}
+
+BLANK, LINE_END = ord(" "), ord("\n")
+FINE, WRONG_COLUMNS = range(2)
+
+
+@dataclass(frozen=True)
+class _Traits:
+    """How a file writes a line of points."""
+
+    separator: int = BLANK  # byte; BLANK: any blanks and tabs
+    decimal_comma: bool = False
+    quoted: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        return chr(self.separator) in " \t," and not self.decimal_comma and not self.quoted
+
+    def split(self, text: str) -> list[str]:
+        """The fields of a line, without quotes; one separator at its end counts for nothing."""
+        text = _bare_end(text)
+        if self.separator == BLANK:
+            found = re.findall(r"\"[^\"]*\"?|'[^']*'?|[^ \t]+", text)
+        else:
+            mark = re.escape(chr(self.separator))
+            found = re.findall(rf"(?:^|{mark})[ \t]*(\"[^\"]*\"?|'[^']*'?|[^{mark}]*)", text)
+        return [part.strip(" \t").strip("\"'").strip() for part in found]
+
+    def is_number(self, text: str) -> bool:
+        return bool(NUMBER.fullmatch(text.replace(",", ".") if self.decimal_comma else text))
+
+
+@dataclass(frozen=True)
+class _Preamble:
+    """What comes before the first line of points."""
+
+    start: int  # first byte of that line
+    line: int  # its number
+    count: int | None  # the number of points that a line announces
+    lines: tuple[tuple[int, str], ...]  # number and text of all others
+
+
+def read_text(path: Path) -> Vertices:
+    """Read a scan as text.
+
+    Returns:
+        Vertices: the columns that a line before the points names, or unnamed ones. Numbers are float64, NaN where a
+        column that is not needed holds none; a column may be text. Of a table that is not plain, columns that mean
+        nothing to the kit are left unread.
+
+    Raises:
+        OtocError: the file is missing, empty or truncated, mixes separators, or a line holds another number of columns,
+            or no number where one is needed; the message names the file and the line and shows its text.
+    """
+    data = _in_utf8(read_bytes(path))
+    preamble = _read_preamble(path, data)
+    rows = _sample(data, preamble)
+    traits = _find_traits(path, rows)
+    fields = traits.split(rows[0][1])
+    names, told = _read_names(path, preamble, traits, len(fields))
+    columns, unread, counts = None, (), []
+    if traits.is_plain and all(map(traits.is_number, fields)):
+        try:
+            table = parse_table(data, path, len(fields), preamble.start, preamble.line)
+            columns = dict(zip(names or unnamed(fields), table.T, strict=True))
+        except OtocError as error:  # may be none once the lines are rewritten
+            failed = re.match(re.escape(f"{path}, line ") + r"(\d+): ", str(error))
+            if failed is None:
+                raise
+            rows += [(line, text) for line, text, _ in _lines(data) if line == int(failed[1])]
+            traits = _find_traits(path, rows)
+            fields = traits.split(rows[0][1])
+    if columns is None:
+        columns, unread, counts = _read_rewritten(path, data, preamble, traits, names, fields)
+    if traits.decimal_comma:
+        told.append("its numbers have decimal commas, and are read so")
+    if counts:
+        told.append(f"holds {len(counts) + 1} scans one after the other, read as one")
+    if preamble.count is not None:
+        _compare_counts(path, preamble.count + sum(counts), len(next(iter(columns.values()))), told)
+    if path.suffix.lower() == ".pts" and names is None and len(columns) in LEICA:
+        columns = dict(zip(LEICA[len(columns)], columns.values(), strict=True))
+    return Vertices(columns, told=tuple(told), unread=unread)
+
+
+def _compare_counts(path: Path, announced: int, found: int, told: list[str]) -> None:
+    if found < announced:
+        raise OtocError(f"{path}: {found} of the {announced} points it announces; copy it again")
+    if found > announced:
+        told.append(f"announces {announced} points and holds {found}; all are read")
+
+
+def holds_points(path: Path) -> bool:
+    """Whether a text file has a line of points near its beginning, as a licence or notes have not."""
+    rows = (text for _, text, _ in _lines(_read_head(path)) if not _is_comment(text))
+    return any(_holds_numbers(text) and len(_loosely(text)) >= 3 for text in rows)
+
+
+def first_names(path: Path) -> set[str]:
+    """What the first line of a text file names, as names are compared, if it is a line of names."""
+    first = next((text for _, text, _ in _lines(_read_head(path)) if text), "")
+    return {plain_name(word) for word in re.split(r"[,;|\t]", first)}
+
+
+def _read_head(path: Path) -> np.ndarray:
+    with opening(path), open(path, "rb") as file:
+        return _in_utf8(np.frombuffer(file.read(HEAD) + b"\n", dtype=np.uint8))
+
+
+# --- how the file is written
+
+
+def _in_utf8(data: np.ndarray) -> np.ndarray:
+    """Bytes in UTF-8 of a file that a Windows program saved as "Unicode text", in 16 bits a letter."""
+    if data[:2].tobytes() not in (b"\xff\xfe", b"\xfe\xff"):
+        return data
+    text = data[:-1].tobytes().decode("utf-16", errors="replace")
+    return np.frombuffer(text.encode() + b"\n", dtype=np.uint8)
+
+
+def _lines(data: np.ndarray, start: int = 0, line: int = 1) -> Iterator[tuple[int, str, int]]:
+    """Number, text without blanks around it, and first byte of each line from one on."""
+    place, size = max(start, byte_order_mark(data)), HEAD
+    while place < len(data):
+        head = data[place : place + size].tobytes()
+        end = 0
+        for match in re.finditer(rb"([^\r\n]*)(\r\n|\n|\r(?!\Z))", head):
+            yield line, match[1].decode(errors="replace").strip(), place + match.start()
+            line, end = line + 1, match.end()
+        if not end and place + size >= len(data):
+            return  # a last \r
+        place, size = (place + end, HEAD) if end else (place, 4 * size)
+
+
+def _read_preamble(path: Path, data: np.ndarray) -> _Preamble:
+    if len(data) == 1:
+        raise OtocError(f"{path}: is empty (0 bytes); copy it again or leave it out")
+    others: list[tuple[int, str]] = []
+    announced = None  # count, number and first byte of its line
+    for number, text, start in _lines(data):
+        if not text:
+            continue
+        if _is_comment(text) or not _holds_numbers(text):
+            others.append((number, text))
+            continue
+        fields = _loosely(text)
+        if announced is None and len(fields) == 1 and fields[0].isdecimal() and len(fields[0]) < MOST_DIGITS:
+            announced = int(fields[0]), number, start
+        elif announced is None or len(fields) >= 3:
+            return _Preamble(start, number, announced and announced[0], tuple(others))
+        else:
+            break
+    if announced is None:
+        what = "text" if others else "blank lines"
+        raise OtocError(f"{path}: holds no numbers, only {what}; copy it again or leave it out")
+    return _Preamble(announced[2], announced[1], None, tuple(others))  # a table of one column, or two
+
+
+def _sample(data: np.ndarray, preamble: _Preamble) -> list[tuple[int, str]]:
+    """Numbers and texts of the first lines of points."""
+    lines = _lines(data, preamble.start, preamble.line)
+    return [(line, text) for line, text, _ in islice(lines, SAMPLE) if text and not _is_comment(text)]
+
+
+def _is_comment(text: str) -> bool:
+    return text.startswith(("#", "//", ";", "%"))
+
+
+def _holds_numbers(text: str) -> bool:
+    """Whether a line is one of points: it begins with a number, or three of its fields are some."""
+    words = _loosely(text)
+    numbers = [bool(NUMBER.fullmatch(word) or NOTHING.fullmatch(word)) for word in words]
+    return bool(numbers) and (numbers[0] or sum(numbers) >= 3)
+
+
+def _loosely(text: str) -> list[str]:
+    """Fields of a line between separators of any kind."""
+    return [word.strip("\"'") for word in re.split(r"[\s,;|]+", text) if word]
+
+
+def _find_traits(path: Path, rows: list[tuple[int, str]]) -> _Traits:
+    """How lines of points, number and text, are written.
+
+    Raises:
+        OtocError: a line has commas and blanks between its numbers, or commas and points in them.
+    """
+    texts = [_bare_end(text) for _, text in rows]
+    quoted = any('"' in text or "'" in text for text in texts)
+    bare = [re.sub(r"\"[^\"]*\"|'[^']*'", "0", text) for text in texts]
+    inside = [word.strip("\"'") for text in texts for word in re.findall(r"\"[^\"]*\"|'[^']*'", text)]
+    separator = next((mark for mark in ";|" if any(mark in text for text in bare)), None)
+    if separator is None and all("\t" in text for text in bare) and any(" " in text for text in bare):
+        separator = "\t"  # and names of several words
+    if separator is None:
+        commas, blanks = any("," in text for text in bare), any(re.search(r"[ \t]", text) for text in bare)
+        if commas and not (blanks and any(_has_blank_numbers(text) for text in bare)):
+            separator = ","
+    tables = [re.split(r"[ \t]+" if separator is None else re.escape(separator), text) for text in bare]
+    words = [word.strip() for row in tables for word in row] + inside
+    # Of numbers with decimal commas more than one column has some; a comma in one alone separates two columns.
+    with_comma = {i for row in tables for i, word in enumerate(row) if DECIMAL_COMMA.fullmatch(word.strip())}
+    decimal = separator != "," and len(with_comma) > (separator is None)
+    decimal = decimal or any(DECIMAL_COMMA.fullmatch(word) for word in inside)
+    points = any("." in word and NUMBER.fullmatch(word) for word in words)
+    strange = any("," in word and not DECIMAL_COMMA.fullmatch(word) for word in words) and separator is None
+    if (with_comma and separator != "," and not decimal) or (decimal and points) or strange:
+        line, text = next(row for row in rows if "," in row[1])
+        raise OtocError(
+            f"{path}, line {line}: commas between or in numbers, and blanks or points besides: {ascii(text[:80])}; "
+            "it is unclear whether a comma separates numbers or is a decimal comma. Export it with points in the "
+            "numbers, and one separator"
+        )
+    return _Traits(ord(separator) if separator else BLANK, decimal, quoted)
+
+
+def _has_blank_numbers(text: str) -> bool:
+    """Whether a part between two commas holds numbers with blanks between them."""
+    parts = (part.split() for part in text.split(","))
+    return any(len(part) > 1 and all(NUMBER.fullmatch(word) for word in part) for part in parts)
+
+
+def _bare_end(text: str) -> str:
+    """A line without blanks around it and without a separator at its end."""
+    return re.sub(r"[ \t]*[,;|]?[ \t]*$", "", text.strip(" \t"))
+
+
+def _read_names(path: Path, preamble: _Preamble, traits: _Traits, columns: int) -> tuple[list[str] | None, list[str]]:
+    """Names of the columns, each once, and sentences about lines that are left out."""
+    header, others = None, []
+    for line, text in reversed(preamble.lines):
+        words = text.lstrip("#/%; ") if _is_comment(text) else text
+        names = traits.split(words)
+        names = names if len(names) == columns else _loosely(words)
+        has_axes = any({*group} <= {*map(plain_name, names)} for group in AXES)
+        if header is None and has_axes and len(names) == columns:
+            header = names
+        elif not _is_comment(text):
+            others.append((line, text, names))
+    if header is None and others:
+        line, text, names = others[0]
+        raise OtocError(
+            f"{path}, line {line}: names {', '.join(names[:MOST_SHOWN])} for {columns} columns; name every column, "
+            "among them x, y, z and, for colours, r, g, b"
+        )
+    told = [f"line {line} is no line of points and left out: {ascii(text[:80])}" for line, text, _ in reversed(others)]
+    if header is not None:
+        header = [
+            name if name and name not in header[:i] else f"{name} (column {i + 1})" for i, name in enumerate(header)
+        ]
+    return header, told
+
+
+# --- what is no plain table
+
+
+def _read_rewritten(
+    path: Path, data: np.ndarray, preamble: _Preamble, traits: _Traits, names: list[str] | None, fields: list[str]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[int]]:
+    """The columns of a table that is not plain, the names of those not read, and the counts that further scans have."""
+    every = names or list(unnamed(fields))
+    wanted = [i for i, name in enumerate(every) if names is None or is_meant(name)]
+    texts = [i for i in wanted if not (traits.is_number(fields[i]) or NOTHING.fullmatch(fields[i]))]
+    lines = _rewrite_lines(path, data, preamble, traits, len(fields), wanted, texts)
+    late = {int(i) for i, *_, first, last in lines.bad if not NOTHING.fullmatch(_word(data, first, last))}
+    late = [i for i in late if plain_name(every[i]) in CLASSES]
+    if late:  # classes whose first are numbers and later ones names
+        texts += late
+        lines = _rewrite_lines(path, data, preamble, traits, len(fields), wanted, texts)
+    numbers = [i for i in wanted if i not in texts]
+    table = parse_table(lines.plain, path, len(numbers), 0, preamble.line) if numbers else np.empty((0, 0))
+    place = {column: k for k, column in enumerate(numbers)}
+    for column, row, *_ in lines.bad:
+        table[row, place[column]] = np.nan
+    columns = {every[i]: table[:, place[i]] for i in numbers} | {every[i]: _words(data, lines.spans) for i in texts[:1]}
+    if names is None:  # all of them, so that they keep their numbers
+        columns |= {every[i]: np.full(len(table), "") for i in texts[1:]}
+    columns = {name: columns[name] for name in every if name in columns}
+    if len(lines.bad):
+        _check_needed(path, data, lines.bad, every, find_columns(path, columns).needed)
+    return columns, tuple(name for name in every if name not in columns), lines.counts.tolist()
+
+
+def _rewrite_lines(
+    path: Path, data: np.ndarray, preamble: _Preamble, traits: _Traits, width: int, wanted: list[int], texts: list[int]
+) -> "_Lines":
+    """``_rewrite`` for the columns that are wanted, as numbers or as ``texts``."""
+    numbers = np.array([i in wanted and i not in texts for i in range(width)])
+    status, found, start, *arrays = _rewrite(
+        data, preamble.start, preamble.line, traits.separator, traits.decimal_comma, numbers, texts[0] if texts else -1
+    )
+    lines = _Lines(*arrays)
+    if status == WRONG_COLUMNS:
+        line = preamble.line + int((lines.plain == LINE_END).sum())
+        is_last = not np.isin(data[start:-1], (10, 13)).any()
+        raise columns_error(path, line, text_of_line(data, start), found, width, is_last)
+    return lines
+
+
+def _check_needed(path: Path, data: np.ndarray, bad: np.ndarray, names: list[str], needed: tuple[str, ...]) -> None:
+    """Refuse what is no number in a column that is needed; in others it does not matter."""
+    for column, _, line, first, last in bad.tolist():
+        if names[column] in needed:
+            word = _word(data, first, last)
+            what = f"holds {word or 'nothing'!r}" if NOTHING.fullmatch(word) else f"{ascii(word)} is no number"
+            text = text_of_line(data, _line_start(data, first))
+            raise OtocError(f"{path}, line {line}: {what}: {text}; repair or delete the line")
+
+
+def _word(data: np.ndarray, first: int, last: int) -> str:
+    return data[first : min(last, first + LONGEST_TEXT)].tobytes().decode(errors="replace")
+
+
+def _line_start(data: np.ndarray, place: int) -> int:
+    before = data[max(0, place - HEAD) : place]
+    ends = np.flatnonzero((before == 10) | (before == 13))
+    return place - len(before) + (int(ends[-1]) + 1 if ends.size else 0)
+
+
+def _words(data: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Text [N] between bytes int64 [N, 2]."""
+    width = int(min((spans[:, 1] - spans[:, 0]).max(initial=1), LONGEST_TEXT))
+    places = spans[:, :1] + np.arange(max(width, 1))
+    letters = np.where(places < spans[:, 1:], data[np.minimum(places, len(data) - 1)], np.uint8(0))
+    words, which = np.unique(np.ascontiguousarray(letters).view(f"S{max(width, 1)}")[:, 0], return_inverse=True)
+    return np.array([word.decode(errors="replace") for word in words.tolist()])[which]
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Lines of points, rewritten."""
+
+    plain: np.ndarray  # uint8 bytes of a plain table of the columns that are numbers; 0 for what is none
+    bad: np.ndarray  # int64 [B, 5]: column, row, line, first byte and byte after the last of what is no number
+    spans: np.ndarray  # int64 [N, 2] first byte and byte after the last of what the text column holds
+    counts: np.ndarray  # int64 [C] that further lines of one number hold
+
+
+@compiled(parallel=False)
+def _rewrite(data, start, line, separator, decimal_comma, numbers, text_column):
+    """Rewrite lines from byte ``start`` on, the first of number ``line``, as a plain table of the columns that are
+    ``numbers``, bool [K]. Lines stay lines: comments and further counts become blank ones.
+
+    Returns status, columns of the line that it is about, and its first byte; and what ``_Lines`` holds.
+    """
+    columns = len(numbers)
+    end = len(data)
+    out = np.empty(2 * (end - start) + 2, np.uint8)
+    size = 0
+    bad = np.empty((16, 5), np.int64)
+    num_bad = 0
+    counts = np.empty(16, np.int64)
+    num_counts = 0
+    most = 0
+    if text_column >= 0:
+        for i in range(start, end):
+            most += data[i] == 10 or data[i] == 13
+    spans = np.empty((most, 2), np.int64)
+    rows = 0
+    position = start
+    while position < end:
+        line_start = position
+        while data[position] == 32 or data[position] == 9:
+            position += 1
+        first_byte = data[position]
+        is_comment = first_byte == 35 or first_byte == 37 or (first_byte == 59 and separator != 59)
+        is_comment |= first_byte == 47 and data[position + 1] == 47
+        stop = position
+        while data[stop] != 10 and data[stop] != 13:
+            stop += 1
+        after = stop + 1
+        if data[stop] == 13 and after < end and data[after] == 10:
+            after += 1
+        tail = stop  # without blanks and one separator at the end
+        while tail > position and (data[tail - 1] == 32 or data[tail - 1] == 9):
+            tail -= 1
+        if position < tail and not is_comment:
+            first_out = size
+            num_before = num_bad
+            column = 0
+            lone = np.int64(0)
+            place = position
+            open_field = True
+            while open_field:
+                while place < tail and (data[place] == 32 or (data[place] == 9 and separator != 9)):
+                    place += 1
+                if place == tail and column >= columns:  # what follows a separator at the line's end
+                    break
+                first = place
+                if place < tail and (data[place] == 34 or data[place] == 39):
+                    quote = data[place]
+                    first = place + 1
+                    place = first
+                    while place < tail and data[place] != quote:
+                        place += 1
+                    last = place
+                    place = min(place + 1, tail)
+                    while place < tail and (data[place] == 32 or (data[place] == 9 and separator != 9)):
+                        place += 1
+                    if separator != 32 and place < tail and data[place] != separator:  # letters behind the quote
+                        while place < tail and data[place] != separator:
+                            place += 1
+                        last = place
+                elif separator == 32:
+                    while place < tail and data[place] != 32 and data[place] != 9:
+                        place += 1
+                    last = place
+                    if (
+                        place == tail
+                        and last > first
+                        and (data[last - 1] == 44 or data[last - 1] == 59 or data[last - 1] == 124)
+                    ):
+                        last -= 1
+                        if last == first:
+                            break
+                else:
+                    while place < tail and data[place] != separator:
+                        place += 1
+                    last = place
+                while last > first and (data[last - 1] == 32 or data[last - 1] == 9):
+                    last -= 1
+                while first < last and (data[first] == 32 or data[first] == 9):
+                    first += 1
+
+                if column == 0:
+                    lone = np.int64(-1)
+                    if 0 < last - first < 18:
+                        lone = np.int64(0)
+                        for i in range(first, last):
+                            digit = np.int64(data[i]) - 48
+                            if digit < 0 or digit > 9:
+                                lone = np.int64(-1)
+                                break
+                            lone = lone * 10 + digit
+                if column < columns and numbers[column]:
+                    if size > first_out:
+                        out[size] = 44
+                        size += 1
+                    if _is_number(data, first, last, decimal_comma):
+                        for i in range(first, last):
+                            out[size] = 46 if data[i] == 44 else data[i]
+                            size += 1
+                    else:
+                        out[size] = 48
+                        size += 1
+                        if num_bad == len(bad):
+                            longer = np.empty((2 * num_bad, 5), np.int64)
+                            for i in range(num_bad):
+                                for j in range(5):
+                                    longer[i, j] = bad[i, j]
+                            bad = longer
+                        bad[num_bad, 0], bad[num_bad, 1], bad[num_bad, 2] = column, rows, line
+                        bad[num_bad, 3], bad[num_bad, 4] = first, last
+                        num_bad += 1
+                if column == text_column:
+                    spans[rows, 0], spans[rows, 1] = first, last
+                column += 1
+                if separator == 32:
+                    open_field = place < tail
+                else:
+                    open_field = place < tail and data[place] == separator
+                    place += 1
+            if column == 1 and columns >= 3 and lone >= 0:  # the count of a further scan
+                size, num_bad = first_out, num_before
+                if num_counts == len(counts):
+                    more = np.empty(2 * num_counts, np.int64)
+                    for i in range(num_counts):
+                        more[i] = counts[i]
+                    counts = more
+                counts[num_counts] = lone
+                num_counts += 1
+            elif column != columns:
+                return WRONG_COLUMNS, column, line_start, out[:size], bad[:num_bad], spans[:rows], counts[:num_counts]
+            else:
+                rows += 1
+        out[size] = 10
+        size += 1
+        line += 1
+        position = after
+    return FINE, columns, position, out[:size], bad[:num_bad], spans[:rows], counts[:num_counts]
+
+
+@compiled(parallel=False)
+def _is_number(data, first, last, decimal_comma):
+    """Whether bytes are what the parser of plain tables reads as one number."""
+    place = first
+    if place < last and (data[place] == 43 or data[place] == 45):
+        place += 1
+    digits = 0
+    has_point = False
+    while place < last:
+        if 48 <= data[place] <= 57:
+            digits += 1
+        elif not has_point and (data[place] == 46 or (decimal_comma and data[place] == 44)):
+            has_point = True
+        else:
+            break
+        place += 1
+    if digits and place < last and (data[place] == 101 or data[place] == 69):
+        place += 1
+        if place < last and (data[place] == 43 or data[place] == 45):
+            place += 1
+        begin = place
+        while place < last and 48 <= data[place] <= 57:
+            place += 1
+        return place == last and place > begin
+    return digits > 0 and place == last
