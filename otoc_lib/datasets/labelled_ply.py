@@ -92,7 +92,8 @@ def write_ply(
         comments: lines of the header.
     """
     types = {"u1": "uchar", "i4": "int", "f4": "float", "f8": "double"}
-    exact = (points.astype(np.float32) == points).all()
+    with np.errstate(over="ignore"):  # of strays
+        exact = (points.astype(np.float32) == points).all()
     values = {axis: points[:, i].astype("<f4" if exact else "<f8") for i, axis in enumerate("xyz")} | columns
     vertices = np.empty(len(points), [(name, column.dtype.newbyteorder("<")) for name, column in values.items()])
     header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]

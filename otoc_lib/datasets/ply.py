@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otoc_lib.datasets.scan_columns import CHANNELS
+from otoc_lib.datasets.scan_columns import CHANNELS, is_meant
 from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError
 from otoc_lib.jit import compiled
@@ -23,6 +23,7 @@ PLY_TYPES = {
 }
 PLY_FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 LONGEST_HEADER = 1 << 16  # bytes
+NO_NUMBER = re.compile(rb"[+-]?(1\.#[A-Za-z]+|nan\(\w*\))")  # as Windows programs write NaN and infinity
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class _Ply:
     start: int  # of the body in the data
     texture: str  # the image that a comment names, or ""
     body: np.ndarray  # uint8 or, ascii, float64 [B]
+    told: tuple[str, ...] = ()
 
     def size(self, kind: str) -> int:
         """Items of the body that one value takes."""
@@ -73,9 +75,9 @@ def read_ply(path: Path, with_faces: bool = True) -> Vertices:
         with_faces: give the triangles; without them polygons are stepped over, which is faster.
 
     Returns:
-        Vertices: the properties of the type that the header names (but float64 where a text file names a float: it may
-        hold more digits), none without an element "vertex"; and the polygons cut into triangles, int64 [F, 3], None
-        without an element "face", or ``with_faces``.
+        Vertices: the properties of the type that the header names (but float64 where a text file names a float, which
+        may hold more digits, or a property that means nothing to the kit), none without an element "vertex"; and the
+        polygons cut into triangles, int64 [F, 3], None without an element "face", or ``with_faces``.
 
     Raises:
         OtocError: naming the file (and line), if it is missing, damaged, or holds other counts than it announces.
@@ -96,7 +98,7 @@ def read_ply(path: Path, with_faces: bool = True) -> Vertices:
         raise OtocError(
             f"{path}: damaged PLY, {len(ply.body) - place} {unit} more than its header announces; export it again"
         )
-    return Vertices(columns, faces, elsewhere=_colors_elsewhere(ply))
+    return Vertices(columns, faces, ply.told, elsewhere=_colors_elsewhere(ply))
 
 
 def _colors_elsewhere(ply: _Ply) -> str:
@@ -152,10 +154,20 @@ def _open_ply(path: Path) -> _Ply:
         body = np.frombuffer(data, np.uint8, offset=end.end())
         return _Ply(path, order, elements, data, end.end(), texture, body)
     try:
-        body = np.array(data[end.end() :].split(), dtype=np.float64)
+        body, told = _text_numbers(data[end.end() :])
     except ValueError:
         raise _text_fault(path, elements, data, end.end()) from None
-    return _Ply(path, order, elements, data, end.end(), texture, body)
+    return _Ply(path, order, elements, data, end.end(), texture, body, told)
+
+
+def _text_numbers(text: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The numbers of an ascii body, float64 [B], and what they were read as; ValueError if there are others."""
+    try:
+        return np.array(text.split(), dtype=np.float64), ()
+    except ValueError:
+        told = ("its numbers have decimal commas, and are read so",) if b"," in text and b"." not in text else ()
+        text = text.replace(b",", b".") if told else text
+        return np.array(NO_NUMBER.sub(b"nan", text).split(), dtype=np.float64), told
 
 
 def _count(word: str) -> int:
@@ -190,7 +202,7 @@ def _columns(ply: _Ply, element: _Element, place: int) -> tuple[dict[str, np.nda
 
 def _typed(ply: _Ply, element: _Element, p: _Property, numbers: np.ndarray) -> np.ndarray:
     """A column of a text file, float64 [rows], as the type that its header names."""
-    if p.kind.startswith("f"):
+    if p.kind.startswith("f") or not is_meant(p.name):  # what is not used is not judged
         return numbers
     limits = np.iinfo(p.kind)
     bad = np.flatnonzero(~((numbers >= limits.min) & (numbers <= limits.max) & (numbers == np.rint(numbers))))

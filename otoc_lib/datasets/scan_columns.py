@@ -14,16 +14,21 @@ import numpy as np
 from otoc_lib.datasets.vertices import is_unnamed
 from otoc_lib.errors import OtocError
 
-AXES = (("x", "y", "z"), ("cartesianx", "cartesiany", "cartesianz"), ("easting", "northing", "elevation"))
+AXES = (
+    *(("x", "y", "z"), ("cartesianx", "cartesiany", "cartesianz"), ("easting", "northing", "elevation")),
+    *(("point_x", "point_y", "point_z"), ("points_0", "points_1", "points_2"), ("points:0", "points:1", "points:2")),
+    *(("pos_x", "pos_y", "pos_z"), ("x_coord", "y_coord", "z_coord"), ("px", "py", "pz")),
+)
 # The first that is there: a scan that this kit has labelled holds the colours of its classes as red, green, blue.
 CHANNELS = (
     *(("scan_red", "scan_green", "scan_blue"), ("red", "green", "blue"), ("r", "g", "b")),
     *(("diffuse_red", "diffuse_green", "diffuse_blue"), ("rf", "gf", "bf")),
     *(("colorred", "colorgreen", "colorblue"), ("color_red", "color_green", "color_blue")),
-    ("color_r", "color_g", "color_b"),
+    *(("color_r", "color_g", "color_b"), ("rgb_0", "rgb_1", "rgb_2"), ("rgb:0", "rgb:1", "rgb:2")),
+    ("ambient_red", "ambient_green", "ambient_blue"),
 )
 SPLATS = ("f_dc_0", "f_dc_1", "f_dc_2")  # spherical harmonics of Gaussian splats
-PACKED = ("rgb", "rgba", "packed_rgb", "packed_rgba")  # three channels in one number
+PACKED = ("rgb", "rgba", "argb", "packed_rgb", "rgb_packed", "packed_color")  # three channels in one number
 CLASSES = (
     *("class", "classes", "class_name", "class_id", "label", "labels", "label_id", "classification"),
     *("category", "category_id", "semantic", "semantics", "semantic_label", "semantic_class", "segmentation"),

@@ -33,7 +33,9 @@ SAMPLE = 200  # lines of points among them
 LONGEST_TEXT = 100  # bytes of a class's name
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
-NOTHING = re.compile(r"[+-]?(nan|inf|infinity)|", re.IGNORECASE)  # what stands where there is no number
+NOTHING = re.compile(
+    r"[+-]?(nan|inf|infinity|1\.#\w+)(\(\w*\))?|null|none|na|n/a|-|", re.IGNORECASE
+)  # what stands where there is no number
 
 LEICA = {  # .pts says what its columns are
     4: ("x", "y", "z", "intensity"),
