@@ -59,7 +59,7 @@ def unpack(path: Path, packed: np.ndarray) -> np.ndarray:
     Floats hold the whole number, or its bits, as PCL writes them: as floats these are tiny, huge or NaN.
     """
     if packed.dtype.kind == "f":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             if (packed == np.rint(packed)).all() and (np.abs(packed) < 2.0**32).all():
                 packed = packed.astype(np.int64)
             elif packed.dtype == np.float32 or np.isfinite(packed).all():
