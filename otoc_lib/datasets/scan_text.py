@@ -98,8 +98,8 @@ def read_text(path: Path) -> Vertices:
     preamble = _read_preamble(path, data)
     rows = _sample(data, preamble)
     traits = _find_traits(path, rows)
-    fields = traits.split(rows[0][1])
-    names, told = _read_names(path, preamble, traits, len(fields))
+    names, told = _read_names(path, preamble, traits, rows[0][1])
+    fields = _fields(traits, rows[0][1], names)
     columns, unread, counts = None, (), []
     if traits.is_plain and all(map(traits.is_number, fields)):
         try:
@@ -111,7 +111,7 @@ def read_text(path: Path) -> Vertices:
                 raise
             rows += [(line, text) for line, text, _ in _lines(data) if line == int(failed[1])]
             traits = _find_traits(path, rows)
-            fields = traits.split(rows[0][1])
+            fields = _fields(traits, rows[0][1], names)
     if columns is None:
         columns, unread, counts = _read_rewritten(path, data, preamble, traits, names, fields)
     if traits.decimal_comma:
@@ -125,6 +125,12 @@ def read_text(path: Path) -> Vertices:
     return Vertices(columns, told=tuple(told), unread=unread)
 
 
+def _fields(traits: _Traits, text: str, names: list[str] | None) -> list[str]:
+    """The fields of the first line of points; the last of those that are named may hold nothing."""
+    fields = traits.split(text)
+    return fields + [""] if names and len(names) == len(fields) + 1 else fields
+
+
 def _compare_counts(path: Path, announced: int, found: int, told: list[str]) -> None:
     if found < announced:
         raise OtocError(f"{path}: {found} of the {announced} points it announces; copy it again")
@@ -134,13 +140,13 @@ def _compare_counts(path: Path, announced: int, found: int, told: list[str]) -> 
 
 def holds_points(path: Path) -> bool:
     """Whether a text file has a line of points near its beginning, as a licence or notes have not."""
-    rows = (text for _, text, _ in _lines(_read_head(path)) if not _is_comment(text))
-    return any(_holds_numbers(text) and len(_loosely(text)) >= 3 for text in rows)
+    rows = (_loosely(text) for _, text, _ in _lines(_read_head(path)) if not _is_comment(text))
+    return any(sum(bool(NUMBER.fullmatch(word)) for word in row) >= 3 for row in rows)
 
 
 def first_names(path: Path) -> set[str]:
     """What the first line of a text file names, as names are compared, if it is a line of names."""
-    first = next((text for _, text, _ in _lines(_read_head(path)) if text), "")
+    first = next((text for _, text, _ in _lines(_read_head(path)) if text.strip()), "")
     return {plain_name(word) for word in re.split(r"[,;|\t]", first)}
 
 
@@ -161,13 +167,13 @@ def _in_utf8(data: np.ndarray) -> np.ndarray:
 
 
 def _lines(data: np.ndarray, start: int = 0, line: int = 1) -> Iterator[tuple[int, str, int]]:
-    """Number, text without blanks around it, and first byte of each line from one on."""
+    """Number, text without blanks around it (but with tabs), and first byte of each line from one on."""
     place, size = max(start, byte_order_mark(data)), HEAD
     while place < len(data):
         head = data[place : place + size].tobytes()
         end = 0
         for match in re.finditer(rb"([^\r\n]*)(\r\n|\n|\r(?!\Z))", head):
-            yield line, match[1].decode(errors="replace").strip(), place + match.start()
+            yield line, match[1].decode(errors="replace").strip(" "), place + match.start()
             line, end = line + 1, match.end()
         if not end and place + size >= len(data):
             return  # a last \r
@@ -180,7 +186,7 @@ def _read_preamble(path: Path, data: np.ndarray) -> _Preamble:
     others: list[tuple[int, str]] = []
     announced = None  # count, number and first byte of its line
     for number, text, start in _lines(data):
-        if not text:
+        if not text.strip():
             continue
         if _is_comment(text) or not _holds_numbers(text):
             others.append((number, text))
@@ -201,11 +207,11 @@ def _read_preamble(path: Path, data: np.ndarray) -> _Preamble:
 def _sample(data: np.ndarray, preamble: _Preamble) -> list[tuple[int, str]]:
     """Numbers and texts of the first lines of points."""
     lines = _lines(data, preamble.start, preamble.line)
-    return [(line, text) for line, text, _ in islice(lines, SAMPLE) if text and not _is_comment(text)]
+    return [(line, text) for line, text, _ in islice(lines, SAMPLE) if text.strip() and not _is_comment(text)]
 
 
 def _is_comment(text: str) -> bool:
-    return text.startswith(("#", "//", ";", "%"))
+    return text.lstrip().startswith(("#", "//", ";", "%"))
 
 
 def _holds_numbers(text: str) -> bool:
@@ -231,8 +237,10 @@ def _find_traits(path: Path, rows: list[tuple[int, str]]) -> _Traits:
     bare = [re.sub(r"\"[^\"]*\"|'[^']*'", "0", text) for text in texts]
     inside = [word.strip("\"'") for text in texts for word in re.findall(r"\"[^\"]*\"|'[^']*'", text)]
     separator = next((mark for mark in ";|" if any(mark in text for text in bare)), None)
-    if separator is None and all("\t" in text for text in bare) and any(" " in text for text in bare):
-        separator = "\t"  # and names of several words
+    rows_of_tabs = [text.split("\t") for _, text in rows]
+    if separator is None and len(rows_of_tabs[0]) >= 3 and all(rows_of_tabs[0][:-1]):
+        if any("" in row or " " in "".join(row) for row in rows_of_tabs):  # fields of nothing or of several words
+            separator = "\t"
     if separator is None:
         commas, blanks = any("," in text for text in bare), any(re.search(r"[ \t]", text) for text in bare)
         if commas and not (blanks and any(_has_blank_numbers(text) for text in bare)):
@@ -266,22 +274,21 @@ def _bare_end(text: str) -> str:
     return re.sub(r"[ \t]*[,;|]?[ \t]*$", "", text.strip(" \t"))
 
 
-def _read_names(path: Path, preamble: _Preamble, traits: _Traits, columns: int) -> tuple[list[str] | None, list[str]]:
+def _read_names(path: Path, preamble: _Preamble, traits: _Traits, first_row: str) -> tuple[list[str] | None, list[str]]:
     """Names of the columns, each once, and sentences about lines that are left out."""
+    width = len(traits.split(first_row))
     header, others = None, []
     for line, text in reversed(preamble.lines):
-        words = text.lstrip("#/%; ") if _is_comment(text) else text
-        names = traits.split(words)
-        names = names if len(names) == columns else _loosely(words)
+        names = _names_in(text, traits, {width} if _bare_end(first_row) == first_row else {width, width + 1})
         has_axes = any({*group} <= {*map(plain_name, names)} for group in AXES)
-        if header is None and has_axes and len(names) == columns:
+        if header is None and has_axes and len(names) >= width:
             header = names
         elif not _is_comment(text):
             others.append((line, text, names))
     if header is None and others:
         line, text, names = others[0]
         raise OtocError(
-            f"{path}, line {line}: names {', '.join(names[:MOST_SHOWN])} for {columns} columns; name every column, "
+            f"{path}, line {line}: names {', '.join(names[:MOST_SHOWN])} for {width} columns; name every column, "
             "among them x, y, z and, for colours, r, g, b"
         )
     told = [f"line {line} is no line of points and left out: {ascii(text[:80])}" for line, text, _ in reversed(others)]
@@ -290,6 +297,16 @@ def _read_names(path: Path, preamble: _Preamble, traits: _Traits, columns: int) 
             name if name and name not in header[:i] else f"{name} (column {i + 1})" for i, name in enumerate(header)
         ]
     return header, told
+
+
+def _names_in(text: str, traits: _Traits, widths: set[int]) -> list[str]:
+    """The names in a line, as many as one of ``widths`` if any way to split it gives so many."""
+    words = text.lstrip("#/%; \t") if _is_comment(text) else text
+    names = traits.split(words)
+    if len(names) + 1 in widths and len(names) not in widths and _bare_end(words) != words:
+        names = [*names, ""]
+    loose = _loosely(words)
+    return loose if len(names) not in widths and (len(loose) in widths or len(loose) > len(names)) else names
 
 
 # --- what is no plain table
@@ -309,7 +326,9 @@ def _read_rewritten(
         texts += late
         lines = _rewrite_lines(path, data, preamble, traits, len(fields), wanted, texts)
     numbers = [i for i in wanted if i not in texts]
-    table = parse_table(lines.plain, path, len(numbers), 0, preamble.line) if numbers else np.empty((0, 0))
+    if not numbers:
+        raise OtocError(f"{path}, line {preamble.line}: no column holds numbers and is named x, y or z; name these so")
+    table = parse_table(lines.plain, path, len(numbers), 0, preamble.line)
     place = {column: k for k, column in enumerate(numbers)}
     for column, row, *_ in lines.bad:
         table[row, place[column]] = np.nan
@@ -412,9 +431,11 @@ def _rewrite(data, start, line, separator, decimal_comma, numbers, text_column):
         after = stop + 1
         if data[stop] == 13 and after < end and data[after] == 10:
             after += 1
-        tail = stop  # without blanks and one separator at the end
+        tail = stop  # without blanks at the end
         while tail > position and (data[tail - 1] == 32 or data[tail - 1] == 9):
             tail -= 1
+        if position < tail and separator == 9:  # tabs at the ends of a line are fields of nothing
+            position, tail = line_start, stop
         if position < tail and not is_comment:
             first_out = size
             num_before = num_bad
