@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from own_scan import CLASSES, COLORS, FACES, POINTS, load, write_ascii
@@ -16,24 +18,71 @@ def same_partition(one, other):
 # --- scenes
 
 
+def listing(root):
+    """The names of the scans, and what is said of the rest."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names = own.list_scenes(root, "train")
+    return names, sorted(str(warning.message).removeprefix(f"{root}: leaves out ") for warning in caught)
+
+
 def test_every_scan_of_the_folder_is_a_scene_of_every_split(tmp_path):
-    for name in ("b.ply", "a.XYZ", "c.csv"):
+    for name in ("b.ply", "a.XYZ", "c.csv", "d.las.gz", "e.asc", "f.pts", "g.PLY.GZ", "h.labelled.csv"):
         (tmp_path / name).write_text("1 2 3\n")
-    for name in ("clicks.csv", "more_clicks.csv"):
-        (tmp_path / name).write_text("scene,point,x,y,z,class,object\n")
-    for name in ("notes.md", ".hidden.ply"):
-        (tmp_path / name).write_text("")
-    (tmp_path / "folder.ply").mkdir()
-    assert own.list_scenes(tmp_path, "train") == own.list_scenes(tmp_path, "val") == ["a", "b", "c"]
+    (tmp_path / "labelled.csv").write_text("x,y,z,r,g,b,class\n1,2,3,4,5,6,wall\n")
+    clicks = ("clicks.csv", "scene,point,x,y,z,class,object\n"), ("more.csv", "Scene; X; Y; Z; Class\n")
+    for name, text in (*clicks, ("clicks.seconds.json", "{}"), (".hidden.ply", ""), ("Thumbs.db", "")):
+        (tmp_path / name).write_text(text)
+    names = ["a", "b", "c", "d", "e", "f", "g", "h.labelled", "labelled"]
+    assert listing(tmp_path) == (names, [])
+    assert own.list_scenes(tmp_path, "val") == names
     assert own.scene_files(tmp_path, "a") == [tmp_path / "a.XYZ"]
-    with pytest.raises(OtocError, match="holds no scan 'd'; its scans are a, b, c"):
-        own.scene_files(tmp_path, "d")
+    assert own.scene_files(tmp_path, "d") == [tmp_path / "d.las.gz"]
+    with pytest.raises(OtocError, match="holds no scan 'x'; its scans are a, b, c"):
+        own.scene_files(tmp_path, "x")
+
+
+def test_every_file_that_is_left_out_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "a.ply").write_text("1 2 3\n")
+    for name in ("b.e57", "c.zip", "d.rcp", "e.fls", "f.usdz", "h.xlsx", "scan", "z.bin", "photo.jpg"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "license.txt").write_text("MIT License\n1. You may\n")
+    (tmp_path / "readme.csv").write_text("who,what\nme,it\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "folder.ply").mkdir()
+    (tmp_path / "gone.ply").symlink_to(tmp_path / "nowhere.ply")
+    names, said = listing(tmp_path)
+    assert names == ["a"]
+    expected = {
+        "b.e57": "open it in CloudCompare",
+        "z.bin": "open it in CloudCompare",
+        "c.zip": "unpack it",
+        "d.rcp": "Autodesk ReCap",
+        "e.fls": "the scanner's program",
+        "f.usdz": "the scanning app",
+        "h.xlsx": "save it as .csv",
+        "scan": "convert it to .ply",
+        "photo.jpg": ".jpg is no scan",
+        "license.txt, readme.csv": "text without a line of points",
+        "folder.ply, more": "a folder, which is not searched; put its scans beside it",
+        "gone.ply": "a link to what is not there; mend the link",
+    }
+    found = {files: [text for text in said if text.startswith(f"{files}: ")] for files in expected}
+    assert all(len(texts) == 1 and expected[files] in texts[0] for files, texts in found.items()), said
+    assert len(said) == len(expected)
+
+
+def test_a_link_to_a_scan_is_one(tmp_path):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "elsewhere.xyz").write_text("1 2 3\n")
+    (tmp_path / "scans" / "a.xyz").symlink_to(tmp_path / "elsewhere.xyz")
+    assert listing(tmp_path / "scans") == (["a"], [])
 
 
 def test_what_cannot_be_listed_is_said(tmp_path):
     with pytest.raises(OtocError, match="nowhere: no such folder"):
         own.list_scenes(tmp_path / "nowhere", "train")
-    (tmp_path / "room.obj").write_text("")
+    (tmp_path / "room.e57").write_text("")
     with pytest.raises(OtocError, match=r"holds no scan; put files there that end in \.ply, \.las, \.laz, \.xyz"):
         own.list_scenes(tmp_path, "train")
     for name in ("room.ply", "room.xyz"):
@@ -67,7 +116,7 @@ def test_triangles_that_share_no_vertices_give_the_super_voxels_of_those_that_do
 
 
 def test_points_that_no_grid_covers_are_refused_by_file(tmp_path):
-    (tmp_path / "room.xyz").write_text("0 0 0 1 2 3\n9e11 9e11 9e11 4 5 6\n")
+    (tmp_path / "room.xyz").write_text("0 0 0 1 2 3\n9e11 9e11 9e11 4 5 6\n")  # of two points none is stray
     with pytest.warns(UserWarning, match="spans"), pytest.raises(OtocError, match="room.xyz: points: they span"):
         load(tmp_path)
 

@@ -3,6 +3,7 @@ import pytest
 from memory import at_most
 
 from otoc_lib.datasets.ply import read_ply
+from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError
 
 HEADER = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty uchar red\n"
@@ -28,6 +29,64 @@ def test_a_number_that_its_type_does_not_hold_is_refused(tmp_path, value):
     path = write(tmp_path, HEADER + f"end_header\n1 0\n2 {value}\n")
     with pytest.raises(OtocError, match="a.ply, line 8: red of vertex 1 is .*whole numbers 0..255"):
         read_ply(path)
+
+
+def test_the_line_of_a_wrong_number_counts_blank_ones_and_other_elements(tmp_path):
+    text = HEADER.replace("element vertex", "element odd 2\nproperty int a\nelement vertex")
+    with pytest.raises(OtocError, match="a.ply, line 13: red of vertex 1 is 0.57"):
+        read_ply(write(tmp_path, text + "end_header\n7\n8\n1 0\n\n2 0.57\n"))
+    with pytest.raises(OtocError, match="a.ply: red of vertex 1 is 0.57"):  # rows that share a line
+        read_ply(write(tmp_path, HEADER + "end_header\n1 0 2 0.57\n"))
+
+
+def test_what_is_not_used_is_not_judged(tmp_path):
+    header = HEADER.replace("uchar red", "uchar quality") + "property int flags\nproperty float nx\nend_header\n"
+    columns = read_ply(write(tmp_path, header + "1 0.5 nan -nan(ind)\n2 1000 3 1.#QNAN\n")).columns
+    assert columns["x"].tolist() == [1, 2] and columns["quality"].tolist() == [0.5, 1000]
+    assert np.isnan(columns["nx"]).all()
+
+
+def test_decimal_commas_are_read_and_told(tmp_path):
+    vertices = read_ply(write(tmp_path, HEADER + "end_header\n1,5 0\n-2,25 255\n"))
+    assert vertices.columns["x"].tolist() == [1.5, -2.25] and vertices.columns["red"].tolist() == [0, 255]
+    assert vertices.told == ("its numbers have decimal commas, and are read so",)
+    with pytest.raises(OtocError, match="a.ply, line 8: not the numbers of this element for a vertex: '2.5 1,0'"):
+        read_ply(write(tmp_path, HEADER + "end_header\n1 0\n2.5 1,0\n"))
+
+
+@pytest.mark.parametrize("spelled", ["vertex", "Vertex", "VERTEX"])
+def test_elements_and_lists_are_known_in_any_case(tmp_path, spelled):
+    text = (HEADER + FACES).replace("element vertex", f"element {spelled}").replace("vertex_indices", "Vertex_Indices")
+    vertices = read_ply(write(tmp_path, text + "end_header\n1 2\n2 0\n3 0 1 0\n"))
+    assert vertices.columns["x"].tolist() == [1, 2] and vertices.faces.tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    "comment, vertex, face, says",
+    [
+        (
+            "",
+            "",
+            "property uchar red\nproperty uchar green\nproperty uchar blue\n",
+            "colours on each face .*Face to Vertex",
+        ),
+        ("comment TextureFile my room.png\n", "", "", r"colours in a texture \(my room.png\) .*Texture to Vertex"),
+        ("", "", "property list uchar float texcoord\n", "colours in a texture and none on its points"),
+        ("", "property float s\nproperty float t\n", "", "colours in a texture and none on its points"),
+        ("", "property float texture_u\nproperty float texture_v\n", "", "colours in a texture"),
+        ("", "", "", "has no colours, which the network learns from"),
+    ],
+)
+def test_colours_that_lie_elsewhere_are_named_with_the_cure(tmp_path, comment, vertex, face, says):
+    text = "ply\nformat ascii 1.0\n" + comment + "element vertex 2\n"
+    text += "".join(f"property float {axis}\n" for axis in "xyz") + vertex + FACES + face + "end_header\n"
+    widths = vertex.count("property")
+    rows = ("1 2 3" + " 0" * widths + "\n") * 2
+    rows += "3 0 1 0" + {3: " 9 9 9", 1: " 2 0 0", 0: ""}[face.count("property")] + "\n"
+    path = write(tmp_path, text + rows)
+    with pytest.warns(UserWarning, match=f"a.ply: has .*{says.removeprefix('has ')}.*every point is grey"):
+        scan = read_scan(path)
+    assert (scan.colors == 128).all()
 
 
 @pytest.mark.parametrize("count", [300, 2**31, 2**40, 2**63, 2**64, 10**30, "9" * 4000, "9" * 5000])

@@ -1,3 +1,4 @@
+import gzip
 import warnings
 
 import laspy
@@ -155,7 +156,57 @@ def test_millimetres_are_warned_of(tmp_path):
         read_scan(write_text(tmp_path / "room.xyz", points=POINTS * 1000))
 
 
+@pytest.mark.parametrize(
+    "kind", ["room.ply.gz", "room.PLY.GZ", "room.las.gz", "room.laz.gz", "room.xyz.gz", "a.csv.gz"]
+)
+def test_scans_that_gzip_has_packed(tmp_path, kind):
+    plain = tmp_path / kind[:-3].lower()
+    if ".ply" in kind.lower():
+        write_ply(plain)
+    elif ".la" in kind:
+        write_las(plain)
+    else:
+        write_text(plain)
+    (tmp_path / kind).write_bytes(gzip.compress(plain.read_bytes()))
+    packed, scan = read_scan(tmp_path / kind), read_scan(plain)
+    for field in ("points", "colors", "faces"):
+        np.testing.assert_array_equal(getattr(packed, field), getattr(scan, field))
+
+
+def test_each_sentence_is_warned_of_once_with_the_name_of_the_file(tmp_path):
+    path = tmp_path / "a.xyz.gz"
+    path.write_bytes(gzip.compress(b"1,5 2,5 3,5\n2,5 3,5 4,5\n"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scan = read_scan(path)
+    assert [str(warning.message) for warning in caught] == [f"{path}: {sentence}" for sentence in scan.told]
+    assert len(scan.told) == 2
+
+
 # --- what is refused
+
+
+@pytest.mark.parametrize(
+    "name, data, words",
+    [
+        ("a.ply.gz", gzip.compress(b"ply\n" * 1000)[:40], "damaged or truncated gzip"),
+        ("a.ply.gz", b"ply\n", "damaged or truncated gzip"),
+        ("a.ply.gz", gzip.compress(b"plate\n"), "not a PLY file"),
+        ("a.xyz.gz", gzip.compress(b"1 2 3\n4 x 6\n"), "line 2: 'x' is no number"),
+        ("a.xyz.gz", gzip.compress(b"0" * 10**7), "holds more than 200 times its size; unpack it by hand"),
+        ("a.xyz.gz", gzip.compress(b""), "is empty"),
+        ("a.e57", b"ASTM-E57", r"\.e57 is not a format this kit reads; open it in CloudCompare .* \.ply, \.las"),
+        ("a.rcp", b"x", "ReCap"),
+        ("a.USDZ", b"x", "export it from the scanning app as"),
+        ("a.tar.gz", b"x", "unpack it"),
+        ("a.gz", b"x", "is not a format"),
+        ("a.jpg", b"x", "is no scan"),
+    ],
+)
+def test_what_cannot_be_unpacked_or_read_is_named_with_the_cure(tmp_path, name, data, words):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(OtocError, match=f"{name}[:,] .*{words}"):
+        read_scan(tmp_path / name)
 
 
 HEADER = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n"
