@@ -165,9 +165,9 @@ def _text_numbers(text: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
         return np.array(text.split(), dtype=np.float64), ()
     except ValueError:
+        text = NO_NUMBER.sub(b"nan", text)
         told = ("its numbers have decimal commas, and are read so",) if b"," in text and b"." not in text else ()
-        text = text.replace(b",", b".") if told else text
-        return np.array(NO_NUMBER.sub(b"nan", text).split(), dtype=np.float64), told
+        return np.array((text.replace(b",", b".") if told else text).split(), dtype=np.float64), told
 
 
 def _count(word: str) -> int:

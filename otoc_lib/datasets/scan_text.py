@@ -277,11 +277,12 @@ def _bare_end(text: str) -> str:
 def _read_names(path: Path, preamble: _Preamble, traits: _Traits, first_row: str) -> tuple[list[str] | None, list[str]]:
     """Names of the columns, each once, and sentences about lines that are left out."""
     width = len(traits.split(first_row))
+    widths = {width} if _bare_end(first_row) == first_row else {width, width + 1}  # the last may hold nothing
     header, others = None, []
     for line, text in reversed(preamble.lines):
-        names = _names_in(text, traits, {width} if _bare_end(first_row) == first_row else {width, width + 1})
+        names = _names_in(text, traits, widths)
         has_axes = any({*group} <= {*map(plain_name, names)} for group in AXES)
-        if header is None and has_axes and len(names) >= width:
+        if header is None and has_axes and len(names) in widths:
             header = names
         elif not _is_comment(text):
             others.append((line, text, names))
@@ -319,6 +320,12 @@ def _read_rewritten(
     every = names or list(unnamed(fields))
     wanted = [i for i, name in enumerate(every) if names is None or is_meant(name)]
     texts = [i for i in wanted if not (traits.is_number(fields[i]) or NOTHING.fullmatch(fields[i]))]
+    if names is None and texts and texts[0] < 3:
+        text = text_of_line(data, preamble.start)
+        raise OtocError(
+            f"{path}, line {preamble.line}: {ascii(fields[texts[0]])} is no number: {text}; repair the line, or "
+            "name the columns in a line before"
+        )
     lines = _rewrite_lines(path, data, preamble, traits, len(fields), wanted, texts)
     late = {int(i) for i, *_, first, last in lines.bad if not NOTHING.fullmatch(_word(data, first, last))}
     late = [i for i in late if plain_name(every[i]) in CLASSES]

@@ -4,6 +4,7 @@ A further reader is a function ``(folder, data)`` that writes the bytes as the r
 in ``TARGETS`` with its seeds, small valid files to start from. It is in ``make test`` and ``make fuzz`` then.
 """
 
+import gzip
 import hashlib
 import io
 import json
@@ -222,6 +223,13 @@ def own_reader(suffix: str) -> Callable[[Path, bytes], None]:
     return read
 
 
+def read_folder(folder: Path, data: bytes) -> None:
+    """A text file beside a scan: a scan, clicks or notes."""
+    root = write_once(lambda root: (root / "room.xyz").write_text("1 2 3\n"), folder)
+    (root / "a.csv").write_bytes(data)
+    own.list_scenes(root, "train")
+
+
 CLASSES = own.label_set(["floor", "box"])
 CORNERS = np.array([(x, y, z) for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 0.5)])  # [8, 3]
 SHADES = {channel: np.arange(8, dtype=np.uint8) * 30 for channel in ("red", "green", "blue")}
@@ -251,6 +259,20 @@ end_header
 0
 2 7 -7
 """
+PACKED_PLY = b"""ply
+format ascii 1.0
+comment TextureFile a.png
+element Vertex 2
+property double X
+property double Y
+property double z
+property float rgb
+property int Label
+property uchar flags
+end_header
+1,5 0 0 4,2 1 7
+0 1 2 1e-39 2 1.#QNAN
+"""
 
 
 def ply_seeds() -> list[bytes]:
@@ -258,7 +280,7 @@ def ply_seeds() -> list[bytes]:
     row = np.zeros(4, dtype=[("x", ">f4"), ("y", ">f4"), ("z", ">f8"), ("rgb", "u1", (3,))])
     return [
         *written(lambda path: write_ply(path, CORNERS, SHADES, FACES), lambda path: write_ply(path, CORNERS, {}, None)),
-        *(TEXT_PLY, big + row.tobytes()),
+        *(TEXT_PLY, big + row.tobytes(), PACKED_PLY),
     ]
 
 
@@ -280,11 +302,22 @@ def las_seeds(suffix: str) -> list[bytes]:
 
 def text_seeds() -> list[bytes]:
     rows = [f"{x} {y} {z} {10 * i} 0 255\n" for i, (x, y, z) in enumerate(CORNERS)]
-    return ["".join(rows).encode(), b"1.5,2,-3e0\r\n1,2,3.25\r\n", b"# x y z\n1 2 3\n4\t5 6\n"]
+    commas = b"1,5\t2,5\t3\n-1,5\t2\t1e-3\n"
+    return ["".join(rows).encode(), b"1.5,2,-3e0\r\n1,2,3.25\r\n", b"# x y z\n1 2 3\n4\t5 6\n", commas]
 
 
 def csv_seeds() -> list[bytes]:
-    return [b"x,y,z,r,g,b\n1,2,3,0.5,0,1\n", b'"blue","green","red","x","y","z"\n1,2,3,4,5,6\n7,8,9,1,2,3\n']
+    classes = b'X;Y;Z;note;Class\n1,5;2;3;nan;wall\n\n# two\n4;5;6;;"a b";\n'
+    named = b'"blue","green","red","x","y","z"\n1,2,3,4,5,6\n7,8,9,1,2,3\n'
+    return [b"x,y,z,r,g,b\n1,2,3,0.5,0,1\n", named, classes]
+
+
+def pts_seeds() -> list[bytes]:
+    return [b"2\n1 2 3 -9 10 20 30\n4 5 6 7 8 9 10\n1\n7 8 9 1 1 1 1\n", "x\ty\tz\r\n1\t2\t3\r\n".encode("utf-16")]
+
+
+def gz_seeds() -> list[bytes]:
+    return [gzip.compress(data, mtime=0) for data in text_seeds()[:2]]
 
 
 # --- clicks
@@ -561,6 +594,11 @@ TARGETS = {
     "scan_laz": Target(scan_reader(".laz"), lambda: las_seeds(".laz")),
     "scan_xyz": Target(scan_reader(".xyz"), text_seeds),
     "scan_csv": Target(scan_reader(".csv"), csv_seeds),
+    "scan_pts": Target(scan_reader(".pts"), pts_seeds),
+    "scan_gz": Target(scan_reader(".xyz.gz"), gz_seeds),
+    "folder_text": Target(
+        read_folder, lambda: [*csv_seeds(), b"MIT License\n\n1. You may\n", b"Scene;x;class\na;1;b\n"]
+    ),
     "own_mesh": Target(own_reader(".ply"), mesh_seeds),
     "own_points": Target(own_reader(".xyz"), text_seeds),
     "clicks": Target(read_clicks_file, click_seeds),
