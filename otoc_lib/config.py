@@ -115,6 +115,7 @@ class Config:
     data_root: str = param("data/scannet")
     cache_root: str = param("data/cache")  # converted scenes; may be deleted at any time
     own_classes: list[str] = param([], "own_classes")  # class names in order, for dataset: own
+    own_truth: str | None = param(None, "own_classes", added=True)  # column of own scans that holds true classes
     eval_splits: list[str] = param(["val"], like=NAME)
     train_rooms: int | None = param(None, low=1, high=10**6)  # use only the first so many rooms; null: all
     eval_rooms: int | None = param(None, low=1, high=10**6)
@@ -720,6 +721,8 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
             raise OtocError(f"{origin}: {name!r} spoils clicks that are drawn, so it needs 'source: simulated'")
     if (config.dataset == "own") != bool(config.own_classes):
         raise OtocError(f"{origin}: 'own_classes' must list the classes with 'dataset: own', and only then")
+    if config.own_truth is not None and config.dataset != "own":
+        raise OtocError(f"{origin}: 'own_truth' names a column of scans of your own, so it needs 'dataset: own'")
     if config.own_classes and not 2 <= len(config.own_classes) <= MOST_CLASSES:
         raise OtocError(f"{origin}: 'own_classes' must list 2 to {MOST_CLASSES} classes, not {len(config.own_classes)}")
     if len({" ".join(name.split()).casefold() for name in config.own_classes}) < len(config.own_classes):

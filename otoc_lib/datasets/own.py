@@ -1,7 +1,8 @@
 """Reader of scans of your own: a folder of scan files and a class list.
 
-Every scan file directly in the folder is a scene without labels, named as the file without its suffix. All of them
-are in every split: nothing is held out of scans that have no labels to judge by. What else lies there is named.
+Every scan file directly in the folder is a scene, named as the file without its suffix, without labels unless
+``own_truth`` names a column that holds them. All of them are in every split: nothing is held out of scans that have no
+labels to judge by. What else lies there is named.
 """
 
 import os
@@ -15,6 +16,7 @@ import numpy as np
 
 from otoc_lib.config import Config
 from otoc_lib.datasets.other_formats import how_to_convert
+from otoc_lib.datasets.own_truth import read_truth
 from otoc_lib.datasets.point_files import FORMATS, read_scan, scan_name, scan_suffix
 from otoc_lib.datasets.scan_text import first_names, holds_points
 from otoc_lib.errors import OtocError
@@ -71,17 +73,18 @@ def scene_files(root: Path, name: str) -> list[Path]:
 
 def read_scene(root: Path, name: str, config: Config) -> Scene:
     """``load_scene`` as an experiment asks for it."""
-    return load_scene(root, name, label_set(config.own_classes), Partition.of(config))
+    return load_scene(root, name, label_set(config.own_classes), Partition.of(config), config.own_truth)
 
 
-def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition) -> Scene:
-    """Read one scan as a scene without labels, centred on the mean of its points. Point order is the file's.
+def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition, truth: str | None = None) -> Scene:
+    """Read one scan as a scene, centred on the mean of its points, without objects. Point order is the file's.
 
     Args:
         root: folder of the scans.
         name: the file's name without its suffix.
         label_set: see ``label_set``.
         partition: how points without a mesh are cut into super-voxels.
+        truth: the column that holds true labels, see ``own_truth``; None leaves the scene without.
     """
     (path,) = scene_files(root, name)
     scan = read_scan(path)
@@ -97,7 +100,7 @@ def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition)
         coords=centred.astype(np.float32),
         colors=scan.colors,
         supervoxels=supervoxels,
-        labels=None,
+        labels=read_truth(path, scan, label_set, truth),
         instances=None,
         origin=origin,
         label_set=label_set,
