@@ -98,8 +98,7 @@ def read_text(path: Path) -> Vertices:
     preamble = _read_preamble(path, data)
     rows = _sample(data, preamble)
     traits = _find_traits(path, rows)
-    names, told = _read_names(path, preamble, traits, rows[0][1])
-    fields = _fields(traits, rows[0][1], names)
+    names, fields, told = _read_names(path, preamble, traits, rows[0][1])
     columns, unread, counts = None, (), []
     if traits.is_plain and all(map(traits.is_number, fields)):
         try:
@@ -109,9 +108,9 @@ def read_text(path: Path) -> Vertices:
             failed = re.match(re.escape(f"{path}, line ") + r"(\d+): ", str(error))
             if failed is None:
                 raise
-            rows += [(line, text) for line, text, _ in _lines(data) if line == int(failed[1])]
-            traits = _find_traits(path, rows)
-            fields = _fields(traits, rows[0][1], names)
+            place = _start_of_line(data, preamble.start, preamble.line, int(failed[1]))
+            traits = _find_traits(path, [*rows, *((line, text) for line, text, _ in islice(_lines(data, place), 1))])
+            names, fields, told = _read_names(path, preamble, traits, rows[0][1])
     if columns is None:
         columns, unread, counts = _read_rewritten(path, data, preamble, traits, names, fields)
     if traits.decimal_comma:
@@ -123,12 +122,6 @@ def read_text(path: Path) -> Vertices:
     if path.suffix.lower() == ".pts" and names is None and len(columns) in LEICA:
         columns = dict(zip(LEICA[len(columns)], columns.values(), strict=True))
     return Vertices(columns, told=tuple(told), unread=unread)
-
-
-def _fields(traits: _Traits, text: str, names: list[str] | None) -> list[str]:
-    """The fields of the first line of points; the last of those that are named may hold nothing."""
-    fields = traits.split(text)
-    return fields + [""] if names and len(names) == len(fields) + 1 else fields
 
 
 def _compare_counts(path: Path, announced: int, found: int, told: list[str]) -> None:
@@ -211,7 +204,7 @@ def _sample(data: np.ndarray, preamble: _Preamble) -> list[tuple[int, str]]:
 
 
 def _is_comment(text: str) -> bool:
-    return text.lstrip().startswith(("#", "//", ";", "%"))
+    return text.lstrip().startswith(("#", "//", ";", "%", "sep="))  # the last as Excel has it
 
 
 def _holds_numbers(text: str) -> bool:
@@ -252,7 +245,9 @@ def _find_traits(path: Path, rows: list[tuple[int, str]]) -> _Traits:
     decimal = separator != "," and len(with_comma) > (separator is None)
     decimal = decimal or any(DECIMAL_COMMA.fullmatch(word) for word in inside)
     points = any("." in word and NUMBER.fullmatch(word) for word in words)
-    strange = any("," in word and not DECIMAL_COMMA.fullmatch(word) for word in words) and separator is None
+    strange = separator is None and any(
+        "," in word and word[0] in "+-0123456789" and not DECIMAL_COMMA.fullmatch(word) for word in words
+    )
     if (with_comma and separator != "," and not decimal) or (decimal and points) or strange:
         line, text = next(row for row in rows if "," in row[1])
         raise OtocError(
@@ -274,30 +269,31 @@ def _bare_end(text: str) -> str:
     return re.sub(r"[ \t]*[,;|]?[ \t]*$", "", text.strip(" \t"))
 
 
-def _read_names(path: Path, preamble: _Preamble, traits: _Traits, first_row: str) -> tuple[list[str] | None, list[str]]:
-    """Names of the columns, each once, and sentences about lines that are left out."""
-    width = len(traits.split(first_row))
-    widths = {width} if _bare_end(first_row) == first_row else {width, width + 1}  # the last may hold nothing
+def _read_names(
+    path: Path, preamble: _Preamble, traits: _Traits, first_row: str
+) -> tuple[list[str] | None, list[str], list[str]]:
+    """Names of the columns, each once, the fields of the first line of points, and sentences about other lines."""
+    fields = traits.split(first_row)
+    widths = {len(fields)} if _bare_end(first_row) == first_row else {len(fields), len(fields) + 1}
     header, others = None, []
     for line, text in reversed(preamble.lines):
         names = _names_in(text, traits, widths)
         has_axes = any({*group} <= {*map(plain_name, names)} for group in AXES)
         if header is None and has_axes and len(names) in widths:
             header = names
-        elif not _is_comment(text):
+        elif not _is_comment(text) or (header is None and has_axes and all(map(is_meant, names))):
             others.append((line, text, names))
     if header is None and others:
         line, text, names = others[0]
         raise OtocError(
-            f"{path}, line {line}: names {', '.join(names[:MOST_SHOWN])} for {width} columns; name every column, "
+            f"{path}, line {line}: names {', '.join(names[:MOST_SHOWN])} for {len(fields)} columns; name every column, "
             "among them x, y, z and, for colours, r, g, b"
         )
     told = [f"line {line} is no line of points and left out: {ascii(text[:80])}" for line, text, _ in reversed(others)]
-    if header is not None:
-        header = [
-            name if name and name not in header[:i] else f"{name} (column {i + 1})" for i, name in enumerate(header)
-        ]
-    return header, told
+    if header is None:
+        return None, fields, told
+    names = [name if name and name not in header[:i] else f"{name} (column {i + 1})" for i, name in enumerate(header)]
+    return names, fields + [""] * (len(names) - len(fields)), told  # the last of them may hold nothing
 
 
 def _names_in(text: str, traits: _Traits, widths: set[int]) -> list[str]:
@@ -327,8 +323,7 @@ def _read_rewritten(
             "name the columns in a line before"
         )
     lines = _rewrite_lines(path, data, preamble, traits, len(fields), wanted, texts)
-    late = {int(i) for i, *_, first, last in lines.bad if not NOTHING.fullmatch(_word(data, first, last))}
-    late = [i for i in late if plain_name(every[i]) in CLASSES]
+    late = [i for i in wanted if plain_name(every[i]) in CLASSES and _has_words(data, lines.bad[lines.bad[:, 0] == i])]
     if late:  # classes whose first are numbers and later ones names
         texts += late
         lines = _rewrite_lines(path, data, preamble, traits, len(fields), wanted, texts)
@@ -336,9 +331,8 @@ def _read_rewritten(
     if not numbers:
         raise OtocError(f"{path}, line {preamble.line}: no column holds numbers and is named x, y or z; name these so")
     table = parse_table(lines.plain, path, len(numbers), 0, preamble.line)
-    place = {column: k for k, column in enumerate(numbers)}
-    for column, row, *_ in lines.bad:
-        table[row, place[column]] = np.nan
+    place = np.cumsum([i in numbers for i in range(len(every))]) - 1  # in the table, of each column that is a number
+    table[lines.bad[:, 1], place[lines.bad[:, 0]]] = np.nan
     columns = {every[i]: table[:, place[i]] for i in numbers} | {every[i]: _words(data, lines.spans) for i in texts[:1]}
     if names is None:  # all of them, so that they keep their numbers
         columns |= {every[i]: np.full(len(table), "") for i in texts[1:]}
@@ -366,12 +360,17 @@ def _rewrite_lines(
 
 def _check_needed(path: Path, data: np.ndarray, bad: np.ndarray, names: list[str], needed: tuple[str, ...]) -> None:
     """Refuse what is no number in a column that is needed; in others it does not matter."""
-    for column, _, line, first, last in bad.tolist():
-        if names[column] in needed:
-            word = _word(data, first, last)
-            what = f"holds {word or 'nothing'!r}" if NOTHING.fullmatch(word) else f"{ascii(word)} is no number"
-            text = text_of_line(data, _line_start(data, first))
-            raise OtocError(f"{path}, line {line}: {what}: {text}; repair or delete the line")
+    matters = np.isin(bad[:, 0], [i for i, name in enumerate(names) if name in needed])
+    if matters.any():
+        _, _, line, first, last = bad[matters][0].tolist()
+        word, text = _word(data, first, last), text_of_line(data, _line_start(data, first))
+        what = f"holds {word or 'nothing'!r}" if NOTHING.fullmatch(word) else f"{ascii(word)} is no number"
+        raise OtocError(f"{path}, line {line}: {what}: {text}; repair or delete the line")
+
+
+def _has_words(data: np.ndarray, bad: np.ndarray) -> bool:
+    """Whether one of the rows of ``_Lines.bad`` is about something else than nothing."""
+    return any(not NOTHING.fullmatch(word) for word in np.unique(_words(data, bad[:, 3:])).tolist())
 
 
 def _word(data: np.ndarray, first: int, last: int) -> str:
@@ -385,12 +384,31 @@ def _line_start(data: np.ndarray, place: int) -> int:
 
 
 def _words(data: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """Text [N] between bytes int64 [N, 2]."""
-    width = int(min((spans[:, 1] - spans[:, 0]).max(initial=1), LONGEST_TEXT))
-    places = spans[:, :1] + np.arange(max(width, 1))
-    letters = np.where(places < spans[:, 1:], data[np.minimum(places, len(data) - 1)], np.uint8(0))
-    words, which = np.unique(np.ascontiguousarray(letters).view(f"S{max(width, 1)}")[:, 0], return_inverse=True)
-    return np.array([word.decode(errors="replace") for word in words.tolist()])[which]
+    """Text [N] between bytes int64 [N, 2], at most LONGEST_TEXT of them."""
+    width = max(min(int((spans[:, 1] - spans[:, 0]).max(initial=1)), LONGEST_TEXT), 1)
+    words, which = np.unique(_letters(data, spans, width).view(f"S{width}")[:, 0], return_inverse=True)
+    return np.array([word.decode(errors="replace") for word in words.tolist()], dtype=np.str_)[which]
+
+
+@compiled(parallel=False)
+def _letters(data, spans, width):
+    """Bytes uint8 [N, width] between those of int64 [N, 2], then zeros."""
+    letters = np.zeros((len(spans), width), np.uint8)
+    for row in range(len(spans)):
+        for i in range(min(spans[row, 1] - spans[row, 0], width)):
+            letters[row, i] = data[spans[row, 0] + i]
+    return letters
+
+
+@compiled(parallel=False)
+def _start_of_line(data, start, line, wanted):
+    """First byte of line number ``wanted``; byte ``start`` is the first of line number ``line``."""
+    position = start
+    while line < wanted and position < len(data):
+        if data[position] == 10 or (data[position] == 13 and data[position + 1] != 10):
+            line += 1
+        position += 1
+    return position
 
 
 @dataclass(frozen=True)
