@@ -61,7 +61,7 @@ class Meaning:
 def plain_name(name: str) -> str:
     """A column's name as names are compared."""
     name = re.sub(r"[\[(].*?[\])]", "", name.strip().strip("\"'").lstrip("#/")).strip().lower()
-    return re.sub(r"^(scalar|sf|vertex)[_ ]", "", name)
+    return re.sub(r"^(scalar|sf|vertex)_", "", re.sub(r"\s+", "_", name))
 
 
 def is_meant(name: str) -> bool:
@@ -162,6 +162,8 @@ def _by_numbers(path: Path, columns: dict[str, np.ndarray]) -> Meaning:
     classes = texts[0] if texts else None
     used = {*axes, *channels, classes, *(name for triple in normals for name in triple)}
     left_out = tuple(name for name in names if name not in {*axes, *channels, classes})
+    if classes:
+        told.append(f"{classes} without a name holds text, which is taken for the class")
     unknown = [name for name in names[first:] if name not in used]
     if unknown:
         told.append(f"{_listed(unknown)} without a name {'is' if len(unknown) == 1 else 'are'} left out")

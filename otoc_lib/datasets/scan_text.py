@@ -316,6 +316,7 @@ def _read_rewritten(
     every = names or list(unnamed(fields))
     wanted = [i for i, name in enumerate(every) if names is None or is_meant(name)]
     texts = [i for i in wanted if not (traits.is_number(fields[i]) or NOTHING.fullmatch(fields[i]))]
+    texts = [i for i in texts if names is None or plain_name(names[i]) in CLASSES]
     if names is None and texts and texts[0] < 3:
         text = text_of_line(data, preamble.start)
         raise OtocError(

@@ -33,6 +33,7 @@ def write_rows(path, *parts):
     "names",
     ["X Y Z R G B", "x Y z Red GREEN bLuE", "X[m] Y[m] Z[m] red(0-255) green(0-255) blue(0-255)"]
     + ["easting northing elevation r g b", "cartesianX cartesianY cartesianZ colorRed colorGreen colorBlue"]
+    + ["scalar_x scalar_Y  sf_z  Scalar_R scalar_g SCALAR_B"]
     + ["POINT_X POINT_Y POINT_Z scalar_R scalar_G scalar_B", "Points_0 Points_1 Points_2 RGB_0 RGB_1 RGB_2"],
 )
 @pytest.mark.parametrize("name", NAMED)

@@ -191,7 +191,8 @@ def test_classes_as_text_are_a_column_of_the_scan(tmp_path):
     scan, told = read(tmp_path, "x,y,z,r,g,b,class\n1,2,3,1,2,3,chair\n4,5,6,7,8,9,office table\n", "room.csv")
     assert scan.class_name == "class" and scan.classes.tolist() == ["chair", "office table"] and told == []
     scan, told = read(tmp_path, "1 2 3 chair\n4 5 6 table\n")
-    assert scan.class_name == "column 4" and scan.classes.tolist() == ["chair", "table"] and told == []
+    assert scan.class_name == "column 4" and scan.classes.tolist() == ["chair", "table"]
+    assert told == ["column 4 without a name holds text, which is taken for the class"]
     scan, told = read(tmp_path, "x,y,z,class\n1,2,3,5\n4,5,6,sofa\n")
     assert scan.classes.tolist() == ["5", "sofa"]
     scan, told = read(tmp_path, "x,y,z,class,note\n1,2,3,5,a\n4,5,6,,b\n")
@@ -202,6 +203,8 @@ def test_classes_as_text_are_a_column_of_the_scan(tmp_path):
     "text, says",
     [
         ("x,y,z,r,g,b,q\n1,2,3,1,2,3,t\n4,5,6,7,8,nan,t\n", ", line 3: holds 'nan': '4,5,6,7,8,nan,t'"),
+        ("x,y,z,r,g,b,q\n1,2,3,#ff,2,3,t\n", ", line 2: '#ff' is no number: '1,2,3,#ff,2,3,t'"),
+        ("//X Y Z R G B\n1 2 3 4 5 6 7\n", ", line 1: names X, Y, Z, R, G, B for 7 columns; name every column"),
         ("x;y;z\n1;2;3\n\n# four\n4;;6\n", ", line 5: holds 'nothing': '4;;6'"),
         ("# a\n# b\n1;2;3\n4;five;6\n", ", line 4: 'five' is no number: '4;five;6'"),
         ("1;2;3\n4;5\n6;7;8\n", ", line 2: 2 columns where 3 are needed: '4;5'"),
@@ -224,6 +227,12 @@ def test_a_title_is_left_out_and_told(tmp_path):
     scan, told = read(tmp_path, "Scan of the hall\nx y z r g b\n" + PLAIN)
     np.testing.assert_array_equal(scan.colors, COLORS)
     assert told == ["line 1 is no line of points and left out: 'Scan of the hall'"]
+
+
+def test_excel_says_which_separator_it_has_taken(tmp_path):
+    scan, told = read(tmp_path, "sep=;\n" + "X [m];Y [m];Z [m];R;G;B\n" + PLAIN.replace(" ", ";"), "a.csv")
+    np.testing.assert_array_equal(scan.colors, COLORS)
+    assert told == []
 
 
 def test_names_twice_or_missing_are_told_apart(tmp_path):
