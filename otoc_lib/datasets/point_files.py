@@ -66,16 +66,17 @@ def read_scan(path: Path) -> Scan:
     """Read a scan.
 
     Args:
-        path: .ply (ascii or binary; polygons are cut into triangles), .las or .laz, or .xyz, .txt or .csv with lines
-            ``x y z`` or ``x y z r g b``; a first line of names (x, y, z, r or red, ...) may say which columns are
-            which. Colours are 0..255, 0..65535 or fractions 0..1.
+        path: .ply (ascii or binary; polygons are cut into triangles), .las or .laz, .xyz, .txt, .csv, .asc or .pts, or
+            one of these packed as .gz. Columns are known by their names in any case, those without names by their
+            numbers; colours are 0..255, 0..65535 or fractions 0..1, whichever the bulk of them shows.
 
     Returns:
         Scan. Each of its sentences ``told`` is warned of with the file's name.
 
     Raises:
         OtocError: another format, or the file is missing, empty, truncated, holds other counts than it announces, text
-            instead of numbers, NaN, or a face of vertices that are not there; the message names the file (and line).
+            or NaN where numbers are needed, columns or colours of unclear meaning, or a face of vertices that are not
+            there; the message names the file (and line).
     """
     path = Path(path)
     suffix = scan_suffix(path)
@@ -226,7 +227,7 @@ def _read_colors(
     elif meaning.splats or meaning.channels:
         values = np.stack([vertices.columns[name] for name in meaning.splats or meaning.channels], axis=1)
         if meaning.splats:
-            return scan_colors.of_splats(values), "the first spherical harmonics of splats"
+            return scan_colors.of_splats(path, values), "the first spherical harmonics of splats"
         if values.any():
             colors, scale, changed = scan_colors.to_bytes(path, values)
             told += changed

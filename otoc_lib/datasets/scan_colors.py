@@ -32,12 +32,7 @@ def to_bytes(path: Path, colors: np.ndarray) -> tuple[np.ndarray, str, tuple[str
     """
     if colors.dtype == np.uint8:
         return np.ascontiguousarray(colors), SCALES[255], ()
-    if colors.dtype.kind == "f" and not np.isfinite(colors).all():
-        bad = np.flatnonzero(~np.isfinite(colors).all(axis=1))
-        raise OtocError(
-            f"{path}: {bad.size} points have a colour that is NaN or infinite, the first is point {bad[0]}; give them "
-            "a colour, or export the scan without colours"
-        )
+    _check_finite(path, colors)
     scale = _scale(path, colors)
     half = scale / 255 / 2
     told = ()
@@ -70,9 +65,19 @@ def unpack(path: Path, packed: np.ndarray) -> np.ndarray:
     return np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
 
 
-def of_splats(harmonics: np.ndarray) -> np.ndarray:
+def of_splats(path: Path, harmonics: np.ndarray) -> np.ndarray:
     """Colours, uint8 [N, 3], of Gaussian splats from the first of their spherical harmonics, float [N, 3]."""
+    _check_finite(path, harmonics)
     return np.rint(np.clip(0.5 + DEGREE_0 * harmonics.astype(np.float64), 0, 1) * 255).astype(np.uint8)
+
+
+def _check_finite(path: Path, colors: np.ndarray) -> None:
+    if colors.dtype.kind == "f" and not np.isfinite(colors).all():
+        bad = np.flatnonzero(~np.isfinite(colors).all(axis=1))
+        raise OtocError(
+            f"{path}: {bad.size} points have a colour that is NaN or infinite, the first is point {bad[0]}; give them "
+            "a colour, or export the scan without colours"
+        )
 
 
 def _scale(path: Path, colors: np.ndarray) -> int:

@@ -86,7 +86,7 @@ def _by_names(path: Path, columns: dict[str, np.ndarray]) -> Meaning:
     spelled, told = _spellings(numeric)
     axes = _first(spelled, AXES)
     if not axes:
-        raise OtocError(f"{path}: has no vertices with x, y and z, only {_listed(columns)}; name these columns so")
+        raise OtocError(f"{path}: has no vertices with x, y and z; its columns are {_listed(columns)}")
     channels = _first(spelled, CHANNELS)
     splats = () if channels else _first(spelled, (SPLATS,))
     packed = None if channels or splats else next((spelled[name] for name in PACKED if name in spelled), None)
@@ -121,7 +121,7 @@ def _first(spelled: dict[str, str], groups: Iterable[tuple[str, ...]]) -> tuple[
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    shown = ", ".join(names[:MOST_SHOWN]) or "nothing"
+    shown = ", ".join(names[:MOST_SHOWN]) or "none"
     return f"{shown} and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else shown
 
 

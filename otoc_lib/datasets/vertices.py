@@ -21,9 +21,8 @@ class Vertices:
     faces: np.ndarray | None = None  # int [F, 3] vertex indices, unchecked; None where the file holds points only
     told: tuple[str, ...] = ()  # what was decided or left out on reading, one sentence each, without the file's name
     unread: tuple[str, ...] = ()  # names of columns that were left in the file, since they mean nothing to the kit
-    elsewhere: str = (
-        ""  # where else the file holds colours and how to bring them to its points; told if these have none
-    )
+    # Where else the file holds colours and how to bring them to its points, as a sentence; told if these have none.
+    elsewhere: str = ""
 
 
 def unnamed(columns: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
@@ -33,4 +32,4 @@ def unnamed(columns: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
 
 def is_unnamed(columns: dict[str, np.ndarray]) -> bool:
     """Whether the columns are those of a table without a header."""
-    return list(columns) == [f"column {number}" for number in range(1, len(columns) + 1)]
+    return bool(columns) and list(columns) == list(unnamed(columns.values()))

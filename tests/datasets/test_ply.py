@@ -103,6 +103,12 @@ def test_no_count_is_believed_before_the_file_is_long_enough(tmp_path, count, ki
         read_ply(path)
 
 
+def test_a_file_without_vertices_has_no_coordinates(tmp_path):
+    text = "ply\nformat ascii 1.0\nelement point 1\nproperty float x\nend_header\n1\n"
+    with pytest.raises(OtocError, match="a.ply: has no vertices with x, y and z; its columns are none"):
+        read_scan(write(tmp_path, text))
+
+
 def test_an_element_is_named_once(tmp_path):
     with pytest.raises(OtocError, match="a.ply, line 6: 'element vertex 2'"):
         read_ply(write(tmp_path, HEADER + "element vertex 2\nproperty float x\nend_header\n1 2\n3 4\n5\n6\n"))

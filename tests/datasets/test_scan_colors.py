@@ -181,8 +181,13 @@ def test_splats_have_the_colours_of_their_first_harmonics(tmp_path, name):
     with pytest.warns(UserWarning, match="Gaussian splats"):
         scan = read_scan(write_scan(tmp_path / name, columns))
     np.testing.assert_array_equal(scan.colors[0], [128, 199, 0])  # 127.5 rounds to even, 255 * (0.5 + 0.2821)
-    np.testing.assert_array_equal(scan.colors, of_splats(harmonics))
+    np.testing.assert_array_equal(scan.colors, of_splats("a", harmonics))
     assert scan.left_out == ("opacity",)
+
+
+def test_splats_without_a_colour_are_refused():
+    with pytest.raises(OtocError, match="a: 1 points have a colour that is NaN or infinite, the first is point 2"):
+        of_splats("a", np.array([[0, 0, 0], [1, 1, 1], [0, np.nan, 0]]))
 
 
 @pytest.mark.parametrize("prefix", ["", "diffuse_", "Diffuse_", "scan_"])
