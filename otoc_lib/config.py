@@ -22,6 +22,7 @@ from typing import Any, Literal
 import yaml
 
 from otoc_lib.errors import OtocError, shown
+from otoc_lib.labels import NO_CLASS_NAME
 
 # For ``like``: what text must match, and how that is said.
 NAME = (r"[A-Za-z0-9_-]{1,100}", "up to 100 letters, digits, '_' and '-'")  # files and folders are called so
@@ -116,6 +117,8 @@ class Config:
     cache_root: str = param("data/cache")  # converted scenes; may be deleted at any time
     own_classes: list[str] = param([], "own_classes")  # class names in order, for dataset: own
     own_truth: str | None = param(None, "own_classes", added=True)  # column of own scans that holds true classes
+    # in pictures, the picker and labelled scans; own classes are distinct for any colour vision either way
+    class_colors: Literal["benchmark", "distinct"] = param("benchmark")
     eval_splits: list[str] = param(["val"], like=NAME)
     train_rooms: int | None = param(None, low=1, high=10**6)  # use only the first so many rooms; null: all
     eval_rooms: int | None = param(None, low=1, high=10**6)
@@ -725,6 +728,11 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(f"{origin}: 'own_truth' names a column of scans of your own, so it needs 'dataset: own'")
     if config.own_classes and not 2 <= len(config.own_classes) <= MOST_CLASSES:
         raise OtocError(f"{origin}: 'own_classes' must list 2 to {MOST_CLASSES} classes, not {len(config.own_classes)}")
+    if NO_CLASS_NAME in (name.strip().casefold() for name in config.own_classes):
+        raise OtocError(
+            f"{origin}: 'own_classes' names a class {NO_CLASS_NAME!r}, which says in clicks.csv: none of the classes; "
+            "give it another name, or leave it out and click what is of no class as that"
+        )
     if len({" ".join(name.split()).casefold() for name in config.own_classes}) < len(config.own_classes):
         raise OtocError(f"{origin}: 'own_classes' names a class twice, or two that differ by capitals or blanks alone")
     if len(set(config.eval_splits)) < len(config.eval_splits):

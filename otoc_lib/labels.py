@@ -1,6 +1,7 @@
 """Class lists, file label ids and colours of ScanNet-20 and S3DIS-13.
 
-A class index 0..C-1 is what every array of labels holds; ``IGNORE`` marks points without a benchmark class.
+A class index 0..C-1 is what every array of labels holds; ``IGNORE`` marks points without a benchmark class. A click may
+say ``NO_CLASS`` instead of a class.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 IGNORE = -100
+NO_CLASS = -2  # of a click: what is there is of none of the classes
+NO_CLASS_NAME = "none"  # the same in clicks.csv; no class may be called so
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,14 @@ class LabelSet:
         return np.where(labels >= 0, table[np.maximum(labels, 0)], np.int32(unlabelled)).astype(np.int32)
 
     def paint(self, labels: np.ndarray) -> np.ndarray:
-        """Colours, uint8 (N, 3), of class indices (N,); IGNORE is light grey."""
-        table = np.array([*self.colors, (225, 225, 225)], dtype=np.uint8)
-        return table[np.where(np.asarray(labels) >= 0, labels, len(self))]
+        """Colours, uint8 (N, 3), of class indices (N,); IGNORE is light grey, NO_CLASS a darker one."""
+        table = np.array([*self.colors, (225, 225, 225), (170, 170, 170)], dtype=np.uint8)
+        labels = np.asarray(labels)
+        return table[np.where(labels >= 0, labels, len(self) + (labels == NO_CLASS))]
+
+    def name_of(self, label: int) -> str:
+        """Name of a class index, NO_CLASS_NAME of NO_CLASS: as clicks.csv has it."""
+        return NO_CLASS_NAME if label == NO_CLASS else self.names[label]
 
 
 # The order is the benchmark's. The colours are those of the ScanNet benchmark's class legend.

@@ -1,8 +1,15 @@
-"""Colours of classes that differ for any colour vision."""
+"""Colours of classes that differ for any colour vision.
+
+A class has one colour in the picker, in figures, in the report and in labelled scans: that of the label set of its
+scenes. Own classes have the colours that are made here; ``class_colors: distinct`` gives them to every label set.
+"""
+
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
-from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.labels import IGNORE, SCANNET20, LabelSet
 
 # Colours that people with any colour vision tell apart; black is left out (Okabe and Ito, 2008).
 FIRST_COLORS = np.array(
@@ -56,6 +63,12 @@ def distinct_colors(count: int) -> np.ndarray:
         chosen.append(place if place < len(FIRST_COLORS) else int(nearest.argmax()))
         nearest = np.minimum(nearest, distances(chosen[-1]))
     return candidates[chosen].astype(np.uint8)
+
+
+@cache
+def recoloured(label_set: LabelSet) -> LabelSet:
+    """The same classes in colours that differ for any colour vision."""
+    return replace(label_set, colors=tuple(tuple(color) for color in distinct_colors(len(label_set)).tolist()))
 
 
 def _perceive(colors: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Clicks: simulate one per object, write, read, and spread over super-voxels as initial labels.
 
+A click of a person may be negative: NO_CLASS says that the super-voxel is of none of the classes.
 ScanNet's own lists of a few annotated points a scene (points20, points50, ...) are read as clicks too.
 """
 
@@ -15,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import write_aside, write_bytes
-from otoc_lib.labels import IGNORE
+from otoc_lib.labels import IGNORE, NO_CLASS, NO_CLASS_NAME
 from otoc_lib.outside import read_rows
 from otoc_lib.scene import Scene, checked_name
 from otoc_lib.torch_files import load_torch
@@ -38,7 +39,7 @@ class Clicks:
     """The K clicks of one scene; no point is clicked twice."""
 
     points: np.ndarray  # int64 [K] vertex indices
-    classes: np.ndarray  # int16 [K] class indices
+    classes: np.ndarray  # int16 [K] class indices, or NO_CLASS
     objects: np.ndarray  # int32 [K] instance ids, -1 unknown
     spread: bool = True  # each labels its whole super-voxel; False: its point alone
 
@@ -95,7 +96,8 @@ def spoil_clicks(scene: Scene, clicks: Clicks, wrong: float, forgotten: float, s
 
     Args:
         clicks: of the scene; those of one object are forgotten together, one of object -1 never is.
-        wrong: probability of each click to get another class, drawn evenly from all others of the label set.
+        wrong: probability of each click to get another class, drawn evenly from all others of the label set; one of
+            NO_CLASS keeps it.
         forgotten: probability of each object to get no click.
         seed: with the scene's name it fixes the draw. What goes wrong at one share goes wrong, in the same way, at
             every larger one.
@@ -111,7 +113,7 @@ def spoil_clicks(scene: Scene, clicks: Clicks, wrong: float, forgotten: float, s
     fate_of_points = generator.random(scene.num_points)  # of all points and objects, whichever are clicked
     further = generator.integers(1, num_classes, scene.num_points)
     fate_of_objects = generator.random(scene.num_objects)
-    misnamed = fate_of_points[clicks.points] < wrong
+    misnamed = (fate_of_points[clicks.points] < wrong) & (clicks.classes != NO_CLASS)
     classes = np.where(misnamed, (clicks.classes + further[clicks.points]) % num_classes, clicks.classes)
     kept = clicks.objects < 0
     kept[~kept] = fate_of_objects[clicks.objects[~kept]] >= forgotten
@@ -171,7 +173,7 @@ def _drawn(scene: Scene, points: np.ndarray) -> Clicks:
 
 
 def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> None:
-    """Write clicks.csv: scene, point, x, y, z (metres, in file coordinates), class name, object.
+    """Write clicks.csv: scene, point, x, y, z (metres, in file coordinates), class name or "none", object.
 
     Args:
         clicks: scene name -> its clicks.
@@ -188,7 +190,7 @@ def click_rows(scene: Scene, clicks: Clicks) -> list[tuple]:
     _check(scene, clicks)
     positions = scene.coords[clicks.points] + scene.origin  # [K, 3]
     return [
-        (scene.name, point, *(f"{value:.6f}" for value in xyz), scene.label_set.names[label], instance)
+        (scene.name, point, *(f"{value:.6f}" for value in xyz), scene.label_set.name_of(label), instance)
         for point, xyz, label, instance in zip(clicks.points, positions, clicks.classes, clicks.objects, strict=True)
     ]
 
@@ -205,7 +207,8 @@ def read_clicks(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
     """Read a clicks.csv, whoever made it.
 
     Args:
-        path: file with the columns that ``write_clicks`` writes; object is -1 where it is unknown.
+        path: file with the columns that ``write_clicks`` writes; object is -1 where it is unknown, class "none" where
+            the click says NO_CLASS.
         scenes: the scenes it may speak of.
 
     Returns:
@@ -284,11 +287,24 @@ def write_points(path: Path, scenes: list[Scene], count: int, seed: int) -> None
 
 
 def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
-    """Initial labels, int16 [N]: every clicked super-voxel takes its class whole, IGNORE elsewhere. Clicks that do not
-    ``spread`` label their points alone.
+    """Initial labels, int16 [N]: what ``clicked_labels`` says, with IGNORE for NO_CLASS, which is no label."""
+    labels = clicked_labels(scene, clicks)
+    labels[labels == NO_CLASS] = IGNORE
+    return labels
 
-    Where several classes are clicked in one super-voxel, the class with most clicks wins; on a tie the class of the
-    click nearest to the super-voxel's centroid does, then the first class. Clicked points keep their own class.
+
+def of_no_class(scene: Scene, clicks: Clicks) -> np.ndarray:
+    """The points that clicks say are of none of the classes, bool [N]: no rule may give them a label."""
+    return clicked_labels(scene, clicks) == NO_CLASS
+
+
+def clicked_labels(scene: Scene, clicks: Clicks) -> np.ndarray:
+    """What clicks say of every point, int16 [N]: every clicked super-voxel takes its class, or NO_CLASS, whole; IGNORE
+    elsewhere. Clicks that do not ``spread`` speak of their points alone.
+
+    Where several classes are clicked in one super-voxel, NO_CLASS counting as one, the class with most clicks wins; on
+    a tie the class of the click nearest to the super-voxel's centroid does, then the first class. Clicked points keep
+    their own class, except where NO_CLASS wins: that super-voxel is of no class as a whole.
     """
     _check(scene, clicks)
     if not clicks.spread:
@@ -297,7 +313,8 @@ def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
         return labels
     hit = scene.supervoxels[clicks.points]  # [K] clicked super-voxels
     distances = np.linalg.norm(scene.coords[clicks.points] - scene.centroids()[hit], axis=1)  # [K]
-    pairs = hit.astype(np.int64) * len(scene.label_set) + clicks.classes
+    kinds = np.where(clicks.classes == NO_CLASS, len(scene.label_set), clicks.classes)
+    pairs = hit.astype(np.int64) * (len(scene.label_set) + 1) + kinds
     _, pair, counts = np.unique(pairs, return_inverse=True, return_counts=True)
 
     order = np.lexsort((clicks.classes, distances, -counts[pair], hit))  # the winner of each super-voxel comes first
@@ -305,7 +322,8 @@ def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
     class_of = np.full(scene.num_supervoxels, IGNORE, dtype=np.int16)  # [M]
     class_of[hit[winners]] = clicks.classes[winners]
     labels = class_of[scene.supervoxels]
-    labels[clicks.points] = clicks.classes
+    keeps = class_of[hit] != NO_CLASS
+    labels[clicks.points[keeps]] = clicks.classes[keeps]
     return labels
 
 
@@ -379,7 +397,19 @@ def label_statistics(
 
 def expansion_statistics(scenes: list[Scene], clicks: dict[str, Clicks]) -> dict:
     """``label_statistics`` of the expanded clicks, with clicks_per_scene, the number of scenes, whether clicks spread,
-    and classes_missed_percent: of the classes in the scenes, those without a click there."""
+    and classes_missed_percent: of the classes in the scenes, those without a click there.
+
+    Where some clicks say NO_CLASS, also no_class_clicks_per_scene, how many of clicks_per_scene do, and
+    no_class_percent, the points that they speak of, of all. Clicks of a class that they outvote label nothing: a
+    warning counts them.
+    """
+    negative = sum(int((clicks[scene.name].classes == NO_CLASS).sum()) for scene in scenes)
+    refused = {}
+    if negative:
+        where = {scene.name: of_no_class(scene, clicks[scene.name]) for scene in scenes}
+        share = _percent(sum(int(mask.sum()) for mask in where.values()), sum(scene.num_points for scene in scenes))
+        refused = {"no_class_clicks_per_scene": negative / len(scenes), "no_class_percent": share}
+        _warn_of_outvoted(clicks, where)
     present = clicked = 0
     for scene in scenes:
         if scene.labels is not None:
@@ -390,14 +420,27 @@ def expansion_statistics(scenes: list[Scene], clicks: dict[str, Clicks]) -> dict
         "clicks_per_scene": sum(len(clicks[scene.name]) for scene in scenes) / max(len(scenes), 1),
         "spread": all(clicks[scene.name].spread for scene in scenes),
         "classes_missed_percent": _percent(present - clicked, present),
+        **refused,
         **label_statistics(scenes, {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in scenes}),
     }
+
+
+def _warn_of_outvoted(clicks: dict[str, Clicks], where: dict[str, np.ndarray]) -> None:
+    """Warn of clicks of a class on points that are of no class; where: scene name -> bool [N]."""
+    for name, mask in where.items():
+        lost = int((mask[clicks[name].points] & (clicks[name].classes != NO_CLASS)).sum())
+        if lost:
+            warnings.warn(
+                f"scene {name}: {lost} clicks of a class label nothing, since other clicks say that their super-voxels "
+                f"are of no class ({NO_CLASS_NAME!r}); take back the one or the other",
+                stacklevel=3,
+            )
 
 
 def _check(scene: Scene, clicks: Clicks) -> None:
     for field, values, count in (
         ("point", clicks.points, scene.num_points),
-        ("class", clicks.classes, len(scene.label_set)),
+        ("class", clicks.classes[clicks.classes != NO_CLASS], len(scene.label_set)),
     ):
         if values.size and not 0 <= values.min() <= values.max() < count:
             raise OtocError(f"scene {scene.name}: a click has a {field} outside 0..{count - 1}; click it again")
@@ -470,9 +513,7 @@ def _parse_row(row: dict[str, str], scene_of: dict[str, Scene]) -> tuple[str, in
     point, instance = _number(row, "point", int), _number(row, "object", int)
     if not 0 <= point < scene.num_points:
         raise OtocError(f"point {point} is outside 0..{scene.num_points - 1}, the points of {scene.name}")
-    label = scene.label_set.index(row["class"])
-    if label == IGNORE:
-        raise OtocError(f"unknown class {row['class']!r}; the classes are {', '.join(scene.label_set.names)}")
+    label = class_named(scene, row["class"])
     num_objects = np.iinfo(np.int32).max if scene.instances is None else scene.num_objects
     if not -1 <= instance < num_objects:
         raise OtocError(f"object {instance} is not one of {scene.name}; write -1 where it is unknown")
@@ -481,6 +522,15 @@ def _parse_row(row: dict[str, str], scene_of: dict[str, Scene]) -> tuple[str, in
     if not distance <= POSITION_TOLERANCE:
         raise OtocError(f"point {point} of {scene.name} lies {distance:.2f} m from x, y, z: clicks of other data")
     return scene.name, point, label, instance
+
+
+def class_named(scene: Scene, name: str) -> int:
+    """Class index of the name that a click has, or NO_CLASS; OtocError where the scene has no such class."""
+    label = NO_CLASS if name == NO_CLASS_NAME else scene.label_set.index(name)
+    if label == IGNORE:
+        known = ", ".join(scene.label_set.names)
+        raise OtocError(f"unknown class {shown(name)}; the classes are {known}, or {NO_CLASS_NAME!r} for none of them")
+    return label
 
 
 def _number(row: dict[str, str], column: str, kind: type) -> float:

@@ -17,7 +17,7 @@ from IPython import get_ipython
 from otoc_lib.annotation.assist import Proposal, propose
 from otoc_lib.annotation.session import Session
 from otoc_lib.errors import CannotWriteError, OtocError, shown
-from otoc_lib.palette import distinct_colors
+from otoc_lib.labels import NO_CLASS
 from otoc_lib.scene import Scene
 from otoc_lib.spacing import point_spacing
 
@@ -33,7 +33,8 @@ LARGEST = 2**53 - 1  # number of an action: as far as a browser counts exactly
 
 
 class Picker(anywidget.AnyWidget):
-    """Click on the rooms of a session: display it in JupyterLab.
+    """Click on the rooms of a session: display it in JupyterLab. Classes have the colours of the rooms' label set, as
+    they have in figures and labelled scans.
 
     Args:
         session: gets every click, and saves it.
@@ -124,7 +125,7 @@ class Picker(anywidget.AnyWidget):
             "step": step.tolist(),
             "spacing": disc_size(scene.coords),
             "seconds": self.session.seconds_of(scene.name),
-            "classes": {"names": scene.label_set.names, "colors": distinct_colors(len(scene.label_set)).tolist()},
+            "classes": {"names": scene.label_set.names, "colors": scene.label_set.colors, "none": NO_CLASS},
             "text": f"{scene.num_points:,} points, {scene.num_supervoxels} super-voxels. Click each object once",
         }
         if scene.name in self.predictions:
@@ -136,6 +137,13 @@ class Picker(anywidget.AnyWidget):
                 )
             message["proposals"] = [list(_plain(proposal)) for proposal in propose(scene, probabilities)]
             buffers.append(probabilities.argmax(axis=1).astype(np.uint8).tobytes())
+        try:
+            faces = self.session.faces(scene.name)
+        except OtocError as error:  # the room can be clicked without them
+            faces, message["text"] = None, f"Drawn as points: {error}"
+        if faces is not None and faces.max(initial=0) < scene.num_points:
+            message["faces"] = len(faces)
+            buffers.append(faces.astype("<u4").tobytes())
         self._shown = index
         self.send(message, buffers)
 

@@ -6,7 +6,7 @@ Nothing here needs a browser: ``picker.Picker`` is its face in JupyterLab, tests
 import contextlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,16 +14,18 @@ import numpy as np
 
 from otoc_lib.annotation.clicks import (
     Clicks,
+    class_named,
     click_rows,
-    expand_clicks,
+    clicked_labels,
     read_clicks_among_others,
     simulate_clicks,
     write_rows,
 )
 from otoc_lib.config import Config, project_root
+from otoc_lib.datasets import load_faces
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import checksum, write_json
-from otoc_lib.labels import PAPER_CLICKS
+from otoc_lib.labels import NO_CLASS, PAPER_CLICKS
 from otoc_lib.lock import locked
 from otoc_lib.outside import opening, read_json
 from otoc_lib.scene import Scene
@@ -55,15 +57,24 @@ class Session:
             How long each room took is kept in ``<name>.seconds.json`` beside it. Sessions of several processes may
             share the file: each keeps what the others did in other rooms.
         initial: clicks to begin with in every room that the file does not mention, for example simulated ones.
+        faces: name of a room -> the triangles of its mesh, int [F, 3] of its vertices, or None where it has none; for
+            whoever draws the rooms. Without it they are points.
 
     Raises:
         OtocError: naming file and line, if the file is damaged or belongs to other data; it is left as it is.
     """
 
-    def __init__(self, scenes: Sequence[Scene], path: Path, initial: Mapping[str, Clicks] | None = None):
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        path: Path,
+        initial: Mapping[str, Clicks] | None = None,
+        faces: Callable[[str], np.ndarray | None] = lambda name: None,
+    ):
         if not scenes:
             raise OtocError("a session of labelling needs at least one room")
         self.scenes = list(scenes)
+        self.faces = faces
         self.path = Path(path)
         self._index = {scene.name: index for index, scene in enumerate(self.scenes)}
         found, self._others = {}, []
@@ -124,7 +135,8 @@ class Session:
 
         Args:
             name: the room.
-            changes: (vertex, class) for a click, (vertex, NOTHING) to take one back; at most MOST_CHANGES.
+            changes: (vertex, class) for a click, (vertex, NO_CLASS) for one that says that the super-voxel is of no
+                class, (vertex, NOTHING) to take one back; at most MOST_CHANGES.
             seconds: what the room's clock shows by now.
 
         Raises:
@@ -150,11 +162,8 @@ class Session:
             self.spend(name, seconds)
 
     def click(self, name: str, point: int, label: str) -> None:
-        """One click by the name of its class; for scripts."""
-        scene = self.scene(name)
-        if label not in scene.label_set.names:
-            raise OtocError(f"unknown class {shown(label)}; the classes are {', '.join(scene.label_set.names)}")
-        self.apply(name, [(point, scene.label_set.index(label))])
+        """One click by the name of its class, or "none"; for scripts."""
+        self.apply(name, [(point, class_named(self.scene(name), label))])
 
     def undo(self, name: str) -> None:
         """Take back the last click of a room, if it has one."""
@@ -175,12 +184,12 @@ class Session:
                 write_json(self.seconds_path, spent)
 
     def labels_of(self, name: str) -> dict[int, int]:
-        """Super-voxel -> the class that its clicks give it, for every clicked super-voxel."""
+        """Super-voxel -> the class, or NO_CLASS, that its clicks give it, for every clicked super-voxel."""
         scene, clicks = self.scene(name), self.clicks_of(name)
         if not len(clicks):
             return {}
         # Clicked points keep their own class, so the class of a super-voxel is that of its other points, if any.
-        labels = expand_clicks(scene, clicks)
+        labels = clicked_labels(scene, clicks)
         given: dict[int, int] = {}
         for region in np.unique(scene.supervoxels[clicks.points]).tolist():
             members = np.flatnonzero(scene.supervoxels == region)
@@ -194,17 +203,22 @@ class Session:
         found: dict[int, set[int]] = {}
         for point, (label, _) in made.items():
             found.setdefault(int(scene.supervoxels[point]), set()).add(label)
-        names = scene.label_set.names
-        return {region: tuple(names[i] for i in sorted(both)) for region, both in found.items() if len(both) > 1}
+        named = scene.label_set.name_of
+        return {region: tuple(map(named, sorted(both))) for region, both in found.items() if len(both) > 1}
 
     def report(self) -> list[dict]:
-        """For every labelled room: room, clicks, seconds, and the share of its points that the clicks label."""
+        """For every labelled room: room, clicks, seconds, and the shares of its points that the clicks label and that
+        they say are of no class."""
         rows = []
         for scene in self.labelled:
             clicks = self.clicks_of(scene.name)
-            covered = 100 * float((expand_clicks(scene, clicks) >= 0).mean())
+            said = clicked_labels(scene, clicks)
+            shares = {
+                "covered_percent": 100 * float((said >= 0).mean()),
+                "no_class_percent": 100 * float((said == NO_CLASS).mean()),
+            }
             row = {"room": scene.name, "clicks": len(clicks), "seconds": self.seconds_of(scene.name)}
-            rows.append({**row, "covered_percent": covered})
+            rows.append({**row, **shares})
         return rows
 
     def _repr_markdown_(self) -> str:
@@ -214,16 +228,16 @@ class Session:
         lines = [
             f"{len(rows)} of {total} rooms have clicks; they are in `{_shown(self.path)}`.",
             "",
-            "| room | clicks | time | points labelled |",
-            "|---|---:|---:|---:|",
+            "| room | clicks | time | points labelled | of no class |",
+            "|---|---:|---:|---:|---:|",
         ]
-        lines += [_report_line(row["room"], row["clicks"], row["seconds"], row["covered_percent"]) for row in rows]
+        lines += [_report_line(*row.values()) for row in rows]
         if rows:
-            mean = {key: float(np.mean([row[key] for row in rows])) for key in ("clicks", "seconds", "covered_percent")}
-            lines.append(_report_line("**mean**", mean["clicks"], mean["seconds"], mean["covered_percent"]))
+            mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "room"}
+            lines.append(_report_line("**mean**", *mean.values()))
         published = PAPER_CLICKS.get(self.scenes[0].label_set.name)
         if published:
-            lines.append(_report_line("*paper*", published, PAPER_SECONDS, None))
+            lines.append(_report_line("*paper*", published, PAPER_SECONDS, None, None))
         return "\n".join(lines)
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
@@ -277,7 +291,7 @@ def open_session(config: Config, scenes: Sequence[Scene], simulated: bool = Fals
     initial = None
     if simulated:
         initial = {scene.name: simulate_clicks(scene, config.clicks_per_object, config.seed) for scene in scenes}
-    return Session(scenes, path, initial)
+    return Session(scenes, path, initial, faces=lambda name: load_faces(config, name))
 
 
 def _room_clicks(scene: Scene, clicks: Clicks, seconds: float) -> _RoomClicks:
@@ -296,7 +310,8 @@ def _checked_changes(scene: Scene, changes: Sequence[Change]) -> list[Change]:
         if not pair or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in change):
             raise OtocError(f"scene {scene.name}: {shown(change)} is no pair of whole numbers (vertex, class)")
         point, label = map(int, change)
-        if not 0 <= point < scene.num_points or not NOTHING <= label < len(scene.label_set):
+        known = label in (NOTHING, NO_CLASS) or 0 <= label < len(scene.label_set)
+        if not 0 <= point < scene.num_points or not known:
             raise OtocError(
                 f"scene {scene.name}: no vertex {shown(point)} or no class {shown(label)}; the click was made on "
                 "other data"
@@ -311,10 +326,10 @@ def _checked_seconds(origin: object, seconds: float) -> float:
     return float(seconds)
 
 
-def _report_line(room: str, clicks: float, seconds: float, covered: float | None) -> str:
+def _report_line(room: str, clicks: float, seconds: float, covered: float | None, no_class: float | None) -> str:
     minutes = f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-    share = "" if covered is None else f"{covered:.1f} %"
-    return f"| {room} | {clicks if isinstance(clicks, int) else f'{clicks:.2f}'} | {minutes} | {share} |"
+    shares = " | ".join("" if share is None else f"{share:.1f} %" for share in (covered, no_class))
+    return f"| {room} | {clicks if isinstance(clicks, int) else f'{clicks:.2f}'} | {minutes} | {shares} |"
 
 
 def _shown(path: Path) -> str:

@@ -34,7 +34,7 @@ LISTED = 20  # failures spelled out in one message
 
 def list_scenes(config: Config, split: str) -> list[str]:
     """Names of the scenes of a split, in the order of its list."""
-    names = _reader(config).list_scenes(config.data_folder, split)
+    names = reader_of(config).list_scenes(config.data_folder, split)
     return [checked_name(name, f"{config.data_folder}, split {split}") for name in names]
 
 
@@ -177,7 +177,7 @@ def _try_convert(config: Config, name: str) -> Result:
 def _convert(config: Config, name: str) -> None:
     sources = _sources(config, name)  # before reading, so that a change meanwhile is noticed
     try:
-        scene = _reader(config).read_scene(config.data_folder, name, conversion(config))
+        scene = reader_of(config).read_scene(config.data_folder, name, conversion(config))
     except OSError as error:
         raise OtocError(f"scene {name}: cannot be read ({error}); check the data root") from error
     except MemoryError as error:
@@ -189,14 +189,14 @@ def _convert(config: Config, name: str) -> None:
         raise OtocError(f"{path}: cannot be written ({error}); set cache_root to a folder with space") from error
 
 
-def _reader(config: Config) -> ModuleType:
+def reader_of(config: Config) -> ModuleType:
     """The module of the dataset; ``otoc_lib.datasets`` says what it holds."""
     return import_module(f"otoc_lib.datasets.{config.dataset}")
 
 
 def conversion(config: Config) -> View:
     """What the reader of the dataset sees of a config: the parameters that change what it makes of the files."""
-    return View(config, _reader(config).READS, f"the reader of {config.dataset}")
+    return View(config, reader_of(config).READS, f"the reader of {config.dataset}")
 
 
 def _path(config: Config, name: str) -> Path:
@@ -212,7 +212,7 @@ def _is_fresh(config: Config, name: str) -> bool:
 def _sources(config: Config, name: str) -> str:
     """Sizes and modification times of the files of a scene; empty if one of them is missing."""
     try:
-        files = _reader(config).scene_files(config.data_folder, name)
+        files = reader_of(config).scene_files(config.data_folder, name)
         stats = [(file.name, file.stat()) for file in files]
     except (OSError, OtocError):  # what is missing is said when the scene is read
         return ""

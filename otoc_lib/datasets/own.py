@@ -20,7 +20,7 @@ from otoc_lib.datasets.own_truth import read_truth
 from otoc_lib.datasets.point_files import FORMATS, read_scan, scan_name, scan_suffix
 from otoc_lib.datasets.scan_text import first_names, holds_points
 from otoc_lib.errors import OtocError
-from otoc_lib.labels import LabelSet
+from otoc_lib.labels import NO_CLASS_NAME, LabelSet
 from otoc_lib.outside import opening
 from otoc_lib.palette import distinct_colors
 from otoc_lib.scene import Scene, checked_name
@@ -107,11 +107,19 @@ def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition,
     )
 
 
+def read_faces(root: Path, name: str) -> np.ndarray | None:
+    """The triangles of a scan, int32 [F, 3] of its points; None where its file holds points only."""
+    (path,) = scene_files(root, name)
+    return read_scan(path).faces
+
+
 def label_set(names: Sequence[str]) -> LabelSet:
     """The classes of own scans, in the order of their indices, with colours that differ for any colour vision."""
     names = [" ".join(name.split()) for name in names]
     if len(names) < 2 or not all(names):
         raise OtocError(f"own_classes: {names} must list at least two classes, each with a name")
+    if NO_CLASS_NAME in map(str.casefold, names):
+        raise OtocError(f"own_classes: {NO_CLASS_NAME!r} in clicks.csv means none of the classes; name it otherwise")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise OtocError(f"own_classes: lists {', '.join(twice)} twice; every class needs a name of its own")

@@ -137,6 +137,11 @@ def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
     )
 
 
+def read_faces(root: Path, name: str) -> np.ndarray | None:
+    """The triangles of the mesh of a scene, int32 [F, 3] of its points."""
+    return read_scan(_folder(root, name) / f"{name}_vh_clean_2.ply").faces
+
+
 def _read_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates, float64 [N, 3], and colours, uint8 [N, 3], of the vertices."""
     vertices = _read_vertices(path, ("x", "y", "z", "red", "green", "blue"))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from otoc_lib.config import Config
+from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
 from otoc_lib.supervoxels.pooling import pool_mean
@@ -63,6 +64,30 @@ def unet_modes(scene: Scene, probabilities: Tensor) -> dict[str, Tensor]:
     """``point`` and ``sv``, on the CPU, of a U-Net's probabilities [N, C] on any device."""
     probabilities, supervoxels = probabilities.cpu(), supervoxel_nodes(scene)
     return {"point": probabilities, "sv": pool_mean(probabilities, supervoxels, scene.num_supervoxels)[supervoxels]}
+
+
+def may_be_labelled(count: int, nodes: np.ndarray | None, no_class: np.ndarray) -> np.ndarray:
+    """Which of the ``count`` nodes of a room a rule may label, bool [K]: all but those whose points are of no class.
+
+    Args:
+        nodes: the node of every point, int [N]; None where the points are the nodes.
+        no_class: bool [N], what ``clicks.of_no_class`` gives.
+    """
+    if nodes is None:
+        return ~no_class
+    allowed = np.ones(count, dtype=bool)
+    allowed[nodes[no_class]] = False
+    allowed[nodes[~no_class]] = True
+    return allowed
+
+
+def at_points(labels: np.ndarray, allowed: np.ndarray, nodes: np.ndarray | None, no_class: np.ndarray) -> np.ndarray:
+    """Labels of the nodes that are ``allowed``, in their order, at the points: int16 [N], IGNORE where a point is of no
+    class. The other arguments are those of ``may_be_labelled``."""
+    of_nodes = np.full(len(allowed), IGNORE, dtype=np.int16)
+    of_nodes[allowed] = labels
+    of_points = of_nodes if nodes is None else of_nodes[nodes]
+    return np.where(no_class, np.int16(IGNORE), of_points)
 
 
 @dataclass(frozen=True)

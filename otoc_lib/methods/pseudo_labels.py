@@ -5,7 +5,8 @@ a room from the disk each time it is asked for: float32 [K, C] over the K nodes 
 rule may go through all rooms more than once, as one that balances classes must. It gives for every room, in order, the
 labels of its nodes, int16 [K] with IGNORE.
 
-Whatever a rule says, clicked super-voxels keep the label of their click.
+Whatever a rule says, clicked super-voxels keep the label of their click. What clicks say is of no class is not among
+the nodes: no rule sees it, counts it or labels it.
 """
 
 from collections.abc import Iterator, Sequence

@@ -32,6 +32,7 @@ from otoc_lib.annotation.clicks import (
     expand_clicks,
     expansion_statistics,
     label_statistics,
+    of_no_class,
     read_clicks,
     read_points,
     simulate_clicks,
@@ -56,7 +57,15 @@ from otoc_lib.evaluation import iou, mean_iou, room_confusions
 from otoc_lib.files import holds, read_notes, write_arrays, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods import pseudo_labels
-from otoc_lib.methods.method import Iteration, Method, Networks, Scores, supervoxel_nodes
+from otoc_lib.methods.method import (
+    Iteration,
+    Method,
+    Networks,
+    Scores,
+    at_points,
+    may_be_labelled,
+    supervoxel_nodes,
+)
 from otoc_lib.propagation.effect import propagation_effect
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage, find_stage, read_manifest, run_stage, stage_content, stage_key
@@ -239,15 +248,16 @@ class Stages:
     def relabel(self, iteration: int, networks: dict[str, Stage], clicks: Stage) -> Stage:
         """Stage ``pseudo_<iteration>``: the labels of the next iteration, by the rule that ``pseudo_labels`` names.
 
-        What was clicked keeps its label. The rule may look at all rooms, so their scores wait for it on the disk; an
-        interrupted stage predicts none of them again. The statistics say how right the labels are, and those that the
+        What was clicked keeps its label, and what a click says is of no class gets none: the rule does not see it. The
+        rule may look at all rooms, so their scores wait for it on the disk; an interrupted stage predicts none of them
+        again. The statistics say how right the labels are, and those that the
         rule would have made without propagation (``before_...``).
         """
         name = f"pseudo_{iteration}"
         view = self.prediction_view(name, "pseudo", config=self.config.teacher)
 
         def work(folder: Path, key: str) -> None:
-            rooms, initial = self.scenes.train, self.labels_of(clicks)
+            rooms, initial, no_class = self.scenes.train, self.labels_of(clicks), self.no_class_of(clicks)
             waiting = [folder / f"{scene.name}.scores" for scene in rooms]
             if not (folder / "statistics.json").is_file():  # written when all labels are
                 missing = [pair for pair in zip(rooms, waiting, strict=True) if not holds(pair[1], key)]
@@ -255,7 +265,7 @@ class Stages:
                 for scene, path in progress(missing, f"pseudo labels {iteration}", of=rooms):
                     _save_scores(path, key, self.method.scores(view, scene, loaded))
                 rule, confidences = getattr(pseudo_labels, view.pseudo_labels), []
-                labels = _ruled(view, rule, rooms, waiting, "probabilities", initial)
+                labels = _ruled(view, rule, rooms, waiting, "probabilities", initial, no_class)
                 for scene, path in zip(rooms, waiting, strict=True):
                     confidence = _confidence(path)
                     confidences.append(confidence.astype(np.float64).mean())
@@ -263,7 +273,8 @@ class Stages:
                     write_arrays(folder / f"{scene.name}.safetensors", arrays)
                 statistics = label_statistics(rooms, labels, initial)
                 if _tensor(waiting[0], "before") is not None:
-                    without = label_statistics(rooms, _ruled(view, rule, rooms, waiting, "before", initial), initial)
+                    before = _ruled(view, rule, rooms, waiting, "before", initial, no_class)
+                    without = label_statistics(rooms, before, initial)
                     statistics |= {f"before_{key}": value for key, value in without.items()}
                     likeliest = (_likeliest(rooms, waiting, which) for which in ("before", "probabilities"))
                     statistics |= propagation_effect(rooms, *likeliest)
@@ -286,6 +297,14 @@ class Stages:
             return _true_labels(rooms)
         clicks = clicks_of(stage, rooms)
         return {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in rooms}
+
+    def no_class_of(self, clicks: Stage) -> dict[str, np.ndarray]:
+        """The points of the training rooms, bool [N], that the clicks of a stage ``clicks`` say are of no class."""
+        rooms = self.scenes.train
+        if self.config.source != "file":  # only a person says so
+            return {scene.name: np.zeros(scene.num_points, dtype=bool) for scene in rooms}
+        made = clicks_of(clicks, rooms)
+        return {scene.name: of_no_class(scene, made[scene.name]) for scene in rooms}
 
     def subclouds_of(self, stage: Stage) -> dict[str, Subclouds]:
         """The balls of the training rooms and the classes in them, of a stage ``clicks``; empty where it has points."""
@@ -579,17 +598,19 @@ def metrics(
 class _Probabilities(Sequence):
     """Probabilities [K, C] of the rooms whose scores wait in some files, read when asked for.
 
-    which: "probabilities", or "before", those before propagation.
+    which: "probabilities", or "before", those before propagation. allowed: which nodes of each room are in, bool [K];
+    None for all of them.
     """
 
-    def __init__(self, paths: list[Path], which: str):
-        self.paths, self.which = paths, which
+    def __init__(self, paths: list[Path], which: str, allowed: list[np.ndarray] | None = None):
+        self.paths, self.which, self.allowed = paths, which, allowed
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return _tensor(self.paths[index], self.which)
+        probabilities = _tensor(self.paths[index], self.which)
+        return probabilities if self.allowed is None else probabilities[self.allowed[index]]
 
 
 def _save_scores(path: Path, key: str, scores: Scores) -> None:
@@ -607,13 +628,25 @@ def _nodes(path: Path) -> np.ndarray | slice:
 
 
 def _ruled(
-    view: Config, rule: Callable, rooms: list[Scene], waiting: list[Path], which: str, initial: Labels
+    view: Config,
+    rule: Callable,
+    rooms: list[Scene],
+    waiting: list[Path],
+    which: str,
+    initial: Labels,
+    no_class: dict[str, np.ndarray],
 ) -> Labels:
-    """What a rule makes of the scores of all rooms, at the points; what was clicked keeps its label."""
-    labels = {}
-    for scene, path, of_nodes in zip(rooms, waiting, rule(view, _Probabilities(waiting, which)), strict=True):
+    """What a rule makes of the scores of all rooms, at the points; what was clicked keeps its label, and points that
+    are of no class, bool [N] by scene name, have none."""
+    allowed = [
+        may_be_labelled(_rows(path, which), _tensor(path, "nodes"), no_class[scene.name])
+        for scene, path in zip(rooms, waiting, strict=True)
+    ]
+    found, labels = rule(view, _Probabilities(waiting, which, allowed)), {}
+    for scene, path, of_room, of_nodes in zip(rooms, waiting, allowed, found, strict=True):
         clicked = initial[scene.name]
-        labels[scene.name] = np.where(clicked != IGNORE, clicked, of_nodes[_nodes(path)]).astype(np.int16)
+        ruled = at_points(of_nodes, of_room, _tensor(path, "nodes"), no_class[scene.name])
+        labels[scene.name] = np.where(clicked != IGNORE, clicked, ruled).astype(np.int16)
     return labels
 
 
@@ -638,6 +671,12 @@ def _tensor(path: Path, name: str) -> np.ndarray | None:
     """One array of a file, of which nothing else is read; None if it is not there."""
     with safetensors.safe_open(path, framework="numpy") as file:
         return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
+
+
+def _rows(path: Path, name: str) -> int:
+    """Rows of an array of a file that is not read."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.get_slice(name).get_shape()[0]
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:

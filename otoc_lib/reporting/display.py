@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.config import project_root
-from otoc_lib.labels import PAPER_CLICKS, LabelSet
+from otoc_lib.labels import NO_CLASS, PAPER_CLICKS, LabelSet
 from otoc_lib.methods.method import Iteration
 from otoc_lib.reporting.figures import percent, to_png
 from otoc_lib.reporting.runs import MODES, Results, read_json
@@ -45,8 +45,11 @@ def click_table(scenes: list[Scene], clicks: dict[str, Clicks]) -> Markdown:
     """Clicks a room, their share of the points, and beside them the paper's numbers on that dataset."""
     total, points = sum(len(clicks[scene.name]) for scene in scenes), sum(scene.num_points for scene in scenes)
     ours = [f"{total / len(scenes):.2f}", f"{100 * total / points:.3f} %"]
+    negative = sum(int((clicks[scene.name].classes == NO_CLASS).sum()) for scene in scenes)
+    told = [f"{negative / len(scenes):.2f}", f"{100 * negative / points:.3f} %"]
     published = PAPER_CLICKS.get(scenes[0].label_set.name)
-    beside = [["paper", f"{published:.2f}", "under 0.02 %"]] if published else []
+    beside = [["of these, no class", *told]] if negative else []
+    beside += [["paper", f"{published:.2f}", "under 0.02 %"]] if published else []
     return _markdown(("", "clicks a room", "share of the points"), [["here", *ours], *beside])
 
 

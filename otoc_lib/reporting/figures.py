@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from otoc_lib.annotation.clicks import Clicks, expand_clicks, label_statistics
+from otoc_lib.annotation.clicks import Clicks, clicked_labels, label_statistics
 from otoc_lib.annotation.subclouds import Subclouds
 from otoc_lib.evaluation import confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
@@ -268,7 +268,7 @@ def figure2(results: Results, train_room: Scene, clicks: Clicks, room: Scene, ex
     seen, unseen = room_view(train_room, width, height), room_view(room, width, height)
     paint = train_room.label_set.paint
     grey = np.full((train_room.num_points, 3), 214, dtype=np.uint8)
-    initial = expand_clicks(train_room, clicks)
+    initial = clicked_labels(train_room, clicks)
     pseudo = results.pseudo_labels(experiment, results.iterations, train_room)
     prediction = last_prediction(results, experiment, room)
     known = room.labels is not None
@@ -302,7 +302,7 @@ def figure4(results: Results, rooms: list[Scene], clicks: dict[str, Clicks], exp
     rows = []
     for room in rooms:
         view = room_view(room, width, height)
-        steps = [expand_clicks(room, clicks[room.name])]
+        steps = [clicked_labels(room, clicks[room.name])]
         steps += [results.pseudo_labels(experiment, k, room) for k in range(1, iterations + 1)]
         row: list[Panel | None] = []
         for k, (labels, statistics) in enumerate(zip(steps, overall, strict=True)):
@@ -348,7 +348,7 @@ def annotation_figure(rooms: list[Scene], clicks: dict[str, Clicks]) -> Figure:
     rows = []
     for room in rooms:
         view, paint = room_view(room, *PANEL), room.label_set.paint
-        initial = expand_clicks(room, clicks[room.name])
+        initial = clicked_labels(room, clicks[room.name])
         grey = np.full((room.num_points, 3), 214, dtype=np.uint8)
         row = [
             Panel(view, room.colors, "room", room.name),

@@ -14,11 +14,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from otoc_lib.annotation.clicks import STRUCTURE, Clicks, expand_clicks, label_statistics
+from otoc_lib.annotation.clicks import (
+    STRUCTURE,
+    Clicks,
+    clicked_labels,
+    expand_clicks,
+    label_statistics,
+    of_no_class,
+)
 from otoc_lib.config import Config
-from otoc_lib.labels import IGNORE
+from otoc_lib.labels import IGNORE, NO_CLASS
 from otoc_lib.methods import one_thing_one_click, pseudo_labels
-from otoc_lib.methods.method import Networks, Scores, supervoxel_nodes
+from otoc_lib.methods.method import Networks, Scores, at_points, may_be_labelled, supervoxel_nodes
 from otoc_lib.methods.stages import method_of
 from otoc_lib.propagation.graph import mean_field, stack_blocks
 from otoc_lib.propagation.tiles import TILE, chunked_kernel
@@ -78,7 +85,7 @@ class Walk:
 
 def choose_room(scenes: list[Scene], clicks: dict[str, Clicks]) -> Scene:
     """The room with most classes among its clicks, the first of several."""
-    return max(scenes, key=lambda scene: len(np.unique(clicks[scene.name].classes)))
+    return max(scenes, key=lambda scene: len(np.setdiff1d(clicks[scene.name].classes, NO_CLASS)))
 
 
 def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Networks) -> Walk:
@@ -122,7 +129,7 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
         pooled=_array(pool_mean(prediction.probabilities, supervoxels, scene.num_supervoxels)),
         relation=None if prediction.relation_probabilities is None else _array(prediction.relation_probabilities),
         **graph,
-        **_relabel(config, scores, initial),
+        **_relabel(config, scores, initial, of_no_class(scene, clicks)),
     )
 
 
@@ -174,16 +181,19 @@ def _moves(config: Config, unary: Tensor, blocks: list[Tensor]) -> np.ndarray:
     return np.array(moves)
 
 
-def _relabel(config: Config, scores: Scores | None, initial: np.ndarray) -> dict[str, np.ndarray | None]:
+def _relabel(
+    config: Config, scores: Scores | None, initial: np.ndarray, no_class: np.ndarray
+) -> dict[str, np.ndarray | None]:
     """Fields ``confidence``, ``ruled`` and ``pseudo``."""
     if scores is None:
         return dict.fromkeys(("confidence", "ruled", "pseudo"))
     probabilities = _array(scores.probabilities)
-    nodes = slice(None) if scores.nodes is None else scores.nodes.cpu().numpy()
-    (labels,) = getattr(pseudo_labels, config.pseudo_labels)(config, [probabilities])
-    ruled = labels[nodes]
+    nodes = None if scores.nodes is None else scores.nodes.cpu().numpy()
+    allowed = may_be_labelled(len(probabilities), nodes, no_class)
+    (labels,) = getattr(pseudo_labels, config.pseudo_labels)(config, [probabilities[allowed]])
+    ruled = at_points(labels, allowed, nodes, no_class)
     return {
-        "confidence": probabilities.max(axis=1)[nodes],
+        "confidence": probabilities.max(axis=1)[slice(None) if nodes is None else nodes],
         "ruled": ruled,
         "pseudo": np.where(initial != IGNORE, initial, ruled).astype(np.int16),
     }
@@ -223,7 +233,7 @@ def initial_figure(walk: Walk) -> Figure:
         walk,
         Picture("the room", scene.colors, scene.name),
         Picture("clicks", _plain(walk), f"{len(walk.clicks)} clicks", clicks=walk.clicks),
-        Picture("initial labels", _paint(walk, walk.initial), _covered(walk, walk.initial)),
+        Picture("initial labels", _paint(walk, clicked_labels(scene, walk.clicks)), _covered(walk, walk.initial)),
         *_truth(walk),
     )
 

@@ -117,7 +117,7 @@ def test_a_message_that_is_none_is_answered_and_changes_nothing(session, sent, m
 BAD_CHANGES = (
     *(None, 7, "ab", {"7": 4}, [7, 4], [[7]], [[7, 4, 1]], [["7", 4]], [[7, "chair"]], [[None, 4]], [[[7], 4]]),
     *([[1.5, 4]], [[3.0, 4]], [[7, 4.0]], [[True, 4]], [[7, False]], [[-1, 4]], [[2**63, 4]], [[HUGE, 4]]),
-    *([[7, 20]], [[7, -2]], [[7, 2**64]], [[8, 4], [7, 20]], [[float("nan"), 4]], [[7, 4]] * (MOST_CHANGES + 1)),
+    *([[7, 20]], [[7, -3]], [[7, 2**64]], [[8, 4], [7, 20]], [[float("nan"), 4]], [[7, 4]] * (MOST_CHANGES + 1)),
 )
 
 
@@ -178,7 +178,7 @@ ANYTHING = VALUES | st.fixed_dictionaries(
         "index": st.integers(-1, 5) | VALUES,
         "room": st.just(ROOM) | VALUES,
         "number": st.integers(0, 9) | VALUES,
-        "changes": st.lists(st.lists(st.integers(-2, 30), min_size=2, max_size=2)) | VALUES,
+        "changes": st.lists(st.lists(st.integers(-3, 30), min_size=2, max_size=2)) | VALUES,
         "seconds": st.floats(0, 100) | VALUES,
     },
 )

@@ -134,7 +134,7 @@ def test_the_class_of_a_super_voxel_is_the_one_that_training_gets(rooms, tmp_pat
         assert set(labels[rest].tolist()) <= {label} and label != IGNORE
 
 
-@pytest.mark.parametrize("change", [(10**6, 0), (-1, 0), (0, 20), (0, -2)])
+@pytest.mark.parametrize("change", [(10**6, 0), (-1, 0), (0, 20), (0, -3), (0, IGNORE)])
 def test_a_click_on_other_data_is_refused_and_changes_nothing(rooms, tmp_path, change):
     session = Session(rooms, tmp_path / "clicks.csv")
     session.click("scene0000_00", 0, "wall")

@@ -345,7 +345,7 @@ def test_every_dataset_is_read_through_the_cache(tmp_path):
         assert scene.name == name
         assert_same(scene, expected)
         assert cache.prepare(config) == 0
-        os.utime(cache._reader(config).scene_files(config.data_folder, name)[0], ns=(0, 0))
+        os.utime(cache.reader_of(config).scene_files(config.data_folder, name)[0], ns=(0, 0))
         assert cache.prepare(config) == 1
 
 
