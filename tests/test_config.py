@@ -443,7 +443,7 @@ def test_every_parameter_is_in_a_known_group_or_decides_no_result():
     groups = {f.name: f.metadata["groups"] for f in fields(Config)}
     assert [name for name, found in groups.items() if not found] == [
         *("profile", "experiment", "runs_root", "reports_root", "seeds"),
-        *("dataset", "data_root", "cache_root", "eval_splits", "train_rooms", "eval_rooms"),
+        *("dataset", "data_root", "cache_root", "class_colors", "eval_splits", "train_rooms", "eval_rooms"),
         *("images_root", "clicks_file", "initial_weights", "method", "self_train_iterations", "teacher_views"),
     ]
 

@@ -4,30 +4,104 @@
 // file. Each action is absolute ("point 812 is a chair", "point 812 is nothing"), so sending one twice does no harm;
 // what a killed kernel or a reloaded page left unanswered is sent again by the next widget of the same file.
 
-const VERTEX = `#version 300 es
+// How the room is drawn, as triangles or as points: its colours, and the super-voxel seen in every pixel.
+const PLACE = `#version 300 es
 in vec3 position;  // uint16 steps along the room's box
 in vec3 color;
 in uint region;
 uniform mat4 project;
-uniform sampler2D paint;  // a texel for each super-voxel: class colour and how much of it
-uniform int columns, marked;
-uniform vec4 mark;
 uniform float size, grow, top, near;
-out vec3 shade;
-void main() {
+out float beyond;  // above 0 where a cut takes it away
+void place() {
   gl_Position = project * vec4(position, 1.0);
+  gl_PointSize = clamp(size / gl_Position.w, 1.5, 12.0) * grow;
+  beyond = max(position.z - top, near - gl_Position.w);
+}`;
+const VERTEX = `${PLACE}
+precision highp sampler2D;
+uniform sampler2D paint;  // a texel for each super-voxel: a colour, and as alpha how much of it or that it is of no class
+uniform int columns;
+uniform bool grey;  // what has no class yet is drawn without colours
+out vec3 shade;
+flat out float striped;
+void main() {
+  place();
   int id = int(region);
   vec4 over = texelFetch(paint, ivec2(id % columns, id / columns), 0);
-  shade = mix(color, over.rgb, over.a);
-  if (id == marked) shade = mix(shade, mark.rgb, mark.a);
-  gl_PointSize = clamp(size / gl_Position.w, 1.5, 12.0) * grow;
-  if (position.z > top || gl_Position.w < near) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+  float told = over.a * 255.0;
+  striped = told > 0.5 && told < 1.5 ? 1.0 : 0.0;
+  bool faded = grey && told < 100.0;
+  vec3 scan = faded ? vec3(0.5 + 0.36 * dot(color, vec3(0.3, 0.59, 0.11))) : color;
+  shade = mix(scan, over.rgb, faded || striped > 0.5 ? 0.0 : over.a);
 }`;
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
+uniform float ratio;
+in float beyond;
 in vec3 shade;
+flat in float striped;
 out vec4 pixel;
-void main() { pixel = vec4(shade, 1.0); }`;
+void main() {
+  if (beyond > 0.0) discard;
+  bool stripe = striped > 0.5 && mod(gl_FragCoord.x + gl_FragCoord.y, 9.0 * ratio) < 3.0 * ratio;
+  pixel = vec4(stripe ? vec3(0.2) : shade, 1.0);
+}`;
+const REGION_VERTEX = `${PLACE}
+flat out uint seen;
+void main() {
+  place();
+  seen = region + 1u;  // 0: nothing
+}`;
+const REGION_FRAGMENT = `#version 300 es
+precision highp float;
+precision highp int;
+in float beyond;
+flat in uint seen;
+out uint pixel;
+void main() {
+  if (beyond > 0.0) discard;
+  pixel = seen;
+}`;
+// Outlines, from the super-voxels in the pixels around: dark ones of what has a label, a bright one of what is marked.
+// A border crosses three of eight neighbours at least; a gap between two points does not.
+const EDGE_VERTEX = `#version 300 es
+void main() { gl_Position = vec4(float((gl_VertexID << 1) & 2) * 2.0 - 1.0, float(gl_VertexID & 2) * 2.0 - 1.0, 0.0, 1.0); }`;
+const EDGE_FRAGMENT = `#version 300 es
+precision highp float;
+precision highp int;
+precision highp usampler2D;
+precision highp sampler2D;
+uniform usampler2D seen;
+uniform sampler2D paint;
+uniform int columns;
+uniform uint marked;  // as in the pixels: 0 for nothing
+uniform vec3 mark;
+uniform float ratio, thick;
+out vec4 pixel;
+const vec2 AROUND[8] = vec2[8](vec2(1, 0), vec2(0.7, 0.7), vec2(0, 1), vec2(-0.7, 0.7), vec2(-1, 0), vec2(-0.7, -0.7), vec2(0, -1), vec2(0.7, -0.7));
+uint at(vec2 shift) {
+  ivec2 place = ivec2(floor(gl_FragCoord.xy + shift));
+  return texelFetch(seen, clamp(place, ivec2(0), textureSize(seen, 0) - 1), 0).r;
+}
+vec4 said(uint id) {
+  int i = int(id) - 1;
+  vec4 over = i < 0 ? vec4(0.0) : texelFetch(paint, ivec2(i % columns, i / columns), 0);
+  float told = over.a * 255.0;
+  return told > 100.0 || (told > 0.5 && told < 1.5) ? over : vec4(0.0);
+}
+void main() {
+  uint own = at(vec2(0));
+  vec4 label = said(own);
+  int others = 0, inside = 0;
+  for (int k = 0; k < 8; k++) {
+    if (label.a > 0.0 && said(at(1.5 * ratio * AROUND[k])) != label) others += 1;
+    if (at(thick * ratio * AROUND[k]) == marked) inside += 1;
+  }
+  if (marked > 0u && own == marked && inside <= 5) pixel = vec4(mark, 1.0);
+  else if (marked > 0u && own != marked && inside >= 3) pixel = vec4(vec3(0.0), 0.8);
+  else if (others >= 3) pixel = vec4(0.35 * label.rgb, 0.85);
+  else discard;
+}`;
 const DOT_VERTEX = `#version 300 es
 in vec3 position;
 in vec3 color;
@@ -52,7 +126,13 @@ void main() {
 }`;
 
 const COLUMNS = 1024; // of the texture of super-voxels
-const STRENGTH = 150; // of 255: how much of the class colour a clicked super-voxel shows
+const STRENGTH = 205; // of 255: how much of the class colour a clicked super-voxel shows
+const TINT = 90; // and how much of the model's one without a click
+const NO_CLASS = [96, 96, 96]; // colour of what is of no class
+const WIDER = 1.7; // points in the picture of super-voxels, so that gaps between them make no outlines
+const LINE = 2.2; // pixels of the outline of a marked super-voxel, to each side
+const EASE = 450; // milliseconds in which the camera goes to a region
+const PULSE = 1600; // milliseconds in which its outline pulses
 const REACH = 6; // pixels between a click and a point that no drawn point covers
 const DRAG = 4; // pixels a pointer may move within a click
 const IDLE = 30; // seconds without a hand on the widget after which the clock stops
@@ -61,7 +141,8 @@ const FIELD = Math.tan((50 * Math.PI) / 360); // half of the vertical field of v
 
 const HELP = [
   ["drag", "orbit"], ["shift or right drag", "pan"], ["wheel, + −", "zoom"], ["click", "label"],
-  ["right click, U, Ctrl Z", "undo"], ["Ctrl ⇧ Z", "redo"], ["X", "clear region"], ["E, Enter", "next region, label it"], ["1–9, ⇧ 1–9", "class"],
+  ["right click, U, Ctrl Z", "undo"], ["Ctrl ⇧ Z", "redo"], ["X", "clear region"], ["E, Enter", "next region, label it"],
+  ["S", "region is of no class, next"], ["G", "grey what has no label"], ["1–9, ⇧ 1–9, 0", "class, no class"],
   ["/", "search, ↑ ↓ and Enter choose"], ["F, T", "whole room, from above"],
   ["A, N, M", "model: accept, next, colours"],
 ]; // prettier-ignore
@@ -171,7 +252,9 @@ class View {
     this.undone = []; // and those that bring back what was taken back since
     this.clicks = new Map();
     this.found = 0; // which of the classes that the search finds Enter takes
-    this.skipped = new Set(); // regions that E passed over since the last click
+    this.passed = new Set(); // regions that E has been to in this round
+    this.greyed = false; // what has no label is drawn in grey
+    this.pulsed = -Infinity; // when a region was gone to
     this.declined = new Set(); // proposals that N passed over
     this.touched = -Infinity;
     this.ticked = performance.now();
@@ -207,6 +290,7 @@ class View {
     this.top = h("input", { type: "range", min: 5, max: 100, value: 100, "aria-label": "Cut off from above" });
     this.front = h("input", { type: "range", min: 0, max: 100, value: 0, "aria-label": "Cut away in front" });
     this.tint = h("button", { type: "button", "aria-pressed": "false", title: "Colour by the model (M)", hidden: "" }, "Model");
+    this.greys = h("button", { type: "button", "aria-pressed": "false", title: "Grey what has no label (G)" }, "Grey");
     const button = (text, title, action) => {
       const made = h("button", { type: "button", title, "aria-label": title }, text);
       made.addEventListener("click", () => (action(), this.canvas.focus()));
@@ -219,8 +303,9 @@ class View {
         button("›", "Next room", () => this.go(this.room.index + 1)),
         this.clock, this.counter,
         h("span", { class: "otoc-gap" }),
-        this.tint,
+        this.tint, this.greys,
         button("Next region", "Go to the largest region without a label (E)", () => this.next()),
+        button("No class", "The marked region is of no class (S)", () => this.refuse()),
         button("Undo", "Undo (U)", () => this.undo()),
         button("Fit", "Whole room (F)", () => this.fit()),
         button("Top", "From above (T)", () => this.fit(true))),
@@ -235,6 +320,7 @@ class View {
           h("div", { class: "otoc-keys" }, ...HELP.flatMap(([key, does]) => [h("b", {}, key), h("span", {}, does)]))))); // prettier-ignore
     el.append(this.root);
     this.tint.addEventListener("click", () => this.toggleTint());
+    this.greys.addEventListener("click", () => (this.toggleGrey(), this.canvas.focus()));
   }
 
   say(text, urgent = false) {
@@ -244,21 +330,22 @@ class View {
 
   /** What the list, the counters and the status say about the clicks. */
   describe() {
-    const counts = this.classes.names.map(() => 0);
-    for (const label of this.clicks.values()) counts[label] += 1;
+    const counts = new Map();
+    for (const label of this.clicks.values()) counts.set(label, (counts.get(label) ?? 0) + 1);
     const wanted = this.search.value.trim().toLowerCase();
     let place = 0; // among the classes that the search finds
     this.list.replaceChildren(
-      ...this.classes.names.flatMap((name, label) => {
+      ...[...this.classes.names.keys(), this.classes.none].flatMap((label) => {
+        const name = this.name(label), count = counts.get(label) ?? 0; // prettier-ignore
         if (wanted && !name.toLowerCase().includes(wanted)) return [];
-        const key = label < 9 ? `${label + 1}` : label < 18 ? `⇧${label - 8}` : "";
+        const key = label < 0 ? "0" : label < 9 ? `${label + 1}` : label < 18 ? `⇧${label - 8}` : "";
         const option = h("button", {
           type: "button", role: "option", "aria-selected": `${label === this.active}`, "data-class": label,
-          "aria-label": `${name}, ${counts[label]} clicks`, class: wanted && place++ === this.found ? "otoc-found" : "",
+          "aria-label": `${name}, ${count} clicks`, class: wanted && place++ === this.found ? "otoc-found" : "",
         },
-          h("span", { class: "otoc-swatch", style: `background: rgb(${this.classes.colors[label].join(" ")})` }),
+          h("span", { class: "otoc-swatch", style: `background: rgb(${this.color(label).join(" ")})` }),
           h("span", { class: "otoc-name" }, name),
-          h("span", { class: "otoc-count" }, counts[label] ? `${counts[label]}` : ""),
+          h("span", { class: "otoc-count" }, count ? `${count}` : ""),
           h("kbd", {}, key)); // prettier-ignore
         option.addEventListener("click", () => (this.choose(label), this.canvas.focus()));
         return [option];
@@ -268,16 +355,30 @@ class View {
     this.counter.textContent = `${plural(this.clicks.size)}${this.coverage()}`;
   }
 
-  /** ", 31 % labelled, 12 large regions left" of the room that is open. */
+  /** ", 31 % labelled, 4 % of no class, 12 large regions left" of the room that is open. */
   coverage() {
     if (!this.room || !this.sizes) return "";
-    const total = this.sizes.reduce((sum, size) => sum + size, 0);
-    let labelled = 0, left = 0; // prettier-ignore
+    let labelled = 0, refused = 0, left = 0; // prettier-ignore
     this.sizes.forEach((size, region) => {
-      if (this.labels.has(region)) labelled += size;
-      else if (size >= LARGE * total) left += 1;
+      if (this.labels.get(region) === this.classes.none) refused += size;
+      else if (this.labels.has(region)) labelled += size;
+      else if (this.large(region)) left += 1;
     });
-    return `, ${Math.floor((100 * labelled) / total)} % labelled, ${left} large region${left === 1 ? "" : "s"} left`;
+    const percent = (part) => `${Math.floor((100 * part) / this.count)} %`;
+    const none = refused ? `, ${percent(refused)} of no class` : "";
+    return `, ${percent(labelled)} labelled${none}, ${left} large region${left === 1 ? "" : "s"} left`;
+  }
+
+  large(region) {
+    return this.sizes[region] >= LARGE * this.count;
+  }
+
+  name(label) {
+    return label === this.classes.none ? "no class" : this.classes.names[label];
+  }
+
+  color(label) {
+    return label === this.classes.none ? NO_CLASS : this.classes.colors[label];
   }
 
   choose(label) {
@@ -329,7 +430,7 @@ class View {
     return [...this.link.pending.values()].some((action) => action.room === this.room.name);
   }
 
-  open(message, [positions, colors, regions, prediction]) {
+  open(message, [positions, colors, regions, ...further]) {
     const again = this.room?.name === message.name;
     this.room = message;
     this.reported = message.seconds;
@@ -350,7 +451,9 @@ class View {
     this.place = new Uint32Array(count); // vertex -> its row here
     for (let i = 0; i < count; i++) this.place[this.order[i]] = i;
     this.measure();
+    const prediction = message.proposals && further.shift();
     this.predicted = prediction && new Uint8Array(bytes(prediction)); // class of each super-voxel
+    this.triangles = message.faces ? this.drawable(new Uint32Array(bytes(further.shift()))) : null;
     this.proposals = message.proposals ?? []; // [super-voxel, vertex, class], the most useful first
     this.tint.hidden = !this.predicted;
     this.tinted = Boolean(this.predicted);
@@ -366,7 +469,7 @@ class View {
     this.rooms.value = message.index;
     this.active = Math.min(this.active, this.classes.names.length - 1);
     this.hovered = this.focused = -1;
-    this.skipped.clear();
+    this.round = undefined;
     this.declined.clear();
     this.proposal = undefined;
     this.budget = count;
@@ -393,7 +496,7 @@ class View {
     for (const [point, label] of changes) {
       this.clicks.delete(point);
       const region = this.regionOf[point];
-      if (label >= 0) this.clicks.set(point, label);
+      if (label !== -1) this.clicks.set(point, label);
       const left = [...this.clicks].filter(([other]) => this.regionOf[other] === region).pop();
       if (left) this.labels.set(region, left[1]); // the kernel answers with the class that wins
       else this.labels.delete(region);
@@ -405,7 +508,6 @@ class View {
   act(changes, undoable = true) {
     const inverse = this.change(changes);
     if (undoable) this.history.push(inverse), (this.undone = []);
-    this.skipped.clear();
     this.describe();
     this.repaint();
     this.link.act(this.room.name, changes, this.room.seconds);
@@ -413,7 +515,23 @@ class View {
   }
 
   label(point, label = this.active) {
-    if (this.clicks.get(point) !== label) this.act([[point, label]]);
+    if (this.clicks.get(point) === label) return;
+    // A region is of a class or of none: clicks that say the other are taken back in the same act.
+    const none = this.classes.none, region = this.regionOf[point]; // prettier-ignore
+    const against = [...this.clicks].filter(([other, said]) => {
+      return other !== point && this.regionOf[other] === region && (said === none) !== (label === none);
+    });
+    this.act([...against.map(([other]) => [other, -1]), [point, label]]);
+  }
+
+  /** Say that the marked super-voxel is of no class; go on to the next one if E or the model had led here. */
+  refuse() {
+    const region = this.marked();
+    if (region < 0) return this.say("Point at a region, or go to one with E, to say that it is of no class");
+    const led = this.focused === region;
+    this.label(this.middle(region), this.classes.none);
+    if (led && this.proposal?.[0] === region) this.propose();
+    else if (led) this.next();
   }
 
   undo() {
@@ -431,17 +549,25 @@ class View {
     if (points.length) this.act(points.map((point) => [point, -1]));
   }
 
-  /** Go to the largest super-voxel that has no label and was not passed over since the last click. */
+  /** Go to the largest super-voxel that has no label and was not gone to in this round, which counts the large ones. */
   next() {
-    let best = -1;
-    for (let region = 0; region < this.sizes.length; region++) {
-      if (this.labels.has(region) || this.skipped.has(region)) continue;
-      if (best < 0 || this.sizes[region] > this.sizes[best]) best = region;
+    const regions = [...this.sizes.keys()].filter((region) => !this.labels.has(region));
+    if (!this.round) {
+      this.passed.clear();
+      this.round = new Set(regions.filter((region) => this.large(region)));
     }
-    if (best < 0) return this.say("Every region has a label, or was passed over");
-    this.skipped.add(best);
+    const ahead = regions.filter((region) => !this.passed.has(region));
+    if (!ahead.length) {
+      this.round = undefined;
+      return this.say(regions.length ? "Every region has had its turn; E begins again" : "Every region has a label, or is of no class");
+    }
+    const best = ahead.reduce((a, b) => (this.sizes[b] > this.sizes[a] ? b : a));
+    this.passed.add(best);
+    if (this.large(best)) this.round.add(best); // one whose label was taken back meanwhile, too
     this.look(best);
-    this.say(`The largest region without a label: ${this.sizes[best]} points. Enter labels it, E goes on`);
+    const done = [...this.round].filter((region) => this.labels.has(region) || this.passed.has(region)).length;
+    const place = this.large(best) ? `Region ${done} of ${this.round.size}` : "A small region";
+    this.say(`${place}: ${this.sizes[best].toLocaleString("en")} points. Enter labels it, S says that it is of no class, E goes on`);
   }
 
   propose() {
@@ -460,6 +586,12 @@ class View {
     if (!this.proposal || this.labels.has(this.proposal[0])) return this.proposals.length && this.propose();
     this.label(this.proposal[1], this.proposal[2]);
     this.propose();
+  }
+
+  toggleGrey() {
+    this.greyed = !this.greyed;
+    this.greys.setAttribute("aria-pressed", `${this.greyed}`);
+    this.draw();
   }
 
   toggleTint() {
@@ -490,6 +622,7 @@ class View {
 
   fit(above = false) {
     if (!this.room) return;
+    this.land();
     const aspect = this.canvas.clientWidth / Math.max(1, this.canvas.clientHeight);
     const elevation = above ? Math.PI / 2 - 1e-3 : 0.95;
     const azimuth = above ? -Math.PI / 2 : -2.2;
@@ -506,17 +639,49 @@ class View {
     this.draw();
   }
 
-  /** Look at a super-voxel from the inside of the room. */
+  /** Turn to a super-voxel from the inside of the room, so near that most of the room stays in sight. */
   look(region) {
     const target = [...this.centroids.subarray(3 * region, 3 * region + 3)];
     const [x, y] = [this.center[0] - target[0], this.center[1] - target[1]];
-    if (Math.hypot(x, y) > 0.15 * this.radius) this.camera.azimuth = Math.atan2(y, x);
-    const size = Math.sqrt(this.sizes[region]) * this.room.spacing; // metres, of a flat one
-    this.camera = { ...this.camera, target, elevation: 0.7, distance: Math.min(Math.max(3 * size, 2), 2 * this.radius) };
+    const azimuth = Math.hypot(x, y) > 0.15 * this.radius ? Math.atan2(y, x) : this.camera.azimuth;
+    const distance = Math.min(Math.max(this.camera.distance, 0.9 * this.radius), 1.6 * this.radius);
     this.leave();
     this.focused = region;
     this.left = this.pointer; // a hand that only trembles does not take the focus away
-    this.draw();
+    this.pulsed = calm() ? -Infinity : performance.now();
+    this.fly({ azimuth, elevation: 0.75, distance, target });
+  }
+
+  /** Take the camera there in EASE milliseconds; at once for whoever wants no motion. */
+  fly(to) {
+    this.land();
+    const from = this.camera, began = performance.now(); // prettier-ignore
+    const turn = ((((to.azimuth - from.azimuth) % (2 * Math.PI)) + 3 * Math.PI) % (2 * Math.PI)) - Math.PI;
+    const step = (now) => {
+      const time = calm() ? 1 : Math.min(Math.max((now - began) / EASE, 0), 1);
+      const share = time * time * (3 - 2 * time);
+      const between = (a, b) => a + share * (b - a);
+      this.camera = {
+        azimuth: from.azimuth + share * turn,
+        elevation: between(from.elevation, to.elevation),
+        distance: between(from.distance, to.distance),
+        target: from.target.map((value, k) => between(value, to.target[k])),
+      };
+      this.flight = time < 1 ? requestAnimationFrame(step) : null;
+      this.draw(time < 1);
+    };
+    this.flight = requestAnimationFrame(step);
+  }
+
+  /** Whoever moves the camera by hand has it where it is. */
+  land() {
+    cancelAnimationFrame(this.flight);
+    this.flight = null;
+  }
+
+  /** Whether nothing moves and all that was asked for is drawn. */
+  get still() {
+    return !this.flight && !this.pulsing && !this.frame && !this.thinned;
   }
 
   /** The matrix from uint16 positions to clip space, column by column; this.eye and this.axes for panning. */
@@ -568,6 +733,8 @@ class View {
     const scale = width / clientWidth;
     const { size, top, near } = this.limits();
     const u = left * scale, v = up * scale, reach = (REACH * scale) ** 2; // prettier-ignore
+    const seen = this.triangles ? this.regionAt(left, up) : -1;
+    if (seen >= 0) return this.nearest(seen, u, v);
     let best = -1, depth = Infinity, close = -1, least = reach; // prettier-ignore
     for (let i = 0, j = 0; i < this.count; i++, j += 3) {
       const w = m[3] * p[j] + m[7] * p[j + 1] + m[11] * p[j + 2] + m[15];
@@ -586,7 +753,36 @@ class View {
     return found < 0 ? -1 : this.order[found];
   }
 
+  /** The super-voxel that is drawn at a place (CSS pixels), or -1. */
+  regionAt(left, up) {
+    const gl = this.gl, scale = this.canvas.width / this.canvas.clientWidth; // prettier-ignore
+    const [x, y] = [Math.floor(left * scale), this.canvas.height - 1 - Math.floor(up * scale)];
+    if (x < 0 || y < 0 || x >= this.canvas.width || y >= this.canvas.height) return -1;
+    if (this.stale) this.paintRegions(this.count);
+    const found = new Uint32Array(4);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.regionTarget.frame);
+    gl.readPixels(x, y, 1, 1, gl.RGBA_INTEGER, gl.UNSIGNED_INT, found);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    return found[0] - 1;
+  }
+
+  /** The vertex of a super-voxel that is drawn nearest to a place, in pixels of the canvas. */
+  nearest(region, u, v) {
+    const m = this.matrix(), p = this.positions, { width, height } = this.canvas, { top, near } = this.limits(); // prettier-ignore
+    let best = -1, least = Infinity; // prettier-ignore
+    for (let i = 0, j = 0; i < this.count; i++, j += 3) {
+      if (this.regions[i] !== region) continue;
+      const w = m[3] * p[j] + m[7] * p[j + 1] + m[11] * p[j + 2] + m[15];
+      if (w <= near || w <= 0 || p[j + 2] > top) continue;
+      const dx = ((m[0] * p[j] + m[4] * p[j + 1] + m[8] * p[j + 2] + m[12]) / w / 2 + 0.5) * width - u;
+      const dy = (0.5 - (m[1] * p[j] + m[5] * p[j + 1] + m[9] * p[j + 2] + m[13]) / w / 2) * height - v;
+      if (dx * dx + dy * dy < least) [best, least] = [i, dx * dx + dy * dy];
+    }
+    return best < 0 ? -1 : this.order[best];
+  }
+
   pan(dx, dy) {
+    this.land();
     const metres = (2 * FIELD * this.camera.distance) / this.canvas.clientHeight;
     const { right, up } = this.axes;
     this.camera.target = this.camera.target.map((t, k) => t + metres * (dy * up[k] - dx * right[k]));
@@ -594,12 +790,14 @@ class View {
   }
 
   orbit(dx, dy) {
+    this.land();
     this.camera.azimuth -= dx;
     this.camera.elevation = Math.min(Math.max(this.camera.elevation + dy, -0.3), Math.PI / 2 - 1e-3);
     this.draw(true);
   }
 
   zoom(factor) {
+    this.land();
     this.camera.distance = Math.min(Math.max(this.camera.distance * factor, 0.2), 8 * this.radius);
     this.leave();
     this.draw(true);
@@ -708,7 +906,8 @@ class View {
     const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
     const turn = 0.12;
     const keys = {
-      u: () => this.undo(), e: () => this.next(), f: () => this.fit(), t: () => this.fit(true),
+      u: () => this.undo(), e: () => this.next(), s: () => this.refuse(), g: () => this.toggleGrey(),
+      f: () => this.fit(), t: () => this.fit(true), 0: () => this.choose(this.classes.none),
       x: () => this.clear(this.marked()), "/": () => this.search.focus(), m: () => this.predicted && this.toggleTint(),
       a: () => this.accept(), n: () => this.proposal && (this.declined.add(this.proposal[0]), this.propose()),
       "+": () => this.zoom(0.85), "=": () => this.zoom(0.85), "-": () => this.zoom(1 / 0.85),
@@ -760,7 +959,7 @@ class View {
       const label = this.labels.get(region);
       const guess = this.tinted && region >= 0 ? `model: ${this.classes.names[this.predicted[region]]}` : "";
       this.tip.hidden = region < 0 || (label === undefined && !guess);
-      this.tip.textContent = label === undefined ? guess : this.classes.names[label];
+      this.tip.textContent = label === undefined ? guess : this.name(label);
       this.tip.style.transform = `translate(${Math.round(left + 14)}px, ${Math.round(up + 14)}px)`;
       const before = this.marked();
       if (left >= 0 && Math.hypot(left - (this.left?.[0] ?? 0), up - (this.left?.[1] ?? 0)) > 20) this.focused = -1;
@@ -794,8 +993,14 @@ class View {
       return { program, uniforms };
     };
     this.cloud = compile(VERTEX, FRAGMENT);
+    this.seen = compile(REGION_VERTEX, REGION_FRAGMENT);
+    this.edges = compile(EDGE_VERTEX, EDGE_FRAGMENT);
     this.dots = compile(DOT_VERTEX, DOT_FRAGMENT);
     this.paintTexture = gl.createTexture();
+    this.nothing = gl.createVertexArray(); // for what needs no vertices
+    this.regionTarget = undefined;
+    this.stale = true; // whether the picture of super-voxels is another than that of the colours
+    gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);
     gl.enable(gl.DEPTH_TEST);
   }
 
@@ -818,8 +1023,28 @@ class View {
   }
 
   upload() {
+    const gl = this.gl;
     this.cloudArray?.free();
+    gl.deleteBuffer(this.indices ?? null);
     this.cloudArray = this.vertices(this.positions, this.colors, this.regions);
+    this.indices = null;
+    if (!this.triangles) return;
+    this.indices = gl.createBuffer(); // the array is bound, and remembers it
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.indices);
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, this.triangles.indices, gl.STATIC_DRAW);
+  }
+
+  /** Triangles of vertices as those of rows here, and after them the rows that no triangle uses, drawn as points. */
+  drawable(faces) {
+    const rows = faces.map((vertex) => this.place[vertex]);
+    const used = new Uint8Array(this.count);
+    for (const row of rows) used[row] = 1;
+    const loose = [];
+    for (let row = 0; row < this.count; row++) if (!used[row]) loose.push(row);
+    const indices = new Uint32Array(rows.length + loose.length);
+    indices.set(rows);
+    indices.set(loose, rows.length);
+    return { indices, corners: rows.length, loose: loose.length };
   }
 
   /** Colours of the super-voxels and dots of the clicks, from this.labels, this.clicks and the model's prediction. */
@@ -829,16 +1054,18 @@ class View {
     const texels = new Uint8Array(4 * COLUMNS * rows);
     if (this.tinted) {
       for (let region = 0; region < this.sizes.length; region++) {
-        texels.set([...this.classes.colors[this.predicted[region]], 90], 4 * region);
+        texels.set([...this.classes.colors[this.predicted[region]], TINT], 4 * region);
       }
     }
-    for (const [region, label] of this.labels) texels.set([...this.classes.colors[label], STRENGTH], 4 * region);
+    for (const [region, label] of this.labels) {
+      texels.set([...this.color(label), label === this.classes.none ? 1 : STRENGTH], 4 * region);
+    }
     gl.bindTexture(gl.TEXTURE_2D, this.paintTexture);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, COLUMNS, rows, 0, gl.RGBA, gl.UNSIGNED_BYTE, texels);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
     const rowsOf = Uint32Array.from(this.clicks.keys(), (point) => this.place[point]);
-    const colors = Uint8Array.from([...this.clicks.values()].flatMap((label) => this.classes.colors[label]));
+    const colors = Uint8Array.from([...this.clicks.values()].flatMap((label) => this.color(label)));
     this.dotArray?.free();
     this.dotArray = this.vertices(gather(this.positions, rowsOf, 3), colors);
     this.draw();
@@ -847,6 +1074,7 @@ class View {
   /** Draw with the next frame. While the camera moves, only as many points as the machine draws at 25 frames a second. */
   draw(moving = false) {
     this.moving = moving;
+    this.stale = true;
     this.frame ??= requestAnimationFrame((now) => {
       this.frame = null;
       if (!this.room || !this.cloudArray || !this.canvas.clientWidth) return;
@@ -859,6 +1087,7 @@ class View {
       }
       const shown = this.moving && !this.whole ? Math.floor(this.budget) : this.count;
       this.paint(shown);
+      this.thinned = shown < this.count;
       clearTimeout(this.settling);
       if (shown < this.count) this.settling = setTimeout(() => this.draw(), 200);
     });
@@ -873,33 +1102,97 @@ class View {
     const [r, g, b] = getComputedStyle(canvas).backgroundColor.match(/[\d.]+/g).map((value) => value / 255);
     gl.clearColor(r, g, b, 1);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    const project = this.matrix();
-    const { size, top, near } = this.limits();
     const { uniforms } = this.cloud;
     gl.useProgram(this.cloud.program);
-    gl.uniformMatrix4fv(uniforms.project, false, project);
     gl.uniform1i(uniforms.paint, 0);
     gl.uniform1i(uniforms.columns, COLUMNS);
-    gl.uniform1i(uniforms.marked, this.marked());
-    const asked = this.proposal && this.marked() === this.proposal[0] && this.question();
-    const mark = this.classes.colors[asked ? this.proposal[2] : this.active];
-    gl.uniform4f(uniforms.mark, ...mark.map((value) => value / 255), 0.75);
-    gl.uniform1f(uniforms.size, size);
-    gl.uniform1f(uniforms.grow, Math.min(Math.sqrt(this.count / shown), 2.5));
-    gl.uniform1f(uniforms.top, top);
-    gl.uniform1f(uniforms.near, near);
+    gl.uniform1i(uniforms.grey, this.greyed ? 1 : 0);
+    gl.uniform1f(uniforms.ratio, scale);
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D, this.paintTexture);
-    gl.bindVertexArray(this.cloudArray.array);
-    gl.drawArrays(gl.POINTS, 0, shown);
+    this.drawRoom(uniforms, shown);
+    if (this.labels.size || this.marked() >= 0) this.paintRegions(shown), this.paintEdges(scale);
+    if (performance.now() - this.pulsed < PULSE) {
+      this.pulsing ??= requestAnimationFrame(() => ((this.pulsing = null), this.draw(true)));
+    }
     if (!this.clicks.size) return;
+    const { top, near } = this.limits();
     gl.useProgram(this.dots.program);
-    gl.uniformMatrix4fv(this.dots.uniforms.project, false, project);
+    gl.uniformMatrix4fv(this.dots.uniforms.project, false, this.matrix());
     gl.uniform1f(this.dots.uniforms.size, 13 * scale);
     gl.uniform1f(this.dots.uniforms.top, top);
     gl.uniform1f(this.dots.uniforms.near, near);
     gl.bindVertexArray(this.dotArray.array);
     gl.drawArrays(gl.POINTS, 0, this.clicks.size);
+  }
+
+  /** The room by the program in use: its triangles, or the first points of it. */
+  drawRoom(uniforms, shown, wider = 1) {
+    const gl = this.gl, { size, top, near } = this.limits(); // prettier-ignore
+    gl.uniformMatrix4fv(uniforms.project, false, this.matrix());
+    gl.uniform1f(uniforms.size, size);
+    gl.uniform1f(uniforms.grow, wider * Math.min(Math.sqrt(this.count / shown), 2.5));
+    gl.uniform1f(uniforms.top, top);
+    gl.uniform1f(uniforms.near, near);
+    gl.bindVertexArray(this.cloudArray.array);
+    if (!this.triangles || shown < this.count) return gl.drawArrays(gl.POINTS, 0, shown);
+    const { corners, loose } = this.triangles;
+    gl.drawElements(gl.TRIANGLES, corners, gl.UNSIGNED_INT, 0);
+    if (loose) gl.drawElements(gl.POINTS, loose, gl.UNSIGNED_INT, 4 * corners);
+  }
+
+  /** Draw which super-voxel is seen in every pixel, beside the canvas. */
+  paintRegions(shown) {
+    const gl = this.gl, { width, height } = this.canvas; // prettier-ignore
+    if (this.regionTarget?.width !== width || this.regionTarget?.height !== height) {
+      this.regionTarget?.free();
+      const [texture, depth, frame] = [gl.createTexture(), gl.createRenderbuffer(), gl.createFramebuffer()];
+      gl.bindTexture(gl.TEXTURE_2D, texture);
+      gl.texStorage2D(gl.TEXTURE_2D, 1, gl.R32UI, width, height);
+      gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+      gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+      gl.bindRenderbuffer(gl.RENDERBUFFER, depth);
+      gl.renderbufferStorage(gl.RENDERBUFFER, gl.DEPTH_COMPONENT24, width, height);
+      gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+      gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+      gl.framebufferRenderbuffer(gl.FRAMEBUFFER, gl.DEPTH_ATTACHMENT, gl.RENDERBUFFER, depth);
+      const free = () => (gl.deleteTexture(texture), gl.deleteRenderbuffer(depth), gl.deleteFramebuffer(frame));
+      this.regionTarget = { width, height, texture, frame, free };
+    }
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.regionTarget.frame);
+    gl.viewport(0, 0, width, height);
+    gl.clearBufferuiv(gl.COLOR, 0, new Uint32Array(4));
+    gl.clear(gl.DEPTH_BUFFER_BIT);
+    gl.useProgram(this.seen.program);
+    this.drawRoom(this.seen.uniforms, shown, WIDER);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    this.stale = shown < this.count;
+  }
+
+  /** Outlines over the room, from the picture of its super-voxels. */
+  paintEdges(scale) {
+    const gl = this.gl, { program, uniforms } = this.edges; // prettier-ignore
+    const asked = this.proposal && this.marked() === this.proposal[0] && this.question();
+    const age = (performance.now() - this.pulsed) / PULSE;
+    const pulse = age < 1 ? 5 * (1 - age) * Math.sin(3 * Math.PI * age) ** 2 : 0;
+    gl.useProgram(program);
+    gl.activeTexture(gl.TEXTURE1);
+    gl.bindTexture(gl.TEXTURE_2D, this.regionTarget.texture);
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, this.paintTexture);
+    gl.uniform1i(uniforms.paint, 0);
+    gl.uniform1i(uniforms.seen, 1);
+    gl.uniform1i(uniforms.columns, COLUMNS);
+    gl.uniform1ui(uniforms.marked, this.marked() + 1);
+    gl.uniform3f(uniforms.mark, ...this.color(asked ? this.proposal[2] : this.active).map((value) => value / 255));
+    gl.uniform1f(uniforms.ratio, scale);
+    gl.uniform1f(uniforms.thick, LINE + pulse);
+    gl.bindVertexArray(this.nothing);
+    gl.disable(gl.DEPTH_TEST);
+    gl.enable(gl.BLEND);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    gl.disable(gl.BLEND);
+    gl.enable(gl.DEPTH_TEST);
   }
 }
 
@@ -918,6 +1211,11 @@ function gather(values, rows, columns) {
     for (let k = 0; k < columns; k++) made[columns * i + k] = values[columns * rows[i] + k];
   }
   return made;
+}
+
+/** Whether the reader has asked for as little motion as possible. */
+function calm() {
+  return window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
 function plural(clicks) {
