@@ -129,6 +129,8 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"dataset": "own", "own_classes": ["wall", "Wall"]}, ["own_classes", "capitals"]),
         ({"dataset": "own", "own_classes": ["night stand", "night  stand"]}, ["own_classes", "blanks"]),
         ({"dataset": "own", "own_classes": ["wall"]}, ["own_classes", "2 to 255"]),
+        ({"dataset": "own", "own_classes": ["wall", " None"]}, ["own_classes", "'none'", "clicks.csv", "another name"]),
+        ({"class_colors": "pastel"}, ["class_colors", "benchmark", "distinct"]),
         ({"dataset": "own", "own_classes": [f"c{i}" for i in range(256)]}, ["own_classes", "2 to 255"]),
         ({"dataset": "own", "own_classes": ["wall", True]}, ["own_classes", "quotes"]),
         ({"dataset": False}, ["dataset", "quotes"]),

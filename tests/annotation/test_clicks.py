@@ -13,11 +13,13 @@ from scipy.stats import chisquare
 
 from otoc_lib.annotation.clicks import (
     Clicks,
+    clicked_labels,
     draw_by_column,
     draw_share,
     expand_clicks,
     expansion_statistics,
     label_statistics,
+    of_no_class,
     read_clicks,
     read_points,
     simulate_clicks,
@@ -26,7 +28,7 @@ from otoc_lib.annotation.clicks import (
     write_points,
 )
 from otoc_lib.errors import OtocError
-from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.labels import IGNORE, NO_CLASS, SCANNET20
 from otoc_lib.scene import Scene, densify
 
 WALL, FLOOR, CHAIR, SOFA = (SCANNET20.index(name) for name in ("wall", "floor", "chair", "sofa"))
@@ -62,13 +64,13 @@ def clicked_rooms(draw):
     # Few distinct places, so that equal distances to the centroid happen.
     coords = draw(st.lists(st.tuples(*[st.integers(-2, 2)] * 3), min_size=count, max_size=count))
     points = draw(st.lists(st.integers(0, count - 1), unique=True))
-    classes = draw(st.lists(st.integers(0, 3), min_size=len(points), max_size=len(points)))
+    classes = draw(st.lists(st.sampled_from([0, 1, 2, 3, NO_CLASS]), min_size=len(points), max_size=len(points)))
     labels = draw(st.lists(st.sampled_from([IGNORE, 0, 1, 2, 3]), min_size=count, max_size=count))
     return room(supervoxels, coords, labels), Clicks(points, classes, [-1] * len(points))
 
 
 def expand_by_loops(scene: Scene, clicks: Clicks) -> np.ndarray:
-    """The plain twin of expand_clicks: the rule of the design, one super-voxel and one point at a time."""
+    """The plain twin of clicked_labels: the rule of the design, one super-voxel and one point at a time."""
     labels = np.full(scene.num_points, IGNORE)
     for supervoxel in range(scene.num_supervoxels):
         members = [i for i in range(scene.num_points) if scene.supervoxels[i] == supervoxel]
@@ -81,7 +83,9 @@ def expand_by_loops(scene: Scene, clicks: Clicks) -> np.ndarray:
         # Of rows, as the library takes it: that of a vector alone rounds otherwise, and ties are meant to happen here.
         distance = {p: np.linalg.norm((scene.coords[p] - centroid)[None], axis=1)[0] for p, _ in tied}
         labels[members] = min(tied, key=lambda click: (distance[click[0]], click[1]))[1]
-    labels[clicks.points] = clicks.classes
+        if labels[members[0]] != NO_CLASS:
+            for point, label in inside:
+                labels[point] = label
     return labels
 
 
@@ -89,18 +93,62 @@ def expand_by_loops(scene: Scene, clicks: Clicks) -> np.ndarray:
 @settings(deadline=None)
 def test_expansion_equals_its_plain_twin(case):
     scene, clicks = case
-    labels = expand_clicks(scene, clicks)
-    assert labels.dtype == np.int16
-    np.testing.assert_array_equal(labels, expand_by_loops(scene, clicks))
+    labels, expected = clicked_labels(scene, clicks), expand_by_loops(scene, clicks)
+    assert labels.dtype == expand_clicks(scene, clicks).dtype == np.int16
+    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_array_equal(of_no_class(scene, clicks), expected == NO_CLASS)
+    np.testing.assert_array_equal(expand_clicks(scene, clicks), np.where(expected == NO_CLASS, IGNORE, expected))
 
 
 @given(clicked_rooms())
 @settings(deadline=None)
 def test_expansion_covers_exactly_the_clicked_supervoxels(case):
     scene, clicks = case
-    labels = expand_clicks(scene, clicks)
+    labels = clicked_labels(scene, clicks)
     np.testing.assert_array_equal(labels != IGNORE, np.isin(scene.supervoxels, scene.supervoxels[clicks.points]))
-    np.testing.assert_array_equal(labels[clicks.points], clicks.classes)
+    keeps = labels[clicks.points] != NO_CLASS
+    np.testing.assert_array_equal(labels[clicks.points][keeps], clicks.classes[keeps])
+
+
+def test_a_negative_click_says_that_its_supervoxel_is_of_no_class():
+    scene = room([0] * 3 + [1] * 3 + [2] * 2)
+    clicks = Clicks([1, 4], [NO_CLASS, CHAIR], [-1, -1])
+    assert clicked_labels(scene, clicks).tolist() == [NO_CLASS] * 3 + [CHAIR] * 3 + [IGNORE] * 2
+    assert expand_clicks(scene, clicks).tolist() == [IGNORE] * 3 + [CHAIR] * 3 + [IGNORE] * 2
+    assert of_no_class(scene, clicks).tolist() == [True] * 3 + [False] * 5
+    apart = Clicks([1, 4], [NO_CLASS, CHAIR], [-1, -1], spread=False)
+    assert np.flatnonzero(of_no_class(scene, apart)).tolist() == [1]
+    assert np.flatnonzero(expand_clicks(scene, apart) == CHAIR).tolist() == [4]
+
+
+def test_a_supervoxel_is_of_a_class_or_of_none_as_most_of_its_clicks_say(recwarn):
+    scene = room([0] * 6, coords=np.outer(np.arange(6), [1, 0, 0]))
+    outvoted = Clicks([0, 1, 5], [NO_CLASS, NO_CLASS, CHAIR], [-1] * 3)
+    assert clicked_labels(scene, outvoted).tolist() == [NO_CLASS] * 6  # the chair's own point, too
+    alone = Clicks([0, 1, 5], [NO_CLASS, CHAIR, CHAIR], [-1] * 3)
+    assert clicked_labels(scene, alone).tolist() == [NO_CLASS] + [CHAIR] * 5
+    with pytest.warns(UserWarning, match=r"scene0000_00: 1 clicks of a class label nothing.*\('none'\)"):
+        statistics = expansion_statistics([scene], {scene.name: outvoted})
+    assert statistics["clicks_per_scene"] == 3 and statistics["no_class_clicks_per_scene"] == 2
+    assert statistics["no_class_percent"] == 100 and statistics["covered_percent"] == 0
+    positive = expansion_statistics([scene], {scene.name: Clicks([0], [CHAIR], [-1])})
+    assert not any(name.startswith("no_class") for name in positive)
+
+
+def test_an_annotator_who_errs_does_not_turn_no_class_into_one():
+    scene = annotated_room()
+    spoilt = spoil_clicks(scene, Clicks([0, 9], [CHAIR, NO_CLASS], [-1, -1]), wrong=1.0, forgotten=0.0, seed=0)
+    assert spoilt.classes[0] != CHAIR and spoilt.classes[1] == NO_CLASS
+
+
+def test_no_class_is_none_in_the_file(tmp_path):
+    scene, path = room([0, 0]), tmp_path / "clicks.csv"
+    write_clicks(path, {scene.name: Clicks([1], [NO_CLASS], [-1])}, [scene])
+    assert path.read_text().splitlines()[1].endswith(",none,-1")
+    assert read_clicks(path, [scene])[scene.name].classes.tolist() == [NO_CLASS]
+    path.write_text(path.read_text().replace(",none,", ",None,"))
+    with pytest.raises(OtocError, match="line 2: unknown class 'None'.*or 'none' for none of them"):
+        read_clicks(path, [scene])
 
 
 def test_more_clicks_win_a_supervoxel_and_every_click_keeps_its_class():

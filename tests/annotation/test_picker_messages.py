@@ -17,6 +17,7 @@ from otoc_lib.annotation.picker import Picker, disc_size, pack_room, person_pres
 from otoc_lib.annotation.session import MOST_CHANGES, Session
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError, shown
+from otoc_lib.labels import NO_CLASS
 from otoc_lib.methods import control
 from otoc_lib.methods.stages import Scenes, Stages, load_networks, predict_rooms
 from otoc_lib.training.predict import predict
@@ -236,6 +237,49 @@ def test_the_browser_gets_the_room_as_it_is(session, rooms, sent):
     for index in (4, -1, 1.0, True, "1", None):
         with pytest.raises(OtocError, match="there is no room"):
             picker.show_room(index)
+
+
+def test_a_region_of_no_class_is_told_as_such(session, rooms, sent):
+    region = np.flatnonzero(rooms[0].supervoxels == np.bincount(rooms[0].supervoxels).argmax())
+    picker = Picker(session)
+    picker._receive(picker, action(1, [[int(region[0]), NO_CLASS]]), [])
+    answer, _ = sent.pop()
+    assert answer["clicks"] == [(region[0], NO_CLASS)] and answer["warning"] is None
+    assert answer["labels"] == [(rooms[0].supervoxels[region[0]], NO_CLASS)]
+    picker.refresh()
+    picker._receive(picker, action(2, [[int(region[1]), 4]]), [])
+    assert "clicked as none and chair" in sent[-1][0]["warning"]
+
+
+def test_classes_have_the_colours_of_the_rooms(session, rooms, sent):
+    picker = Picker(session)
+    picker.refresh()
+    classes = sent.pop()[0]["classes"]
+    painted = rooms[0].label_set.paint(np.arange(20))  # as figures and labelled scans are
+    np.testing.assert_array_equal(classes["colors"], painted)
+    assert classes["none"] == NO_CLASS and len(classes["names"]) == 20
+
+
+def test_the_browser_gets_the_triangles_where_there_are_some(rooms, tmp_path, sent):
+    faces = np.array([[0, 1, 2], [2, 1, 3]], np.int32)
+
+    def of_room(name):
+        if name == rooms[2].name:
+            raise OtocError("scan.ply: no such file")
+        return {rooms[0].name: faces, rooms[3].name: faces + rooms[3].num_points}.get(name)
+
+    picker = Picker(Session(rooms, tmp_path / "clicks.csv", faces=of_room))
+    picker._send_room(0)
+    message, buffers = sent.pop()
+    assert message["faces"] == 2 and len(buffers) == 4
+    np.testing.assert_array_equal(np.frombuffer(buffers[-1], "<u4").reshape(-1, 3), faces)
+    for index, said in ((1, "Click each"), (2, "Drawn as points: scan.ply: no such file"), (3, "Click each")):
+        picker._send_room(index)  # no mesh, a file that is gone, and the mesh of other data
+        message, buffers = sent.pop()
+        assert "faces" not in message and len(buffers) == 3 and said in message["text"]
+    picker = Picker(picker.session, {rooms[0].name: np.full((rooms[0].num_supervoxels, 20), 0.05)})
+    picker._send_room(0)
+    assert len(sent.pop()[1]) == 5  # the prediction before the triangles
 
 
 def test_the_clock_of_a_room_is_kept(session, sent):

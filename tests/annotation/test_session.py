@@ -15,7 +15,7 @@ from otoc_lib.annotation.clicks import expand_clicks, read_clicks, simulate_clic
 from otoc_lib.annotation.session import MOST_CHANGES, NOTHING, PAPER_SECONDS, Session, open_session
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
-from otoc_lib.labels import IGNORE, SCANNET20
+from otoc_lib.labels import IGNORE, NO_CLASS, SCANNET20
 
 CHAIR, TABLE, WALL = (SCANNET20.index(name) for name in ("chair", "table", "wall"))
 
@@ -50,7 +50,7 @@ def test_undo_takes_back_the_last_click_of_a_room(rooms, tmp_path):
     assert saved(session.path, rooms) == {"scene0000_00": [(1, WALL), (2, WALL)], "scene0001_00": [(4, WALL)]}
 
 
-CHANGES = st.lists(st.tuples(st.integers(0, 6), st.integers(NOTHING, 3)), max_size=4)
+CHANGES = st.lists(st.tuples(st.integers(0, 6), st.integers(NO_CLASS, 3)), max_size=4)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), CHANGES), max_size=12), st.data())
@@ -73,6 +73,30 @@ def test_the_file_equals_the_changes_however_often_their_tail_is_repeated(rooms,
     assert {name: dict(clicks) for name, clicks in saved(path, rooms).items()} == {
         k: v for k, v in expected.items() if v
     }
+
+
+def test_a_region_of_no_class_is_kept_undone_and_counted(rooms, tmp_path):
+    scene, path = rooms[0], tmp_path / "clicks.csv"
+    large, other = np.argsort(-np.bincount(scene.supervoxels))[:2].tolist()
+    first, second = (int(np.flatnonzero(scene.supervoxels == region)[0]) for region in (large, other))
+    session = Session(rooms, path)
+    session.click(scene.name, first, "none")
+    session.apply(scene.name, [(second, CHAIR)])
+    assert saved(path, rooms) == {scene.name: [(first, NO_CLASS), (second, CHAIR)]}
+    again = Session(rooms, path)  # of a new kernel
+    assert again.labels_of(scene.name) == {large: NO_CLASS, other: CHAIR} and again.resume_at() == 1
+    (row,) = again.report()
+    sizes = np.bincount(scene.supervoxels)
+    assert row["clicks"] == 2 and row["no_class_percent"] == pytest.approx(100 * sizes[large] / scene.num_points)
+    assert row["covered_percent"] == pytest.approx(100 * sizes[other] / scene.num_points)
+    assert f"| {row['covered_percent']:.1f} % | {row['no_class_percent']:.1f} % |" in again._repr_markdown_()
+    again.apply(scene.name, [(first, NOTHING)])  # undo
+    assert saved(path, rooms) == {scene.name: [(second, CHAIR)]}
+    again.apply(scene.name, [(first, NO_CLASS)])  # redo
+    again.apply(scene.name, [(int(np.flatnonzero(scene.supervoxels == large)[1]), TABLE)])
+    assert again.mixed(scene.name) == {large: ("none", "table")}
+    again.undo(scene.name)
+    assert saved(path, rooms) == {scene.name: [(second, CHAIR), (first, NO_CLASS)]}
 
 
 def test_a_new_session_goes_on_where_the_last_one_stopped(rooms, tmp_path):

@@ -4,6 +4,7 @@ from own_scan import CLASSES, POINTS, TRUTH, load, write_ascii
 from otoc_lib.annotation.clicks import read_clicks
 from otoc_lib.annotation.snap import snap_clicks
 from otoc_lib.errors import OtocError
+from otoc_lib.labels import NO_CLASS
 
 
 def write_positions(path, rows, header="scene,x,y,z,class"):
@@ -21,6 +22,14 @@ def test_positions_are_snapped_to_the_nearest_vertex(tmp_path):
     written = snap_clicks(tmp_path, write_positions(tmp_path / "picked.csv", rows), tmp_path / "clicks.csv")
     clicks = read_clicks(tmp_path / "clicks.csv", [load(tmp_path)])["room"]
     assert written == 3 and clicks.points.tolist() == chosen and clicks.classes.tolist() == TRUTH[chosen].tolist()
+
+
+def test_a_position_may_be_of_no_class(tmp_path):
+    write_ascii(tmp_path / "room.ply")
+    rows = [",".join(["room", *map(str, POINTS[point]), name]) for point, name in ((7, "none"), (1400, "box"))]
+    snap_clicks(tmp_path, write_positions(tmp_path / "picked.csv", rows), tmp_path / "clicks.csv")
+    clicks = read_clicks(tmp_path / "clicks.csv", [load(tmp_path)])["room"]
+    assert clicks.points.tolist() == [7, 1400] and clicks.classes.tolist() == [NO_CLASS, CLASSES.index("box")]
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,30 @@ from plyfile import PlyData, PlyElement
 from scannet_room import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, SEGMENTS, vertices, write_room
 
 from otoc_lib.config import Config, config_from
-from otoc_lib.datasets import cache, load_split, own, s3dis, scannet
+from otoc_lib.datasets import cache, load_faces, load_split, own, s3dis, scannet
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import SCANNET20
+from otoc_lib.palette import distinct_colors
 from otoc_lib.scene import ARRAYS, Scene
 from otoc_lib.supervoxels.geometric import Partition
 
 OTHERS = [f"scene000{i}_00" for i in range(1, 7)]
+
+
+TRIANGLE = """ply
+format ascii 1.0
+element vertex 3
+property float x
+property float y
+property float z
+element face 1
+property list uchar int vertex_indices
+end_header
+0 0 0
+1 0 0
+0 1 0
+3 2 1 0
+"""
 
 
 def write_rooms(root: Path) -> Path:
@@ -69,6 +86,30 @@ def test_scenes_from_the_cache_equal_those_from_the_files(config, workers):
         assert_same(scene, expected)
         assert scene.fingerprint == expected.fingerprint
     assert cached(config) == before  # nothing was converted again
+
+
+def test_the_colours_of_the_classes_are_chosen_for_all_pictures_and_change_no_key(config):
+    (scene,) = load_split(config, "train", 1)
+    before = cached(config)
+    (distinct,) = load_split(replace(config, class_colors="distinct"), "train", 1)
+    np.testing.assert_array_equal(distinct.label_set.paint(np.arange(20)), distinct_colors(20))
+    assert scene.label_set.colors == SCANNET20.colors and distinct.label_set.names == SCANNET20.names
+    assert distinct.fingerprint == scene.fingerprint and cached(config) == before
+
+
+def test_the_triangles_of_a_scene_are_those_of_its_file(config, tmp_path):
+    faces = load_faces(config, NAME)
+    assert faces.dtype == np.int32 and faces.tolist() == [[0, 1, 2], [1, 2, 3]]
+    (config.data_folder / "scans" / NAME / f"{NAME}_vh_clean_2.ply").unlink()
+    with pytest.raises(OtocError, match=rf"{NAME}_vh_clean_2\.ply"):
+        load_faces(config, NAME)
+    assert load_faces(replace(config, dataset="s3dis"), "Area_1_office_1") is None  # points, whatever is there
+    for name, text in (("cloud.xyz", "0 0 0\n1 0 0\n0 1 0\n"), ("mesh.ply", TRIANGLE)):
+        path = tmp_path / "own" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    mine = replace(config, dataset="own", data_root=str(tmp_path / "own"), own_classes=["a", "b"])
+    assert load_faces(mine, "cloud") is None and load_faces(mine, "mesh").tolist() == [[2, 1, 0]]
 
 
 def test_a_limit_converts_only_what_is_asked_for(config):

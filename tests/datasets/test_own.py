@@ -133,7 +133,13 @@ def test_a_mesh_in_crumbs_is_cut_as_points(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names, words", [([], "at least two"), (["a", " "], "each with a name"), (["a", "b", "a "], "a twice")]
+    "names, words",
+    [
+        ([], "at least two"),
+        (["a", " "], "each with a name"),
+        (["a", "b", "a "], "a twice"),
+        (["a", "None"], "'none' in clicks.csv means none of the classes; name it otherwise"),
+    ],
 )
 def test_class_lists_that_name_no_classes(names, words):
     with pytest.raises(OtocError, match=f"own_classes: .*{words}"):

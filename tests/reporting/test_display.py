@@ -1,8 +1,10 @@
 import json
 
+from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.files import checksum
+from otoc_lib.labels import NO_CLASS
 from otoc_lib.methods.method import Iteration
-from otoc_lib.reporting.display import file_list, iteration_table, shown_path, subcloud_table
+from otoc_lib.reporting.display import click_table, file_list, iteration_table, shown_path, subcloud_table
 from otoc_lib.store import Stage
 
 
@@ -35,6 +37,15 @@ def test_paths_are_from_the_projects_root_where_they_are_in_it(tmp_path, monkeyp
     assert shown_path(inside.path) == "runs/evaluate_1" and shown_path(outside.path) == str(outside.path)
     text = file_list(inside, None, outside).data
     assert "`runs/evaluate_1`" in text and f"`{outside.path}`" in text
+
+
+def test_clicks_of_no_class_have_a_row_where_there_are_some(rooms):
+    scene = rooms[0]
+    two, three = Clicks([0, 9], [1, 2], [-1] * 2), Clicks([0, 9, 5], [1, 2, NO_CLASS], [-1] * 3)
+    assert len(click_table([scene], {scene.name: two}).data.splitlines()) == 4
+    _, _, here, negative, paper = click_table([scene], {scene.name: three}).data.splitlines()
+    assert here.startswith("| here | 3.00 |") and negative.startswith("| of these, no class | 1.00 |")
+    assert paper.startswith("| paper | 19.74 |")
 
 
 def test_what_balls_tell_is_a_row(tmp_path):
