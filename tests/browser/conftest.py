@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -13,6 +14,14 @@ FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader"
 ).split()
+# A page with a WebGL picture, and the seconds that it takes on two idle cores.
+PICTURE = """() => {
+  const gl = document.createElement('canvas').getContext('webgl2');
+  gl.clear(gl.COLOR_BUFFER_BIT);
+  gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
+}"""
+PICTURE_SECONDS = 0.5
+PATIENCE = 120  # seconds that anything may take where a picture takes PICTURE_SECONDS
 LOCAL = ("127.0.0.1", "localhost", "")  # "": files, data: and blob:
 
 
@@ -39,8 +48,26 @@ def browser(chromium: str):
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def slowness(browser) -> float:
+    """How many times as long as on two idle cores things take here and now, at least 1."""
+    started = time.perf_counter()
+    page = browser.new_page()
+    page.set_default_timeout(0)  # that it takes long is what is asked
+    page.goto("data:text/html,<p>")
+    page.evaluate(PICTURE)
+    page.close()
+    return max(1.0, (time.perf_counter() - started) / PICTURE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def patience(slowness) -> float:
+    """Seconds to wait for anything before a test gives up: what is awaited is a condition, never a time."""
+    return PATIENCE * slowness
+
+
 @pytest.fixture
-def new_page(browser) -> Iterator[Callable]:
+def new_page(browser, patience) -> Iterator[Callable]:
     """``new_page(color_scheme="light", width=1280, height=720)`` -> (page, problems).
 
     ``problems`` collects console errors, uncaught exceptions and requests that leave this machine, which are aborted.
@@ -49,6 +76,7 @@ def new_page(browser) -> Iterator[Callable]:
 
     def open_page(color_scheme: str = "light", width: int = 1280, height: int = 720):
         context = browser.new_context(color_scheme=color_scheme, viewport={"width": width, "height": height})
+        context.set_default_timeout(1000 * patience)
         contexts.append(context)
         problems: list[str] = []
         page = context.new_page()

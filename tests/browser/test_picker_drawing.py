@@ -1,0 +1,307 @@
+"""What the picker shows: outlines that are no labels, grey for what has none, stripes for what is of no class."""
+
+import io
+
+import numpy as np
+import pytest
+from picker_page import VIEW, open_picker, wait_still
+from PIL import Image
+
+from otoc_lib.annotation.clicks import read_clicks
+from otoc_lib.annotation.picker import Picker
+from otoc_lib.annotation.session import Session
+from otoc_lib.labels import NO_CLASS, SCANNET20
+from otoc_lib.scene import Scene
+
+SIDE = 60  # vertices along each side of the room's square grid
+STEP = 0.05  # metres between them
+WALL, BED, CHAIR = (SCANNET20.index(name) for name in ("wall", "bed", "chair"))
+SCAN = (120, 90, 60)  # colour of the room
+
+
+def grid_room() -> tuple[Scene, np.ndarray]:
+    """A floor of one colour in nine super-voxels of unlike sizes, and its triangles."""
+    x, y = np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij")
+    cuts = np.array([26, 44])
+    supervoxels = 3 * np.searchsorted(cuts, x, side="right") + np.searchsorted(cuts, y, side="right")
+    coords = np.stack([x * STEP, y * STEP, 0.2 * np.sin(x / 9)], axis=-1).reshape(-1, 3) - SIDE * STEP / 2
+    corner = (x[:-1, :-1] * SIDE + y[:-1, :-1]).ravel()
+    faces = [corner, corner + SIDE, corner + 1, corner + 1, corner + SIDE, corner + SIDE + 1]
+    scene = Scene(
+        name="grid",
+        coords=coords.astype(np.float32),
+        colors=np.tile(np.uint8(SCAN), (SIDE * SIDE, 1)),
+        supervoxels=supervoxels.ravel().astype(np.int32),
+        labels=None,
+        instances=None,
+        origin=np.zeros(3),
+        label_set=SCANNET20,
+    )
+    return scene, np.stack(faces, axis=1).reshape(-1, 3).astype(np.int32)
+
+
+class Person:
+    """Somebody at the picker of the grid room."""
+
+    def __init__(self, page, session: Session):
+        self.page, self.session = page, session
+
+    def view(self, script: str):
+        return self.page.evaluate(f"{VIEW}.{script}")
+
+    def press(self, *keys: str) -> None:
+        self.page.locator(".otoc-picker canvas").focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+        wait_still(self.page)
+
+    def hover(self, region: int) -> None:
+        """Point at the middle of a super-voxel."""
+        box = self.page.locator(".otoc-picker canvas").bounding_box()
+        x, y = self.view(f"project({self.view(f'middle({region})')})")
+        self.page.mouse.move(box["x"] + x, box["y"] + y)
+        self.page.wait_for_function(f"{VIEW}.marked() === {region}")
+        wait_still(self.page)
+
+    def leave(self) -> None:
+        self.page.mouse.move(1, 1)
+        self.page.wait_for_function(f"{VIEW}.hovered < 0")
+        wait_still(self.page)
+
+    def picture(self) -> np.ndarray:
+        """The canvas, int [H, W, 3]."""
+        data = self.page.locator(".otoc-picker canvas").screenshot()
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+    def inside(self, region: int) -> np.ndarray:
+        """Pixels (row, column) [K, 2] that lie 8 pixels inside of a super-voxel at least, away from dots of clicks."""
+        seen, dots = self.page.evaluate(
+            f"""(() => {{ const view = {VIEW}, {{ clientWidth, clientHeight }} = view.canvas, rows = [];
+            for (let y = 0; y < clientHeight; y += 4) {{
+              rows.push([]);
+              for (let x = 0; x < clientWidth; x += 4) rows.at(-1).push(view.regionAt(x, y));
+            }}
+            return [rows, [...view.clicks.keys()].map((point) => view.project(point))]; }})()"""
+        )
+        here = np.array(seen) == region
+        deep = here & np.all([np.roll(here, shift, axis) for shift in (2, -2) for axis in (0, 1)], axis=0)
+        found = 4 * np.argwhere(deep[3:-3, 3:-3]) + 12  # not at the canvas's own border
+        for x, y in dots:
+            found = found[np.hypot(*(found - (y, x)).T) > 14]
+        assert len(found) > 40
+        return found
+
+    def saved(self) -> list[tuple[int, int]]:
+        """Super-voxel and class of the clicks in the file."""
+        scene = self.session.scenes[0]
+        clicks = read_clicks(self.session.path, [scene])[scene.name]
+        return list(zip(scene.supervoxels[clicks.points].tolist(), clicks.classes.tolist(), strict=True))
+
+    def says(self) -> str:
+        return self.page.locator(".otoc-status").inner_text()
+
+
+@pytest.fixture
+def drawn() -> str:
+    return "triangles"
+
+
+as_both = pytest.mark.parametrize("drawn", ["triangles", "points"])
+
+
+@pytest.fixture
+def person(new_page, tmp_path, monkeypatch, drawn):
+    scene, faces = grid_room()
+    session = Session([scene], tmp_path / "clicks.csv", faces=lambda name: faces if drawn == "triangles" else None)
+    page, problems = new_page()
+    page.emulate_media(reduced_motion="reduce")  # nobody has to wait for it
+    open_picker(page, Picker(session), monkeypatch)
+    assert page.evaluate(f"Boolean({VIEW}.triangles)") == (drawn == "triangles")
+    yield Person(page, session)
+    assert problems == []
+
+
+def at(picture: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    return picture[pixels[:, 0], pixels[:, 1]]
+
+
+@as_both
+def test_a_marked_region_is_an_outline_and_keeps_its_own_colours(person):
+    region = 0  # the largest
+    person.press("t")
+    person.leave()
+    inside, plain = person.inside(region), person.picture()
+    assert np.abs(at(plain, inside) - SCAN).max() <= 2
+    person.press("4")  # bed: nothing is labelled yet
+    person.hover(region)
+    hovered = person.picture()
+    np.testing.assert_array_equal(at(hovered, inside), at(plain, inside))
+    changed = np.abs(hovered - plain).max(axis=-1) > 24
+    assert 100 < changed.sum() < 0.06 * changed.size  # a line around it
+    lines = hovered[changed]
+    bed = np.abs(lines - SCANNET20.colors[BED]).max(axis=-1) < 8
+    assert 0.2 < bed.mean() < 0.8  # in the colour that a click would give, and dark beside it
+    person.leave()
+    np.testing.assert_array_equal(person.picture(), plain)
+
+    # "Next region" outlines likewise; the camera has eased there and stays at the scale of the room.
+    person.press("f")
+    radius, before = person.view("radius"), person.view("camera")
+    person.press("e")
+    assert person.view("marked()") == region and person.says().startswith("Region 1 of ")
+    after = person.view("camera")
+    assert 0.9 * radius <= after["distance"] <= 1.6 * radius and after["target"] != before["target"]
+    focused = person.picture()
+    assert np.abs(at(focused, person.inside(region)) - SCAN).max() <= 2
+    assert (np.abs(focused - SCANNET20.colors[BED]).max(axis=-1) < 8).sum() > 50
+
+
+FRAMES = """(move) => {
+  // Frames come when the test says so: those asked for so far are drawn at a time, in milliseconds from now.
+  const real = [window.requestAnimationFrame, window.cancelAnimationFrame];
+  const asked = new Map(), began = performance.now();
+  let last = 0;
+  window.requestAnimationFrame = (draw) => (asked.set(++last, draw), last);
+  window.cancelAnimationFrame = (id) => asked.delete(id);
+  const frame = (time) => {
+    const due = [...asked.values()];
+    asked.clear();
+    due.forEach((draw) => draw(began + time));
+  };
+  const view = document.querySelector('.otoc-picker canvas').otoc, way = [];
+  const note = () => way.push([...view.camera.target, view.camera.distance, view.camera.azimuth]);
+  note();
+  view.next();
+  for (const time of [0, 150, 300]) { frame(time); note(); }
+  if (move) view.orbit(0.1, 0), note();
+  for (const time of [460, 600]) { frame(time); note(); }
+  [window.requestAnimationFrame, window.cancelAnimationFrame] = real;
+  frame(performance.now());
+  return way;
+}"""
+
+
+def test_the_camera_eases_until_a_hand_moves_it(person):
+    person.page.emulate_media(reduced_motion="no-preference")
+    person.press("f")
+    start, *way = np.array(person.page.evaluate(FRAMES, False))
+    moved = np.linalg.norm(np.subtract(way, start)[:, :3], axis=1) / np.linalg.norm(way[-1][:3] - start[:3])
+    assert moved[0] < 0.05 and 0.15 < moved[1] < 0.4 and 0.6 < moved[2] < 0.9 and moved[3] == moved[4] == 1
+    person.press("f")
+    *_, before, turned, later, end = np.array(person.page.evaluate(FRAMES, True))
+    assert turned[4] == pytest.approx(before[4] - 0.1)
+    np.testing.assert_array_equal(turned, later)
+    np.testing.assert_array_equal(turned, end)
+    # Whoever wants no motion has the camera there with the next frame.
+    person.page.emulate_media(reduced_motion="reduce")
+    person.press("f")
+    _, *way = np.array(person.page.evaluate(FRAMES, False))
+    np.testing.assert_array_equal(way, np.tile(way[-1], (len(way), 1)))
+
+
+def test_labels_are_outlined_and_g_greys_all_else(person):
+    person.press("t", "1")  # wall, a pale blue
+    person.hover(0)
+    person.press("Enter")
+    box = person.page.locator(".otoc-picker canvas").bounding_box()
+    x, y = person.view(f"project({person.view('middle(4)')})")
+    person.page.mouse.click(box["x"] + x, box["y"] + y)
+    wait_still(person.page)
+    assert person.saved() == [(4, WALL)]
+    person.leave()
+    labelled, other = person.inside(4), person.inside(0)
+    picture, wall = person.picture(), np.array(SCANNET20.colors[WALL])
+    mixed = np.array(SCAN) + 205 / 255 * (wall - SCAN)
+    assert np.abs(at(picture, labelled) - mixed).max() <= 3 and np.abs(at(picture, other) - SCAN).max() <= 2
+    dark = np.abs(picture - (0.15 * mixed + 0.85 * 0.35 * wall)).max(axis=-1) < 24
+    assert dark.sum() > 100  # its outline, in a darker shade of its own colour
+
+    person.press("g")
+    greyed = person.picture()
+    np.testing.assert_array_equal(at(greyed, labelled), at(picture, labelled))
+    for region in (0, 1, 8):
+        assert np.ptp(at(greyed, person.inside(region)), axis=1).max() <= 2  # no colour is left
+    assert person.page.locator("button[aria-pressed=true]").inner_text() == "Grey"
+    person.press("g")
+    np.testing.assert_array_equal(person.picture(), picture)
+
+
+def test_a_region_of_no_class_is_striped_counted_and_can_be_undone(person):
+    person.press("t", "s")
+    assert "to say that it is of no class" in person.says() and person.saved() == []
+    person.press("e")
+    assert person.says().startswith("Region 1 of 9: 676 points. ")
+    person.press("s")  # region 0; it goes on by itself
+    assert person.saved() == [(0, NO_CLASS)] and person.view("marked()") in (1, 3)
+    assert "Region 2 of 9" in person.says() or "saved" in person.says()
+    counter = person.page.locator(".otoc-number").nth(1)
+    assert counter.text_content() == "1 click, 0 % labelled, 18 % of no class, 8 large regions left"
+    person.press("t")
+    person.leave()
+    picture, inside = person.picture(), person.inside(0)
+    share = (at(picture, inside) - 51) / np.subtract(SCAN, 51)  # [K, 3] of the scan's colour, the rest is dark
+    assert share.min() > -0.3 and share.max() < 1.3 and 0.15 < (share[:, 0] < 0.1).mean() < 0.5
+    assert 0.4 < (share[:, 0] > 0.9).mean() < 0.8
+    assert person.page.locator("[role=option][data-class='-2'] .otoc-count").inner_text() == "1"
+
+    # A class takes its place, in one step that Ctrl+Z takes back and Ctrl+Shift+Z brings back; and the other way round.
+    person.hover(0)
+    person.press("5")
+    person.page.evaluate(f"{VIEW}.label({VIEW}.middle(0) + 1)")
+    wait_still(person.page)
+    assert person.saved() == [(0, CHAIR)]
+    person.press("Control+z")
+    assert person.saved() == [(0, NO_CLASS)]
+    person.press("Control+Shift+z")
+    assert person.saved() == [(0, CHAIR)]
+    person.press("0")
+    assert person.page.locator("[aria-selected=true]").get_attribute("data-class") == str(NO_CLASS)
+    person.page.evaluate(f"{VIEW}.label({VIEW}.middle(0))")
+    wait_still(person.page)
+    assert person.saved() == [(0, NO_CLASS)]
+    person.press("x")
+    assert person.saved() == []
+
+
+def test_next_region_counts_a_round_and_begins_again(person):
+    said = []
+    for _ in range(9):
+        person.press("e")
+        said.append((person.view("marked()"), person.says().split(":")[0]))
+    sizes = np.bincount(person.session.scenes[0].supervoxels)
+    assert sorted(region for region, _ in said) == list(range(9))
+    assert np.all(np.diff([sizes[region] for region, _ in said]) <= 0)
+    assert [text for _, text in said] == [f"Region {k} of 9" for k in range(1, 10)]
+    person.press("e")
+    assert person.says() == "Every region has had its turn; E begins again"
+    person.press("e")
+    assert person.view("marked()") == said[0][0] and person.says().startswith("Region 1 of 9")
+
+
+@as_both
+def test_what_is_pointed_at_is_what_is_seen(person):
+    person.press("t")
+    script = f"""(() => {{ const view = {VIEW}, found = [];
+        for (let i = 0; i < view.count; i += 97) {{
+          const [x, y] = view.project(i), hit = view.pick(x, y);
+          found.push([view.regionOf[i], hit < 0 ? -1 : view.regionOf[hit]]);
+        }}
+        return [found, view.pick(3, 3)]; }})()"""
+    found, beside = person.page.evaluate(script)
+    assert beside == -1 and np.mean([a == b for a, b in found]) > 0.9
+
+
+def test_a_mesh_of_large_triangles_can_be_clicked_between_its_vertices(new_page, tmp_path, monkeypatch):
+    """Points alone would be missed there."""
+    coords = np.array([[0, 0, 0], [4, 0, 0], [4, 3, 0], [0, 3, 0], [9, 9, 0]], np.float32)
+    scene = Scene(
+        "hall", coords, np.full((5, 3), 128, np.uint8), np.int32([0, 0, 0, 0, 1]), None, None, np.zeros(3), SCANNET20
+    )
+    faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    page, problems = new_page()
+    open_picker(page, Picker(Session([scene], tmp_path / "clicks.csv", faces=lambda name: faces)), monkeypatch)
+    assert page.evaluate(f"{VIEW}.triangles.loose") == 1  # no triangle has the last vertex; it is drawn as a point
+    a, b = page.evaluate(f"[{VIEW}.project(0), {VIEW}.project(2)]")
+    near_a = [0.7 * a[k] + 0.3 * b[k] for k in range(2)]
+    assert page.evaluate(f"[{VIEW}.pick({near_a[0]}, {near_a[1]}), {VIEW}.pick(...{VIEW}.project(4))]") == [0, 4]
+    assert problems == []
