@@ -43,8 +43,8 @@ flat in float striped;
 out vec4 pixel;
 void main() {
   if (beyond > 0.0) discard;
-  bool stripe = striped > 0.5 && mod(gl_FragCoord.x + gl_FragCoord.y, 9.0 * ratio) < 3.0 * ratio;
-  pixel = vec4(stripe ? vec3(0.2) : shade, 1.0);
+  float along = mod(gl_FragCoord.x + gl_FragCoord.y, 10.0 * ratio) / ratio;
+  pixel = vec4(striped < 0.5 || along > 4.5 ? shade : vec3(along < 3.0 ? 0.2 : 0.9), 1.0);  // seen on dark and on light
 }`;
 const REGION_VERTEX = `${PLACE}
 flat out uint seen;
@@ -639,17 +639,38 @@ class View {
     this.draw();
   }
 
-  /** Turn to a super-voxel from the inside of the room, so near that most of the room stays in sight. */
+  /** Turn to a super-voxel from where it is seen, so near that most of the room stays in sight. */
   look(region) {
     const target = [...this.centroids.subarray(3 * region, 3 * region + 3)];
     const [x, y] = [this.center[0] - target[0], this.center[1] - target[1]];
-    const azimuth = Math.hypot(x, y) > 0.15 * this.radius ? Math.atan2(y, x) : this.camera.azimuth;
+    const inside = Math.atan2(y, x); // seen from the middle of the room
     const distance = Math.min(Math.max(this.camera.distance, 0.9 * this.radius), 1.6 * this.radius);
+    const turns = [this.camera.azimuth, inside, inside + Math.PI / 2, inside - Math.PI / 2, inside + Math.PI];
+    const to = this.clearest(region, turns.map((azimuth) => ({ azimuth, elevation: 0.75, distance, target })));
     this.leave();
     this.focused = region;
     this.left = this.pointer; // a hand that only trembles does not take the focus away
     this.pulsed = calm() ? -Infinity : performance.now();
-    this.fly({ azimuth, elevation: 0.75, distance, target });
+    this.fly(to);
+  }
+
+  /** The first of some cameras that shows nearly as much of a super-voxel as any of them does. */
+  clearest(region, cameras) {
+    const gl = this.gl, { width, height } = this.canvas, kept = this.camera; // prettier-ignore
+    const drawn = new Uint32Array(4 * width * height);
+    const shown = cameras.map((camera) => {
+      this.camera = camera;
+      this.paintRegions(this.count);
+      gl.bindFramebuffer(gl.FRAMEBUFFER, this.regionTarget.frame);
+      gl.readPixels(0, 0, width, height, gl.RGBA_INTEGER, gl.UNSIGNED_INT, drawn);
+      gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+      let pixels = 0;
+      for (let i = 0; i < drawn.length; i += 4) pixels += drawn[i] === region + 1;
+      return pixels;
+    });
+    this.camera = kept;
+    this.stale = true;
+    return cameras[shown.findIndex((pixels) => pixels >= 0.6 * Math.max(...shown))];
   }
 
   /** Take the camera there in EASE milliseconds; at once for whoever wants no motion. */

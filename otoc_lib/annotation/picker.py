@@ -1,7 +1,8 @@
 """The widget to click on rooms with: a WebGL module of our own (picker.js) in front of a ``Session``.
 
 No room travels in the widget's state, so a notebook that shows a picker stays small: the browser asks for the room that
-it shows and gets its points as binary messages, positions in 16 bits along each side of the room.
+it shows and gets its points as binary messages, positions in 16 bits along each side of the room, and the triangles of
+its mesh where it has one.
 """
 
 import hashlib

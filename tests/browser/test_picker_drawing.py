@@ -76,10 +76,15 @@ class Person:
     def inside(self, region: int) -> np.ndarray:
         """Pixels (row, column) [K, 2] that lie 8 pixels inside of a super-voxel at least, away from dots of clicks."""
         seen, dots = self.page.evaluate(
-            f"""(() => {{ const view = {VIEW}, {{ clientWidth, clientHeight }} = view.canvas, rows = [];
-            for (let y = 0; y < clientHeight; y += 4) {{
+            f"""(() => {{ const view = {VIEW}, gl = view.gl, {{ width, height }} = view.canvas, rows = [];
+            view.regionAt(0, 0);  // draws the picture of super-voxels where it is due
+            const drawn = new Uint32Array(4 * width * height);
+            gl.bindFramebuffer(gl.FRAMEBUFFER, view.regionTarget.frame);
+            gl.readPixels(0, 0, width, height, gl.RGBA_INTEGER, gl.UNSIGNED_INT, drawn);
+            gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+            for (let y = 0; y < height; y += 4) {{
               rows.push([]);
-              for (let x = 0; x < clientWidth; x += 4) rows.at(-1).push(view.regionAt(x, y));
+              for (let x = 0; x < width; x += 4) rows.at(-1).push(drawn[4 * (width * (height - 1 - y) + x)] - 1);
             }}
             return [rows, [...view.clicks.keys()].map((point) => view.project(point))]; }})()"""
         )
@@ -152,15 +157,16 @@ def test_a_marked_region_is_an_outline_and_keeps_its_own_colours(person):
     after = person.view("camera")
     assert 0.9 * radius <= after["distance"] <= 1.6 * radius and after["target"] != before["target"]
     focused = person.picture()
-    assert np.abs(at(focused, person.inside(region)) - SCAN).max() <= 2
+    own = np.abs(at(focused, person.inside(region)) - SCAN).max(axis=-1) <= 2
+    assert own.mean() > 0.99  # seen aslant, points leave some gaps
     assert (np.abs(focused - SCANNET20.colors[BED]).max(axis=-1) < 8).sum() > 50
 
 
 FRAMES = """(move) => {
   // Frames come when the test says so: those asked for so far are drawn at a time, in milliseconds from now.
   const real = [window.requestAnimationFrame, window.cancelAnimationFrame];
-  const asked = new Map(), began = performance.now();
-  let last = 0;
+  const asked = new Map();
+  let last = 0, began = 0;
   window.requestAnimationFrame = (draw) => (asked.set(++last, draw), last);
   window.cancelAnimationFrame = (id) => asked.delete(id);
   const frame = (time) => {
@@ -172,6 +178,7 @@ FRAMES = """(move) => {
   const note = () => way.push([...view.camera.target, view.camera.distance, view.camera.azimuth]);
   note();
   view.next();
+  began = performance.now();
   for (const time of [0, 150, 300]) { frame(time); note(); }
   if (move) view.orbit(0.1, 0), note();
   for (const time of [460, 600]) { frame(time); note(); }
@@ -239,9 +246,9 @@ def test_a_region_of_no_class_is_striped_counted_and_can_be_undone(person):
     person.press("t")
     person.leave()
     picture, inside = person.picture(), person.inside(0)
-    share = (at(picture, inside) - 51) / np.subtract(SCAN, 51)  # [K, 3] of the scan's colour, the rest is dark
-    assert share.min() > -0.3 and share.max() < 1.3 and 0.15 < (share[:, 0] < 0.1).mean() < 0.5
-    assert 0.4 < (share[:, 0] > 0.9).mean() < 0.8
+    shown = at(picture, inside)  # the scan between dark and bright lines
+    assert 0.3 < (np.abs(shown - SCAN).max(axis=-1) <= 8).mean() < 0.7
+    assert (shown.max(axis=-1) < 60).mean() > 0.1 and (shown.min(axis=-1) > 120).mean() > 0.05
     assert person.page.locator("[role=option][data-class='-2'] .otoc-count").inner_text() == "1"
 
     # A class takes its place, in one step that Ctrl+Z takes back and Ctrl+Shift+Z brings back; and the other way round.
@@ -289,6 +296,33 @@ def test_what_is_pointed_at_is_what_is_seen(person):
         return [found, view.pick(3, 3)]; }})()"""
     found, beside = person.page.evaluate(script)
     assert beside == -1 and np.mean([a == b for a, b in found]) > 0.9
+
+
+def test_a_region_behind_a_wall_is_looked_at_from_where_it_is_seen(new_page, tmp_path, monkeypatch):
+    u, v = (axis.ravel() / 40 for axis in np.meshgrid(np.arange(41), np.arange(41)))
+    floor = np.stack([4 * u - 0.8, 3 * v, 0 * u], axis=1)
+    wall = np.stack([0 * u, 3 * u, 2 * v], axis=1)
+    panel = np.stack([0 * u - 0.4, 0.5 + 2 * u, 0.2 + 1.2 * v], axis=1)  # outside, where nobody stands
+    coords = np.concatenate([floor, wall, panel]).astype(np.float32)
+    regions = np.repeat(np.int32([0, 1, 2]), 41**2)
+    scene = Scene("den", coords, np.full((len(coords), 3), 90, np.uint8), regions, None, None, np.zeros(3), SCANNET20)
+    session = Session([scene], tmp_path / "clicks.csv")
+    session.apply("den", [(0, WALL), (41**2, BED)])
+    page, problems = new_page()
+    page.emulate_media(reduced_motion="reduce")
+    open_picker(page, Picker(session), monkeypatch)
+    hidden = f"{VIEW}.regionAt(...{VIEW}.project({VIEW}.middle(2))) !== 2"
+    page.evaluate(f"{VIEW}.camera.azimuth = 0, {VIEW}.draw()")
+    wait_still(page)
+    assert page.evaluate(hidden)
+    page.evaluate(f"{VIEW}.next()")
+    wait_still(page)
+    assert page.evaluate(f"{VIEW}.marked()") == 2 and not page.evaluate(hidden)
+    azimuth = page.evaluate(f"{VIEW}.camera.azimuth")
+    page.evaluate(f"{VIEW}.round = undefined, {VIEW}.next()")
+    wait_still(page)
+    assert page.evaluate(f"{VIEW}.camera.azimuth") == azimuth  # it stays where the region is seen already
+    assert problems == []
 
 
 def test_a_mesh_of_large_triangles_can_be_clicked_between_its_vertices(new_page, tmp_path, monkeypatch):
