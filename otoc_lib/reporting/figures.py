@@ -21,7 +21,7 @@ from otoc_lib.annotation.clicks import Clicks, clicked_labels, label_statistics
 from otoc_lib.annotation.subclouds import Subclouds
 from otoc_lib.evaluation import confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
-from otoc_lib.labels import IGNORE, LABEL_SETS, LabelSet
+from otoc_lib.labels import IGNORE, LABEL_SETS, NO_CLASS, LabelSet
 from otoc_lib.methods.stages import weights_of
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.convergence import CPU, GOALS, Run, convergence_curve
@@ -561,4 +561,6 @@ def room_strip(results: Results, room: Scene, experiment: str = "otoc") -> Image
 def _covered(scene: Scene, labels: np.ndarray) -> str:
     statistics = label_statistics([scene], {scene.name: labels})
     right = "" if scene.labels is None else f", {percent(statistics['accuracy_percent'])} right"
-    return f"{percent(statistics['covered_percent'])} covered{right}"
+    none = 100 * np.mean(labels == NO_CLASS)
+    refused = f", {percent(none)} of no class" if none else ""
+    return f"{percent(statistics['covered_percent'])} covered{right}{refused}"
