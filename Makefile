@@ -6,6 +6,7 @@
 # make fuzz [TARGET=scan_ply] [INPUTS=1000000]
 #                                  set up, then feed changed files to every reader of files from outside, or to one
 # make lab                         set up, then open the notebooks in JupyterLab
+# make docs                        set up, then build the pages of docs/ and of the library into build/docs, to be read offline
 # make benchmark                   set up, then measure speed and memory into benchmarks/RESULTS.md, ten minutes
 PROFILE ?= rooms
 SEEDS ?=
@@ -19,7 +20,7 @@ HOW = echo "To use the commands of README.md in this shell: source $(BIN)/activa
 unexport PYTHONDONTWRITEBYTECODE
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) $(if $(SEEDS),seeds=$(SEEDS)) --rerun-incomplete --nolock
 
-.PHONY: reproduce study run test fuzz lint lab benchmark
+.PHONY: reproduce study run test fuzz lint lab docs benchmark
 .DEFAULT_GOAL := reproduce
 
 # The stamps are newer than the files that say what to install, or set-up runs again. Python compiles what is imported when
@@ -87,6 +88,9 @@ lab: .venv/.installed data/scannet_rooms/rooms.json
 	@# .jupyter asks neither to build JupyterLab nor to fetch news. In containers the user is often root.
 	JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir . notebooks/01_annotate.ipynb
+
+docs: .venv/.installed-dev
+	$(BIN)/python docs/site/build.py
 
 benchmark: .venv/.installed-dev data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
 	$(BIN)/python benchmarks/run.py

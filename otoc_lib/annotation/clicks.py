@@ -339,18 +339,21 @@ def label_statistics(
             the new ones are, since it includes these.
 
     Returns:
-        covered_percent: labelled points, of all points.
-        accuracy_percent: right labels, of the labelled points that have a true class.
-        furniture_covered_percent, furniture_accuracy_percent: the same among points whose true class is neither wall,
-            floor nor ceiling.
-        per_class_accuracy_percent: list [C], right labels of the labelled points of each true class.
-        clutter_percent: labelled points that have no true class, of the labelled points.
+        Shares in percent; that of nothing is None.
+
+        - covered_percent: labelled points, of all points.
+        - accuracy_percent: right labels, of the labelled points that have a true class.
+        - furniture_covered_percent, furniture_accuracy_percent: the same among points whose true class is neither wall,
+          floor nor ceiling.
+        - per_class_accuracy_percent: list [C], right labels of the labelled points of each true class.
+        - clutter_percent: labelled points that have no true class, of the labelled points.
+
         With ``initial`` also, of the points that only ``labels`` label, the new ones:
-        new_percent: them, of all points.
-        new_right_percent, new_clutter_percent: right ones and ones without a true class, of them: what has no true
-            class is not right.
-        per_class_new_right_percent: list [C], right ones, of those that were given each class.
-        A share of nothing is None.
+
+        - new_percent: them, of all points.
+        - new_right_percent, new_clutter_percent: right ones and ones without a true class, of them: what has no true
+          class is not right.
+        - per_class_new_right_percent: list [C], right ones, of those that were given each class.
     """
     if not scenes:
         raise OtocError("label statistics need at least one scene")

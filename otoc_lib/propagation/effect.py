@@ -15,9 +15,11 @@ def propagation_effect(
         before, after: scene name -> the likeliest class of every point without and with propagation, integers [N].
 
     Returns:
-        graph_changed_percent: points whose class changes, of all.
-        graph_mended_percent, graph_spoilt_percent: of these, wrong ones that become right, and right ones that become
-            wrong; the rest was wrong and stays so. None where nothing changes.
+        Shares in percent.
+
+        - graph_changed_percent: points whose class changes, of all.
+        - graph_mended_percent, graph_spoilt_percent: of these, wrong ones that become right, and right ones that become
+          wrong; the rest was wrong and stays so. None where nothing changes.
     """
     points = changed = mended = spoilt = 0
     for scene in scenes:
