@@ -2,7 +2,7 @@
 #                                  set up, then regenerate the tables and figures from the bundled rooms
 # make study                       the same with three seeds and longer training, hours; stopped, it goes on where it was;
 #                                  its numbers are kept in reports/study/results, ready to be committed
-# make test                        set up, then check the style and run the tests
+# make test                        set up, then check style and types and run the tests
 # make fuzz [TARGET=scan_ply] [INPUTS=1000000]
 #                                  set up, then feed changed files to every reader of files from outside, or to one
 # make lab                         set up, then open the notebooks in JupyterLab
@@ -73,6 +73,7 @@ run:
 test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q --durations=10
 	@$(HOW)
 

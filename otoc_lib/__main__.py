@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         return among.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
 
     def takes_changes(parser: argparse.ArgumentParser) -> None:
-        changes = parser.add_argument(
+        changes: Any = parser.add_argument(
             "-p", dest="changes", metavar="NAME=VALUE", action="append", default=[], help="another value of a parameter"
         )
         changes.completer = _complete_parameters
@@ -77,14 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     run = command("run", "run the notebooks of an experiment")
     run.add_argument("params", type=Path, metavar="PARAMS", help="for example params/rooms/otoc.yaml")
     takes_changes(run)
-    which = run.add_argument(
+    which: Any = run.add_argument(
         "--notebook", action="append", default=[], help="this one alone, such as 03; may be given several times"
     )
     which.completer = _complete_notebooks
     run.set_defaults(run=_run)
 
     status = command("status", "what is done, running, failed, stale or waiting")
-    profile = status.add_argument("profile", nargs="?", default="rooms", metavar="PROFILE", help="default: %(default)s")
+    profile: Any = status.add_argument(
+        "profile", nargs="?", default="rooms", metavar="PROFILE", help="default: %(default)s"
+    )
     profile.completer = _complete_profiles
     status.add_argument("--json", action="store_true", help="the same for programs")
     status.set_defaults(run=_status)

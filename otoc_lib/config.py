@@ -66,7 +66,7 @@ def param(
         added: it came after results had been made, and its default is what they were made with: a key names it only
             where it has another value, so that they stay current.
     """
-    metadata = {"groups": frozenset(groups.split()), "above": above, "low": low, "high": high}
+    metadata: dict[str, Any] = {"groups": frozenset(groups.split()), "above": above, "low": low, "high": high}
     metadata |= {"one_of": one_of, "like": like, "added": added}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
@@ -249,6 +249,7 @@ class Config:
     @property
     def images_folder(self) -> Path:
         return project_root() / self.images_root
+        assert self.images_root is not None  # source: images is refused without
 
     @property
     def cache_folder(self) -> Path:
@@ -274,7 +275,13 @@ def run_name(experiment: str, seed: int) -> str:
     return f"{experiment}_seed{seed}" if seed else experiment
 
 
-class View:
+if typing.TYPE_CHECKING:
+    _Seen = Config  # a view is read as the config that it lets through
+else:
+    _Seen = object
+
+
+class View(_Seen):
     """What the work of one stage sees of a config: the parameters in some groups, and those of the machine.
 
     Reading another one raises OtocError. So a parameter that a result depends on is always part of the stage's key, and
@@ -555,13 +562,14 @@ def params_text(path: Path | str, every: bool = False) -> str:
 
 def parameter_lines() -> list[str]:
     """``name = default  # what it can be`` of every parameter, those of methods last."""
-    kinds = [Config, *(_kind_for({"method": name}, "") for name in modules("methods", "Parameters")())]
+    own = (_kind_for({"method": name}, "") for name in modules("methods", "Parameters")())
+    kinds: list[type[Config]] = [Config, *own]
     lines = {}
     for kind in kinds:
         hints = typing.get_type_hints(kind)
         for field in fields(kind):
-            made = field.default_factory is not dataclasses.MISSING
-            default = field.default_factory() if made else field.default
+            made = field.default_factory
+            default = field.default if made is dataclasses.MISSING else made()
             text = "..." if default is dataclasses.MISSING else repr(default)
             lines.setdefault(field.name, f"{field.name} = {text}  # {_describe(hints[field.name])}")
     return list(lines.values())

@@ -167,7 +167,7 @@ class Runs:
             "still those of the runs; all that is shown was made on the same."
         )
 
-    def _fingerprints(self, config: Config) -> dict[str, str]:
+    def _fingerprints(self, config: Config) -> dict[str, str | None]:
         """For the plan of an experiment; of ``FILES`` and of the frames only those that are missing: the plan reads the
         others."""
         found = {split: self._look(config, split)[0] for split in _splits(config)}
@@ -189,7 +189,7 @@ class Runs:
         if identity not in self._splits:
             scenes = cache.fingerprints(config, split, config.train_rooms if split == TRAIN else config.eval_rooms)
             known = scenes is not None and all(scenes)
-            self._splits[identity] = fingerprint_of(scenes) if known else None, scenes is not None
+            self._splits[identity] = fingerprint_of(filter(None, scenes or [])) if known else None, scenes is not None
         return self._splits[identity]
 
     @cached_property
@@ -255,7 +255,7 @@ class Runs:
     def _manifest(self, run: str, stage: str) -> dict[str, Any] | None:
         """Of a finished stage, wherever it was made."""
         found = find_stage(self.root, self.profile, run, stage)
-        return found and read_manifest(found.path)
+        return None if found is None else read_manifest(found.path)
 
     # --- what mends it
 
@@ -336,9 +336,9 @@ def _differences(manifest: dict[str, Any], content: dict[str, Any], splits: list
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Name, old and new value as text, "" for none, of all that differs."""
     for name in dict.fromkeys([*old, *new]):
-        values = tuple(json.dumps(side[name]) if name in side else "" for side in (old, new))
-        if values[0] != values[1]:
-            yield name, *values
+        before, now = (json.dumps(side[name]) if name in side else "" for side in (old, new))
+        if before != now:
+            yield name, before, now
 
 
 # --- what is run again ------------------------------------------------------------------------------------------------

@@ -145,15 +145,15 @@ def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, 
     experiments = list(experiments)
     listed = {row.experiment for rows in LISTED.values() for row in rows} | {name for name, _ in VARIANTS.values()}
     listed |= {name for points in sweeps(experiments).values() for point in points for name in point.experiments}
-    further = []
+    own: list[tuple[Row, str]] = []  # and the name of its control
     for experiment in experiments:
         on = "table4" if experiment.config.dataset == "s3dis" else "table2"
         if on == table and experiment.name not in listed:
             beside = control_of(experiment, experiments)
-            further += [(row, beside) for row in _rows_of_its_own(experiment)]
+            own += [(row, beside) for row in _rows_of_its_own(experiment)]
     measured = {(row.experiment, row.mode): row.row for row in LISTED[table] if row.stage == "last"}
-    measured |= {(row.experiment, row.mode): row.row for row, _ in further}
-    further = [replace(row, control=measured.get((beside, row.mode), "")) for row, beside in further]
+    measured |= {(row.experiment, row.mode): row.row for row, _ in own}
+    further = [replace(row, control=measured.get((beside, row.mode), "")) for row, beside in own]
     taken = {row.row for row in LISTED[table]} & {row.row for row in further}
     if taken:
         raise OtocError(f"params: an experiment would be taken for the row {min(taken)} of {table}; rename its file")
@@ -327,7 +327,9 @@ def sweeps(experiments: Iterable[Experiment]) -> dict[str, list[SweepPoint]]:
     main = main_experiment(experiment.name for experiment in experiments)
     base = next((experiment for experiment in experiments if experiment.name == main), None)
     found: dict[str, list[SweepPoint]] = {}
-    for experiment in experiments if base else ():
+    if base is None:
+        return found
+    for experiment in experiments:
         different = _different(base, experiment)
         values = [getattr(experiment.config, name) for name in different]
         if len(different) == 1 and all(_is_number(value) for value in (*values, getattr(base.config, *different))):
@@ -372,7 +374,7 @@ def _is_number(value: Any) -> bool:
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def plan(notebook: str, config: Config, fingerprints: Mapping[str, str] | None = None) -> Plan:
+def plan(notebook: str, config: Config, fingerprints: Mapping[str, str | None] | None = None) -> Plan:
     """The stages that a notebook runs for an experiment, in their order, those that it finds finished included.
 
     fingerprints: as in ``Plan``.
@@ -391,7 +393,7 @@ def plan(notebook: str, config: Config, fingerprints: Mapping[str, str] | None =
     return planned
 
 
-def current_stages(config: Config, fingerprints: Mapping[str, str]) -> dict[str, dict[str, dict[str, Any]]]:
+def current_stages(config: Config, fingerprints: Mapping[str, str | None]) -> dict[str, dict[str, dict[str, Any]]]:
     """What the stages of an experiment are made of now: notebook -> stage -> content of its key, in their order.
 
     Every notebook that may be run on the experiment is there, whether it is one of its own or not.
@@ -480,9 +482,9 @@ def _job(notebook: str, experiment: Experiment, seed: int, before: list[Job], ma
     if notebook == "06_report":
         after = [job.name for job in before]
     makes = tuple(stage for stage, made_by in zip(stages.values(), makers, strict=True) if made_by == name)
-    after = tuple(dict.fromkeys(after))
-    images = config.images_root if config.source == "images" and stages else ""
-    return Job(notebook, experiment.name, config.run_name, seed, experiment.files, makes, tuple(stages), after, images)
+    once = tuple(dict.fromkeys(after))
+    images = config.images_root or "" if config.source == "images" and stages else ""
+    return Job(notebook, experiment.name, config.run_name, seed, experiment.files, makes, tuple(stages), once, images)
 
 
 def _with_chains(jobs: list[Job]) -> list[Job]:

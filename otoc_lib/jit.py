@@ -1,13 +1,14 @@
 """Numba compilation with an on-disk cache where one can be written, and without where none can."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numba
 
 
 def compiled(parallel: bool = True) -> Callable[[Callable], Callable]:
     """Decorator: compile a function on its first call; later processes load it from the cache."""
-    options = {"nogil": True, "fastmath": False, "parallel": parallel, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": False, "parallel": parallel, "error_model": "numpy"}
 
     def decorate(function: Callable) -> Callable:
         try:

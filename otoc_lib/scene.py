@@ -153,7 +153,7 @@ class Scene:
             # The torch side of safetensors maps the file and, unlike mmap, keeps no file descriptor for every scene.
             with safe_open(path, framework="pt") as file:
                 notes = parse_json((file.metadata() or {})["notes"], path)
-                arrays = {field: _read_only(file.get_tensor(field).numpy()) for field in file.keys()}
+                arrays: dict[str, Any] = {field: _read_only(file.get_tensor(field).numpy()) for field in file.keys()}
             scene = Scene(
                 name=notes["name"],
                 label_set=_label_set(notes["label_set"]),
@@ -199,10 +199,11 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 def _is_frozen(array: np.ndarray) -> bool:
     """Whether neither the array nor one that it is a view of can be written to."""
-    while isinstance(array, np.ndarray):
-        if array.flags.writeable:
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
             return False
-        array = array.base
+        owner = owner.base
     return True
 
 

@@ -138,7 +138,9 @@ def run_stage(
             _make(part, key, content | {"key": key} | about, work)
         _discard(folder)
         part.rename(folder)
-        return Stage(name, folder, key, reused=False, files=read_manifest(folder)["files"])
+        made = read_manifest(folder)
+        assert made is not None  # it was written, and the folder renamed
+        return Stage(name, folder, key, reused=False, files=made["files"])
 
 
 def _make(part: Path, key: str, content: dict[str, Any], work: Callable[[Path, str], None]) -> None:

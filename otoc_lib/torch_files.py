@@ -4,6 +4,7 @@ import io
 import pickletools
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ GLOBALS = {
     *("numpy ndarray", "numpy dtype", "_codecs encode", "__builtin__ bytes", "builtins bytes"),
     *(f"{module} {name}" for module in MULTIARRAY for name in ("_reconstruct", "scalar")),
 }
-STAND_INS = [
+STAND_INS: list[Any] = [
     *((_Array, "numpy.ndarray"), (_Kind, "numpy.dtype"), (_no_bytes, "builtins.bytes")),
     *((_Array, f"{module}._reconstruct") for module in MULTIARRAY),
     *((_scalar, f"{module}.scalar") for module in MULTIARRAY),

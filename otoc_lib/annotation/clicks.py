@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,8 @@ def simulate_clicks(scene: Scene, per_object: int, seed: int) -> Clicks:
     order = order[np.argsort(scene.instances[order], kind="stable")]
     objects = scene.instances[order]
     rank = np.arange(len(order)) - np.searchsorted(objects, objects)  # place of each point within its object
-    chosen = (objects >= 0) & votes.any(axis=1)[objects] & (rank < per_object)
+    voted: np.ndarray = votes.any(axis=1)
+    chosen = (objects >= 0) & voted[objects] & (rank < per_object)
     return Clicks(order[chosen], votes.argmax(axis=1)[objects[chosen]], objects[chosen])
 
 
@@ -459,7 +461,7 @@ def _load_points(path: Path) -> dict:
     return listed
 
 
-def _whole_numbers(path: Path, name: str, values: object) -> np.ndarray:
+def _whole_numbers(path: Path, name: str, values: Any) -> np.ndarray:
     """Vertex indices, int64 [K], as the file lists them."""
     try:
         if isinstance(values, list | tuple):
@@ -536,7 +538,7 @@ def class_named(scene: Scene, name: str) -> int:
     return label
 
 
-def _number(row: dict[str, str], column: str, kind: type) -> float:
+def _number(row: dict[str, str], column: str, kind: type) -> Any:
     try:
         return kind(row[column])
     except ValueError as error:

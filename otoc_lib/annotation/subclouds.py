@@ -90,7 +90,8 @@ def subcloud_statistics(scenes: list[Scene], subclouds: dict[str, Subclouds]) ->
         nearest = cKDTree(own.centres).query(scene.coords + scene.origin)[0]  # [N] metres
         points, in_balls = points + scene.num_points, in_balls + int((nearest <= own.radius).sum())
         classes = np.unique(scene.labels[scene.labels >= 0])
-        true, told = true + len(classes), told + int(own.present.any(axis=0)[classes].sum())
+        said: np.ndarray = own.present.any(axis=0)
+        true, told = true + len(classes), told + int(said[classes].sum())
     return {
         "balls_per_scene": balls / len(scenes),
         "classes_per_ball": float(counts.mean()),

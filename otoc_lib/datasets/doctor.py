@@ -8,11 +8,12 @@ import functools
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -292,7 +293,7 @@ def _checkup(check: Callable[[Path, str], Checkup], root: Path, name: str) -> Ch
         return Checkup(name, 0, 0, None, (_problem(root, name, "error", str(error)),))
 
 
-def _read(root: Path, name: str, read: Callable):
+def _read(root: Path, name: str, read: Callable) -> tuple[Any, list[Problem]]:
     """What ``read`` returns, or None if it refuses, and its warnings and errors as problems."""
     result, problems = None, []
     with warnings.catch_warnings(record=True) as told:
@@ -337,7 +338,7 @@ def _finish(
         objects = np.mean([checkup.num_objects for checkup in labelled])
         clicks = f"{PAPER_CLICKS[label_set.name]} (clicks, paper)"
         totals.append(Total("objects a training scene", f"{objects:.2f}", clicks))
-        counts = np.stack([checkup.points_of_class for checkup in labelled])  # [scenes, C]
+        counts = np.stack([np.asarray(checkup.points_of_class) for checkup in labelled])  # [scenes, C]
         present = int(counts.any(axis=0).sum())
         totals.append(Total("classes in training scenes", str(present), str(len(label_set))))
         absent = [label_set.names[c] for c in np.flatnonzero(~counts.any(axis=0))]
@@ -366,7 +367,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Columns padded to their widest cell; the last one is left as long as it is."""
     table = [header, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(header) - 1)]

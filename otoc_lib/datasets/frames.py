@@ -69,11 +69,11 @@ def class_table(config: Config, label_set: LabelSet) -> np.ndarray:
     """
     if config.dataset == "scannet":
         raw, nyu40 = scannet.read_category_numbers(config.data_folder)
-        none, ids, classes = (0,), raw, label_set.from_file_ids(nyu40)
+        none, ids, classes = [0], raw, label_set.from_file_ids(nyu40)
     else:
-        none, ids, classes = (NO_LABEL, 255), np.array(label_set.file_ids), np.arange(len(label_set))
+        none, ids, classes = [NO_LABEL, 255], np.array(label_set.file_ids), np.arange(len(label_set))
     table = np.full(NO_LABEL + 1, UNKNOWN, dtype=np.int16)
-    table[list(none)] = IGNORE
+    table[none] = IGNORE
     table[ids] = classes
     return table
 
@@ -110,10 +110,10 @@ def open_frames(root: Path, scene: str) -> FrameFolder:
             f"{path}: {len(lost)} of {len(names)} frames have no pose (NaN or infinity) and are left out: {some}",
             stacklevel=2,
         )
-    names = tuple(name for name, is_known in zip(names, known, strict=True) if is_known)
-    for name, pose in zip(names, poses[known], strict=True):
+    kept = tuple(name for name, is_known in zip(names, known, strict=True) if is_known)
+    for name, pose in zip(kept, poses[known], strict=True):
         _check_rigid(path / POSES / f"{name}.txt", pose)
-    return FrameFolder(path, names, poses[known], len(lost), *intrinsics)
+    return FrameFolder(path, kept, poses[known], len(lost), *intrinsics)
 
 
 def read_frame(folder: FrameFolder, index: int, classes: np.ndarray) -> Frame:

@@ -269,7 +269,8 @@ def _walk(body, place, count, sizes, counts, chosen, big_endian):
                     return starts, lengths, place, row
                 length = 0
                 for j in range(counts[i]):
-                    length += np.int64(body[place + j]) << 8 * (counts[i] - 1 - j if big_endian else j)
+                    shift = 8 * (counts[i] - 1 - j if big_endian else j)
+                    length += np.int64(body[place + j]) << shift  # type: ignore[assignment]  # numba's
                 place += counts[i]
             if length < 0 or length * sizes[i] > len(body) - place:
                 return starts, lengths, place, row
@@ -300,6 +301,7 @@ def _text_fault(path: Path, elements: list[_Element], data: bytes, start: int) -
     for element in elements:
         for _ in range(element.count):
             words: list[bytes] = []
+            line: bytes | None = b""
             while not words:
                 number += 1
                 line = next(lines, None)
@@ -317,6 +319,6 @@ def _text_fault(path: Path, elements: list[_Element], data: bytes, start: int) -
             except (ValueError, IndexError, OverflowError):
                 fault = "not the numbers of this element"
             if fault:
-                shown = line[:80].decode("ascii", errors="replace")
+                shown = (line or b"")[:80].decode("ascii", errors="replace")
                 return OtocError(f"{path}, line {number}: {fault} for a {element.name}: {shown!r}; repair that line")
     return OtocError(f"{path}: its numbers do not fit the counts of its header; export it again")

@@ -83,7 +83,7 @@ def read_bytes(path: Path) -> np.ndarray:
     with opening(path), path.open("rb") as file:
         size = path.stat().st_size
         data = np.empty(size + 1, dtype=np.uint8)
-        read = file.readinto(memoryview(data)[:size])
+        read = file.readinto(memoryview(data.data)[:size])
     data = data[: read + 1]
     data[read] = ord("\n")
     return data

@@ -288,7 +288,8 @@ def read_category_numbers(root: Path) -> tuple[np.ndarray, np.ndarray]:
                 "which are not the numbers of a category; copy the file of the release again"
             ) from None
         numbers.append((number, nyu40))
-    return tuple(np.array(numbers, dtype=np.int64).reshape(-1, 2).T)
+    columns = np.array(numbers, dtype=np.int64).reshape(-1, 2).T
+    return columns[0], columns[1]
 
 
 def categories_file(root: Path) -> Path:

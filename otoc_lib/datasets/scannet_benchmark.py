@@ -107,7 +107,8 @@ def score_benchmark(path: Path, labels: Path) -> tuple[np.ndarray, dict[str, flo
         if unknown.size:
             raise OtocError(f"{member}, line {unknown[0] + 1}: no NYU40 id of the {len(SCANNET20)} benchmark classes")
         confusions[name] = confusion_matrix(truth, prediction, len(SCANNET20))
-    return sum(confusions.values()), {name: mean_iou(confusion) for name, confusion in confusions.items()}
+    total = np.sum(list(confusions.values()), axis=0)
+    return total, {name: mean_iou(confusion) for name, confusion in confusions.items()}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ passes in training. It starts as a copy of the student, theirs as a second rando
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,8 @@ class StudentAndTeacher(nn.Module):
 
     def __init__(self, student: nn.Module):
         super().__init__()
-        self.student, self.teacher = student, deepcopy(student)
+        self.student: Any = student
+        self.teacher: Any = deepcopy(student)
         self.teacher.requires_grad_(False)
 
     def forward(self, x: SparseTensor) -> tuple[Tensor, Tensor]:
@@ -57,6 +59,7 @@ class StudentAndTeacher(nn.Module):
 class Taught(CrossEntropy):
     """Cross entropy in the first view, and the distance to what the teacher says of the second."""
 
+    config: Parameters
     reads = (*CrossEntropy.reads, "consistency")
     views = 2
 

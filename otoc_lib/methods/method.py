@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from otoc_lib.config import Config
 from otoc_lib.labels import IGNORE
@@ -15,7 +16,7 @@ from otoc_lib.supervoxels.pooling import pool_mean
 from otoc_lib.training.predict import predict
 from otoc_lib.training.task import CrossEntropy, Task
 
-Networks = dict[str, nn.Module]  # by name, trained, on the compute device, in eval mode
+Networks = dict[str, Any]  # nn.Module by name, trained, on the compute device, in eval mode
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ point and over ``teacher_views``. Their encoder is KPConv, ours the U-Net's way 
 of more channels than ours has, so these have a least size here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import ceil, log2
 from pathlib import Path
@@ -87,7 +87,9 @@ class Balls(Batches):
     A ball of more than ``max_points`` is thinned evenly: without a part of it, it would not hold what it is said to.
     """
 
-    def __init__(self, config: Config, scenes: list[Scene], sets: dict[str, Subclouds], seed: list[int]):
+    config: Parameters
+
+    def __init__(self, config: Parameters, scenes: list[Scene], sets: Mapping[str, Subclouds], seed: list[int]):
         balls = [(scene, sets[scene.name], ball) for scene in scenes for ball in range(len(sets[scene.name]))]
         super().__init__(config, balls, {}, seed)
         self.batch_size = min(config.balls_per_step, len(balls))
@@ -107,27 +109,28 @@ class RegionMining(Task):
     """Cross entropy of the sigmoid of each path's mean map with what the ball holds: a mean over balls and classes,
     summed over the four paths."""
 
+    config: Parameters
     reads = ("maps", "maps_training")
     stream = 2
     learns_sets = True
 
     @staticmethod
-    def build(config: Config, num_classes: int) -> nn.Module:
+    def build(config: Parameters, num_classes: int) -> nn.Module:
         levels = 1 + max(0, round(log2(config.map_voxel / config.voxel_size)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             return RegionMiner(IN_CHANNELS, config.unet_width, levels, config.unet_blocks, num_classes)
 
     @staticmethod
-    def schedule(config: Config, iteration: int) -> Schedule:
+    def schedule(config: Parameters, iteration: int) -> Schedule:
         return Schedule(config.mprm_steps, config.learning_rate)
 
-    def __init__(self, config: Config, scenes: list[Scene], labels: dict[str, Subclouds]):
+    def __init__(self, config: Parameters, scenes: list[Scene], labels: Mapping[str, Subclouds]):
         super().__init__(config, scenes, labels)
         present = np.concatenate([labels[scene.name].present for scene in scenes])
         self.present = torch.from_numpy(present).float().to(choose_device(config))  # [B, C] of all balls
 
-    def batches(self, scenes: list[Scene], labels: dict[str, Subclouds], seed: list[int]) -> Balls:
+    def batches(self, scenes: list[Scene], labels: Mapping[str, Subclouds], seed: list[int]) -> Balls:
         return Balls(self.config, scenes, labels, seed)
 
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:

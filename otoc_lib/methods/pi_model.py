@@ -37,7 +37,7 @@ def ramp(progress: float) -> float:
     return math.exp(-5 * (1 - min(progress, 1.0)) ** 2)
 
 
-def consistency_weight(config: Config, step: int, steps: int) -> float:
+def consistency_weight(config: Parameters, step: int, steps: int) -> float:
     """w(t) of a step, counted from 0, of so many."""
     rising = config.consistency_ramp * steps
     return config.consistency * (ramp(step / rising) if rising else 1.0)
@@ -63,6 +63,7 @@ def squared_distance(first: Batch, p: Tensor, second: Batch, q: Tensor) -> Tenso
 class TwoViews(CrossEntropy):
     """Cross entropy in the first view, and the distance of both."""
 
+    config: Parameters
     reads = (*CrossEntropy.reads, "consistency")
     views = 2
 

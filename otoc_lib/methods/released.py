@@ -10,6 +10,8 @@ of the two networks and the means of colour c, position p and features u and f i
     labels  = argmax A, without propagation, where the largest of all numbers in U_j and R_j is at least ``threshold``
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,8 @@ def flattened_product(unet: Tensor, relation: Tensor) -> Tensor:
 
 def kernel(blocks: list[Tensor]) -> Tensor:
     """K [M, M] of the super-voxels' colour, position, u and f [M, D_b], with ones on the diagonal."""
-    exponent = sum(weight * torch.cdist(block, block).square() for weight, block in zip(WEIGHTS, blocks, strict=True))
+    pairs = zip(WEIGHTS, blocks, strict=True)
+    exponent: Any = sum(weight * torch.cdist(block, block).square() for weight, block in pairs)
     return torch.exp(-0.5 * exponent)
 
 

@@ -232,7 +232,7 @@ class Stages:
                 modes = list(predictions[scenes[-1].name])
                 splits[split], counts = metrics(scenes, predictions)
                 confusions |= {f"{split}/{mode}": counts[mode] for mode in counts}
-                calibrations = sum(_tensor(path, "calibration") for path in paths.values())
+                calibrations: Any = sum(_tensor(path, "calibration") for path in paths.values())
                 for mode, found in splits[split]["modes"].items():
                     found["calibration"] = calibrations[modes.index(mode)].tolist()
             if confusions:
@@ -371,7 +371,9 @@ class Plan(Stages):
     ``contents`` says what the key of each stage hashes, by its name.
     """
 
-    def __init__(self, config: Config, method: Method | None = None, fingerprints: Mapping[str, str] | None = None):
+    def __init__(
+        self, config: Config, method: Method | None = None, fingerprints: Mapping[str, str | None] | None = None
+    ):
         super().__init__(config, Scenes([], {}), method)
         self.fingerprints = fingerprints
         self.stages: list[PlannedStage] = []
@@ -520,8 +522,9 @@ def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clic
         return read_points(_file(config, "clicks_file"), scenes)
     share, by_column = view.points_share, view.points_per_class_column
     if view.source == "points":
-        draw, amount = (draw_by_column, by_column) if share is None else (draw_share, share)
-        return {scene.name: draw(scene, amount, view.seed) for scene in scenes}
+        if share is None:
+            return {scene.name: draw_by_column(scene, by_column, view.seed) for scene in scenes}
+        return {scene.name: draw_share(scene, share, view.seed) for scene in scenes}
     clicks = {scene.name: simulate_clicks(scene, view.clicks_per_object, view.seed) for scene in scenes}
     shares = view.clicks_wrong, view.clicks_forgotten
     return {scene.name: spoil_clicks(scene, clicks[scene.name], *shares, view.seed) for scene in scenes}
@@ -608,7 +611,7 @@ class _Probabilities(Sequence):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]  # of one room; nothing asks for slices
         probabilities = _tensor(self.paths[index], self.which)
         return probabilities if self.allowed is None else probabilities[self.allowed[index]]
 

@@ -103,6 +103,7 @@ def smoothness_loss(p: Tensor, batch: Batch, voxel_size: float) -> Tensor:
 class Weak(CrossEntropy):
     """Cross entropy in the first view and, later, the three weak terms."""
 
+    config: Parameters
     reads = (*CrossEntropy.reads, "weak")
     views = 2
 

@@ -85,8 +85,10 @@ class MinkUNet34(nn.Module):
             channels = width
             coarse.append(width)
         self.classifier = None if num_classes is None else Linear(self.width, num_classes)
-        supervised = [] if coarse_classes is None else coarse[-2::-1]  # from the second level on
-        self.coarse = nn.ModuleList(Linear(of_level, coarse_classes) for of_level in supervised)
+        self.coarse = nn.ModuleList()
+        if coarse_classes is not None:
+            supervised = coarse[-2::-1]  # from the second level on
+            self.coarse.extend(Linear(of_level, coarse_classes) for of_level in supervised)
 
     def forward(self, x: SparseTensor) -> tuple[Tensor, Tensor | None]:
         """Features [V, width] after the last block and logits [V, num_classes] or None, per voxel of ``x``."""

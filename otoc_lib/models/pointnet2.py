@@ -146,7 +146,7 @@ class SharedMLP(nn.Module):
 
     def forward(self, x: Tensor, backend: str) -> Tensor:
         for linear, norm in zip(self.linear, self.norm, strict=True):
-            x = norm.of_rows(linear(x), backend)
+            x = norm.of_rows(linear(x), backend)  # type: ignore[operator]  # a list of torch forgets the class
         return x
 
 
@@ -164,6 +164,7 @@ class PointNet2(nn.Module):
         super().__init__()
         self.voxel_size = voxel_size
         self.down, self.up, channels, beside = nn.ModuleList(), nn.ModuleList(), in_channels, []
+        parts: tuple[int, ...]
         for parts in ABSTRACTION:
             widths = [unit * part for part in parts]
             self.down.append(SharedMLP([3 + channels, *widths]))

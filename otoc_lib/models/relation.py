@@ -1,5 +1,7 @@
 """The relation network and its bank of class prototypes (section 3.3 of the paper, eqs. 6 and 7)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +16,7 @@ class RelationNet(nn.Module):
     The bank is a buffer, so that it is saved, loaded and warm-started with the weights.
 
     Args:
-        backbone: without a classifier; its features have ``backbone.width`` channels.
+        backbone: an nn.Module without a classifier; its features have ``backbone.width`` channels.
         num_classes: C, prototypes in the bank.
         dim: D, of the embedding.
         temperature, momentum: tau of eq. 6 and m of eq. 7.
@@ -22,7 +24,7 @@ class RelationNet(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Any,
         num_classes: int = 20,
         dim: int = 32,
         temperature: float = 0.07,
@@ -33,6 +35,7 @@ class RelationNet(nn.Module):
         self.embed = Linear(backbone.width, dim)
         self.temperature = temperature
         self.momentum = momentum
+        self.prototypes: Tensor
         self.register_buffer("prototypes", functional.normalize(torch.randn(num_classes, dim), dim=1))  # [C, D]
 
     def forward(self, voxels: SparseTensor) -> Tensor:

@@ -25,11 +25,14 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     relu = False
+    running_mean: Tensor  # it tracks them, with a momentum
+    running_var: Tensor
+    momentum: float
 
     def __init__(self, channels: int, eps: float = 1e-4):
         super().__init__(channels, eps=eps, momentum=0.1)
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
+    def forward(self, x: SparseTensor) -> SparseTensor:  # type: ignore[override]  # of voxels, torch's of rows
         return x.with_features(self.of_rows(x.features, x.pyramid.backend))
 
     def of_rows(self, x: Tensor, backend: str) -> Tensor:
@@ -148,8 +151,9 @@ class UNet(nn.Module):
         self.pyramid = UNetLevel(channels, blocks, skip)
         self.norm = BatchNormReLU(width)
         self.classifier = None if num_classes is None else Linear(width, num_classes)
-        supervised = [] if coarse_classes is None else channels[1:]
-        self.coarse = nn.ModuleList(CoarseClassifier(of_level, coarse_classes) for of_level in supervised)
+        self.coarse = nn.ModuleList()
+        if coarse_classes is not None:
+            self.coarse.extend(CoarseClassifier(of_level, coarse_classes) for of_level in channels[1:])
 
     def forward(self, x: SparseTensor) -> tuple[Tensor, Tensor | None]:
         """Features [V, width] after the last BN-ReLU and logits [V, num_classes] or None, per voxel of ``x``."""

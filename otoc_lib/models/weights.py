@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -28,6 +29,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         OtocError: naming the file, and the layer if it is one's fault.
     """
+    found: Any
     path = Path(path)
     if path.suffix == ".safetensors":
         data = read_bytes(path)

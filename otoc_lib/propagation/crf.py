@@ -66,7 +66,7 @@ def kernel(coords: np.ndarray, colors: np.ndarray) -> csr_matrix:
     other = np.square(colors[first] - colors[second]).sum(axis=1) / (2 * COLOR**2)
 
     def normalised(weights: np.ndarray) -> np.ndarray:  # N(k) of the pairs
-        sums = 1 + sum(np.bincount(end, weights, len(coords)) for end in (first, second))
+        sums = 1 + (np.bincount(first, weights, len(coords)) + np.bincount(second, weights, len(coords)))
         return weights / np.sqrt(sums[first] * sums[second])
 
     weights = SMOOTHNESS * normalised(np.exp(-far)) + APPEARANCE * normalised(np.exp(-far - other))

@@ -22,6 +22,7 @@ from otoc_lib.propagation.cpu_kernel import packed_features, packed_mean_field, 
 from otoc_lib.propagation.graph import Scaling, check_scaling, mean_field, stack_blocks
 from otoc_lib.propagation.tiles import GIB, TILE, chunked_kernel, dense_elements, dense_kernel
 
+Kept = Literal["dense", "chunked", "triton"]
 Storage = Literal["auto", "dense", "chunked", "triton"]
 
 
@@ -60,9 +61,9 @@ def propagate_graph(
     unary, blocks = unary.to(dtype), [block.to(dtype) for block in blocks]
     _check_shapes(unary, blocks)
     check_scaling(scaling)
-    storage = choose_storage(storage, len(unary), unary.device, memory, unary.element_size())
-    if not unary.is_cpu or storage == "triton":
-        return propagate_by_products(unary, blocks, bandwidth, weight, scaling, steps, tolerance, storage)
+    chosen = choose_storage(storage, len(unary), unary.device, memory, unary.element_size())
+    if not unary.is_cpu or chosen == "triton":
+        return propagate_by_products(unary, blocks, bandwidth, weight, scaling, steps, tolerance, chosen)
     x, half_norms = packed_features(blocks, bandwidth)
     _check_finite(unary, blocks, half_norms)
     return packed_mean_field(
@@ -73,7 +74,7 @@ def propagate_graph(
         scaling=scaling,
         steps=steps,
         tolerance=tolerance,
-        stored=storage == "dense",
+        stored=chosen == "dense",
     )
 
 
@@ -85,7 +86,7 @@ def propagate_by_products(
     scaling: Scaling,
     steps: int,
     tolerance: float,
-    storage: Literal["dense", "chunked", "triton"],
+    storage: Kept,
 ) -> Tensor:
     """What ``propagate_graph`` does on a GPU; it runs on any device that ``storage`` runs on.
 
@@ -107,7 +108,7 @@ def propagate_by_products(
         return mean_field(unary, multiply, weight, scaling, steps, tolerance)
 
 
-def choose_storage(storage: Storage, size: int, device: torch.device, memory: float, itemsize: int = 4) -> Storage:
+def choose_storage(storage: Storage, size: int, device: torch.device, memory: float, itemsize: int = 4) -> Kept:
     """What ``storage`` stands for on this device; OtocError where it cannot run.
 
     Args:

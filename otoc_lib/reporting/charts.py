@@ -60,7 +60,7 @@ def page_of_curves(results: Results, scenes: list[Scene], label_set: LabelSet) -
     calibration = calibration_rows(results, (*results.rows(results.table), *_further_modes(results)))
     iteration = {"xlabel": "iteration", "whole": True}
     steps = {"xlabel": "optimizer steps", "xname": "step"}
-    shown = {
+    shown: dict[str, dict[str, Any]] = {
         "loss": {"lines": loss_curves(results, experiments, "unet"), **steps},
         "relation": {"lines": loss_curves(results, experiments, "relation"), **steps},
         "miou": {"lines": miou_curves(results), **iteration},

@@ -284,8 +284,8 @@ def mixed(manifests: dict[str, dict[str, Any]], splits: set[str]) -> list[str]:
 
 def _input(stage: str, name: str, stages: Iterable[str]) -> str:
     """The stage that an input of this name is of, as methods go."""
-    family, _, number = stage.rpartition("_")
-    number = int(number) if number.isdigit() else 1
+    family, _, suffix = stage.rpartition("_")
+    number = int(suffix) if suffix.isdigit() else 1
     if name == "labels":
         return f"pseudo_{number - 1}" if f"pseudo_{number - 1}" in stages else "clicks"
     return {"annotation": "clicks", "warm_start": f"{family}_{number - 1}"}.get(name, f"{name}_{number}")

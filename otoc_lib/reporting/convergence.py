@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def read_runs(path: Path) -> list[Run]:
     """The runs in a CSV file that ``write_runs`` wrote; none where there is no file."""
     if not path.is_file():
         return []
-    kinds = {field.name: field.type for field in fields(Run)}
+    kinds: dict[str, Any] = {field.name: field.type for field in fields(Run)}
     with path.open(newline="", encoding="utf-8") as file:
         return [Run(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]
 

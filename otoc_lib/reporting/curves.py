@@ -97,8 +97,8 @@ def miou_curves(results: Results) -> list[Curve]:
     for name, color in _further_colors(results).items():
         known = results.known(name)
         mode = method_of(known.config).modes[-1]
-        measured = {k: results.measure_stage(name, f"evaluate_{k}", mode) for k in known.config.iterations}
-        curves += curve_through(name, color, {k: value for k, value in measured.items() if value})
+        by_number = {k: results.measure_stage(name, f"evaluate_{k}", mode) for k in known.config.iterations}
+        curves += curve_through(name, color, {k: value for k, value in by_number.items() if value})
     end = max([results.iterations, *(int(curve.x[-1]) for curve in curves)])
     for row, (mode, color) in SUPERVISED.items() if curves else ():
         whole = results.measure(results.row(row))

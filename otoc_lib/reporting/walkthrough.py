@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -287,7 +288,7 @@ def mean_field_figure(walk: Walk) -> Figure:
     before, after = walk.unary.argmax(axis=1), walk.propagated.argmax(axis=1)  # [M]
     changed = (before != after)[walk.scene.supervoxels]  # [N]
     colors = np.where(changed[:, None], ORANGE, RIGHT)
-    key = {"changed": ORANGE}
+    key: dict[str, Any] = {"changed": ORANGE}
     if walk.scene.labels is not None:
         truth = walk.scene.labels
         colors[changed & (after[walk.scene.supervoxels] == truth)] = BLUE

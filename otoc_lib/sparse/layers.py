@@ -45,7 +45,7 @@ class SparseLinear(nn.Linear):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, bias=False)
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
+    def forward(self, x: SparseTensor) -> SparseTensor:  # type: ignore[override]  # of voxels, torch's of rows
         backend = x.pyramid.backend
         if backend_for(x.features, backend) != "numba":
             return x.with_features(super().forward(x.features))

@@ -43,7 +43,8 @@ class Pyramid:
 
     def __init__(self, coords: Tensor, spatial_shape: tuple[int, int, int], batch_size: int, backend: str = "auto"):
         check_backend(backend)
-        spatial_shape = tuple(int(s) for s in spatial_shape)
+        nx, ny, nz = (int(s) for s in spatial_shape)
+        spatial_shape = nx, ny, nz
         _check_voxels(coords, spatial_shape, batch_size)
         coords = coords.int().contiguous()
         keys, order = _sorted(_cells(coords, spatial_shape, margin=0))
@@ -141,8 +142,8 @@ def _neighbours(level: Level, kernel_size: int) -> KernelMap:
 def _compiled_neighbour_pairs(
     keys: Tensor, order: Tensor, radius: int, ny: int, nz: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    found = cpu_maps.neighbours(keys.numpy(), order.numpy(), radius, ny, nz)
-    return tuple(torch.from_numpy(array) for array in found)
+    inputs, outputs, starts = map(torch.from_numpy, cpu_maps.neighbours(keys.numpy(), order.numpy(), radius, ny, nz))
+    return inputs, outputs, starts
 
 
 def _neighbour_pairs(keys: Tensor, order: Tensor, radius: int, ny: int, nz: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,18 +159,20 @@ def _neighbour_pairs(keys: Tensor, order: Tensor, radius: int, ny: int, nz: int)
 
 def _halve(level: Level) -> tuple[Level, KernelMap, KernelMap]:
     """Next coarser level, its voxels sorted, and the maps down to it and up from it."""
-    shape = tuple((size + 1) // 2 for size in level.spatial_shape)
-    coords, down, up, starts = (_compiled_halves if level.coords.is_cpu else _halves)(level.coords, shape)
-    fine, coarse, starts = len(level.coords), len(coords), tuple(starts.tolist())
+    nx, ny, nz = ((size + 1) // 2 for size in level.spatial_shape)
+    shape = nx, ny, nz
+    coords, down, up, ends = (_compiled_halves if level.coords.is_cpu else _halves)(level.coords, shape)
+    fine, coarse, starts = len(level.coords), len(coords), tuple(ends.tolist())
     order = torch.arange(coarse, device=coords.device)
-    return Level(coords, shape, order), KernelMap(*down, starts, fine, coarse), KernelMap(*up, starts, coarse, fine)
+    to_coarse = KernelMap(down[0], down[1], starts, fine, coarse)
+    return Level(coords, shape, order), to_coarse, KernelMap(up[0], up[1], starts, coarse, fine)
 
 
 def _compiled_halves(coords: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    coords = coords.numpy()
-    numbers, slots = cpu_maps.parents(coords, shape)
+    numbers, slots = cpu_maps.parents(coords.numpy(), shape)
     order = np.argsort(numbers, kind="stable")  # which merges runs: sorted voxels consist of long ones
-    return tuple(torch.from_numpy(array) for array in cpu_maps.halve(coords, numbers, slots, order))
+    coarse, down, up, starts = map(torch.from_numpy, cpu_maps.halve(coords.numpy(), numbers, slots, order))
+    return coarse, down, up, starts
 
 
 def _halves(coords: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -183,12 +186,12 @@ def _halves(coords: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Ten
     up = torch.full((8, len(coords)), -1, dtype=torch.int32, device=coords.device)
     down[slots, parents] = rows.int()
     up[slots, rows] = parents.int()
-    *down, starts = _pairs(down)
-    *up, _ = _pairs(up)
+    *pairs_down, starts = _pairs(down)
+    *pairs_up, _ = _pairs(up)
     x, z = numbers // shape[2], numbers % shape[2]
     x, y = x // shape[1], x % shape[1]
     b, x = x // shape[0], x % shape[0]
-    return torch.stack([b, x, y, z], 1).int(), torch.stack(down), torch.stack(up), starts
+    return torch.stack([b, x, y, z], 1).int(), torch.stack(pairs_down), torch.stack(pairs_up), starts
 
 
 def _pairs(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,7 +21,7 @@ from otoc_lib.errors import OtocError
 
 SURFACE = 20  # neighbours that describe the surface around a voxel
 NEIGHBOURS = 10  # neighbours a voxel has in the graph
-WEIGHTS = np.repeat(np.float32([0.5, 1, 2]), 3)  # of shape, normal and colour; by benchmarks/supervoxels.py
+WEIGHTS = np.repeat(np.array([0.5, 1, 2], np.float32), 3)  # of shape, normal and colour; by benchmarks/supervoxels.py
 REACH = 3.0  # no edge to a voxel from farther than this times the distance of its own farthest neighbour
 
 

@@ -15,7 +15,7 @@ def random_matrix(config: Config, generator: np.random.Generator) -> np.ndarray:
     matrix = np.eye(3) + config.jitter * generator.standard_normal((3, 3))
     if config.flip:
         matrix[0, 0] *= generator.choice([-1.0, 1.0])
-    matrix *= generator.uniform(*config.scale_range)
+    matrix *= generator.uniform(config.scale_range[0], config.scale_range[1])
     return matrix @ _rotation_about_z(_angle(config, generator))
 
 
@@ -92,7 +92,7 @@ def crop(coords: np.ndarray, max_points: int, generator: np.random.Generator) ->
         anchor = coords[generator.integers(len(coords))]
         start = np.clip(anchor - generator.uniform(size=3) * size, 0, np.maximum(extent - size, 0))
         keep = kernels.inside(coords, start, start + size)
-        kept = np.count_nonzero(keep)
+        kept = int(np.count_nonzero(keep))
         if (size[:2] <= 1).all() and kept > max_points:
             # A column of one voxel still holds too many points: nothing geometric is left to cut.
             keep[generator.permutation(np.flatnonzero(keep))[max_points:]] = False

@@ -1,5 +1,8 @@
 """The batches of a training run, and the loader that makes them ahead."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -14,14 +17,14 @@ class Batches(Dataset):
     run equals one that was never interrupted, whatever the number of worker processes.
 
     The views of a step hold the same points in the same order, each augmented anew; the first is the same whether or
-    not there are others.
+    not there are others. ``room`` makes rooms of what ``scenes`` lists.
     """
 
     def __init__(
         self,
         config: Config,
-        scenes: list[Scene],
-        labels: dict[str, np.ndarray],
+        scenes: Sequence[Any],
+        labels: Mapping[str, np.ndarray],
         seed: list[int],
         views: int = 1,
         groups: dict[str, np.ndarray] | None = None,

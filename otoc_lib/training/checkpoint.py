@@ -94,7 +94,8 @@ def signals_asked() -> Iterator[Asked]:
 
     A second SIGINT or SIGTERM does at once what it does elsewhere. Only the main thread can note signals.
     """
-    asked, before = Asked(), {}
+    asked = Asked()
+    before: dict[int, Any] = {}
 
     def note(number: int, _: Any) -> None:
         asked.to_save = True

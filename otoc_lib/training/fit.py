@@ -3,6 +3,7 @@
 import csv
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from otoc_lib.scene import Scene
 from otoc_lib.training.batches import batch_loader
 from otoc_lib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, signals_asked
 from otoc_lib.training.optimizers import Schedule, learning_rate, new_optimizers
-from otoc_lib.training.task import Labels, Task
+from otoc_lib.training.task import Task
 
 LOG_STEPS = 50  # between looks at the losses: they stay on the device until then, so that no step waits for it
 
@@ -33,7 +34,7 @@ def fit(
     config: Config,
     task: Task,
     scenes: list[Scene],
-    labels: Labels,
+    labels: Mapping[str, Any],
     *,
     schedule: Schedule,
     folder: Path,

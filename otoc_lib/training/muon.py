@@ -27,7 +27,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(weights, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # without a closure: no loss is evaluated twice
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from otoc_lib.config import Config
 from otoc_lib.models.relation import RelationNet
-from otoc_lib.models.unet import UNet
 from otoc_lib.scene import Scene
 from otoc_lib.training.losses import widened
 from otoc_lib.training.voxels import Batch, inference_sample, make_batch
@@ -26,7 +25,7 @@ class Prediction:
 
 
 @torch.inference_mode()
-def predict(config: Config, scene: Scene, unet: UNet, relation: RelationNet | None) -> Prediction:
+def predict(config: Config, scene: Scene, unet: nn.Module, relation: RelationNet | None) -> Prediction:
     """Predict one room; both networks see the same views. The networks must be on one device, in eval mode."""
     device = next(unet.parameters()).device
     probabilities, features, relation_probabilities, relation_features = [], [], [], []

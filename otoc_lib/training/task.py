@@ -1,7 +1,8 @@
 """What a network is trained for: a task is all that ``fit`` knows of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ class Task:
     """A model and what is done with it in a step.
 
     Everything that changes from step to step belongs to ``model``, as parameters or buffers: checkpoints hold its state
-    and nothing else. A teacher is a part of the model whose parameters do not require gradients.
+    and nothing else. A teacher is a part of the model whose parameters do not require gradients. A config is one of the
+    method, with the ``Parameters`` that it adds.
     """
 
     version: ClassVar[int] = 1  # part of the key of what is trained; raise it when the code below changes its meaning
@@ -35,24 +37,24 @@ class Task:
     views: ClassVar[int] = 1  # batches a step: differently augmented, of the same points in the same order
     learns_sets: ClassVar[bool] = False  # its labels are sets of classes, scene name -> annotation.subclouds.Subclouds
     groups: dict[str, np.ndarray] | None = None  # scene name -> int64 (N,): its batches carry them with the points
-    model: nn.Module
+    model: Any  # an nn.Module, of which each task calls what it alone has
 
     @staticmethod
-    def build(config: Config, num_classes: int) -> nn.Module:
+    def build(config: Any, num_classes: int) -> nn.Module:
         """The model, untrained, on the CPU; its random weights depend on the seed alone."""
         raise NotImplementedError
 
     @staticmethod
-    def schedule(config: Config, iteration: int) -> Schedule:
+    def schedule(config: Any, iteration: int) -> Schedule:
         """How long and how fast it is trained in an iteration, counted from 1."""
         raise NotImplementedError
 
-    def __init__(self, config: Config, scenes: list[Scene], labels: Labels):
+    def __init__(self, config: Any, scenes: list[Scene], labels: Mapping[str, Any]):
         """A task on the labels in use, with an untrained model."""
         self.config = config
         self.model = self.build(config, len(scenes[0].label_set))
 
-    def batches(self, scenes: list[Scene], labels: Labels, seed: list[int]) -> Batches:
+    def batches(self, scenes: list[Scene], labels: Mapping[str, Any], seed: list[int]) -> Batches:
         """What it is trained on, step by step; OtocError where not one point has a label."""
         if not any((labels[scene.name] != IGNORE).any() for scene in scenes):
             raise OtocError("training: not one labelled point in any room; check the clicks and the class list")
@@ -85,7 +87,7 @@ class Task:
 class CrossEntropy(Task):
     """The 3D U-Net and cross entropy over the labelled points (eq. 1), at the coarser levels too if ``coarse_loss``."""
 
-    reads = ("unet",)
+    reads: ClassVar[tuple[str, ...]] = ("unet",)
 
     @staticmethod
     def build(config: Config, num_classes: int) -> nn.Module:

@@ -204,10 +204,11 @@ def make_batch(samples: list[Sample], backend: str = "auto") -> Batch:
     sizes = [int(sample.supervoxels.max()) + 1 for sample in samples]
     supervoxels = _counted_through([sample.supervoxels for sample in samples], sizes)
     labels = np.concatenate([sample.labels for sample in samples])
+    nx, ny, nz = (int(size) for size in np.max(shapes, axis=0))
     return Batch(
         features=torch.from_numpy(features),
         coords=torch.from_numpy(coords),
-        spatial_shape=tuple(int(size) for size in np.max(shapes, axis=0)),
+        spatial_shape=(nx, ny, nz),
         batch_size=len(samples),
         point_to_voxel=torch.from_numpy(point_to_voxel),
         labels=_voxel_labels(labels, point_to_voxel, len(coords)),
