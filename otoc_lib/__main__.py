@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--notebook", action="append", default=[], help="this one alone, such as 03; may be given several times"
     )
     which.completer = _complete_notebooks
+    run.add_argument("--tensorboard", action="store_true", help="write curves for TensorBoard beside the stages")
     run.set_defaults(run=_run)
 
     status = command("status", "what is done, running, failed, stale or waiting")
@@ -170,7 +171,10 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     from otoc_lib.run import run_experiment
 
-    run_experiment(options.params, _changes(options), options.notebook)
+    changes = _changes(options)
+    if options.tensorboard:
+        changes["tensorboard"] = True
+    run_experiment(options.params, changes, options.notebook)
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:

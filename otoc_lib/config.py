@@ -224,6 +224,7 @@ class Config:
     propagation_memory: float = param(4.0, "machine", low=0, high=100_000)  # GiB that auto may spend on a kernel
     workers: int = param(0, "machine", low=0, high=512)  # processes that load and augment
     checkpoint_seconds: float = param(60.0, "machine", low=0, high=1e9)
+    tensorboard: bool = param(False, "machine", added=True)  # curves for TensorBoard in <run>/tensorboard
 
     @property
     def run_name(self) -> str:
@@ -248,8 +249,8 @@ class Config:
 
     @property
     def images_folder(self) -> Path:
-        return project_root() / self.images_root
         assert self.images_root is not None  # source: images is refused without
+        return project_root() / self.images_root
 
     @property
     def cache_folder(self) -> Path:

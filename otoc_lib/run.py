@@ -12,6 +12,7 @@ from otoc_lib.errors import OtocError, shown
 from otoc_lib.experiments import NOTEBOOKS, plan_entries, plan_experiment, read_experiment
 from otoc_lib.notebooks import execute
 from otoc_lib.progress import line, seconds_left
+from otoc_lib.training.event_files import check_tensorboard
 
 
 def run_experiment(path: Path, changes: Mapping[str, Any], words: Sequence[str] = ()) -> None:
@@ -25,6 +26,8 @@ def run_experiment(path: Path, changes: Mapping[str, Any], words: Sequence[str] 
         OtocError: before anything runs, for a wrong file, parameter or notebook; or what a notebook stopped with.
     """
     config = changed_config(path, changes)
+    if config.tensorboard:
+        check_tensorboard()
     if "seed" in changes:
         config = replace(config, seeds=[])
     experiment = replace(read_experiment(path), config=config)

@@ -70,6 +70,7 @@ from otoc_lib.propagation.effect import propagation_effect
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage, find_stage, read_manifest, run_stage, stage_content, stage_key
 from otoc_lib.supervoxels.pooling import pool_mean
+from otoc_lib.training.event_files import log_evaluation
 from otoc_lib.training.fit import fit
 from otoc_lib.training.predict import predict
 from otoc_lib.training.task import Labels
@@ -240,6 +241,9 @@ class Stages:
             classes = list(self.scenes.train[0].label_set.names)
             summary = {"classes": classes, "views": view.views, "predicted": modes, "splits": splits}
             write_json(folder / "metrics.json", summary)
+            if view.tensorboard:
+                number = name.rpartition("_")[2]
+                log_evaluation(folder, int(number) if number.isdigit() else 0, splits)
 
         return self.run(
             view, name, self._code("evaluate", self.method.predict), inputs, work, device=self.device_of(view)

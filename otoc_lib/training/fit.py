@@ -20,14 +20,13 @@ from otoc_lib.files import holds, metadata_of, write_aside, write_bytes
 from otoc_lib.scene import Scene
 from otoc_lib.training.batches import batch_loader
 from otoc_lib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, signals_asked
+from otoc_lib.training.event_files import Record, TrainingLog
 from otoc_lib.training.optimizers import Schedule, learning_rate, new_optimizers
 from otoc_lib.training.task import Task
 
 LOG_STEPS = 50  # between looks at the losses: they stay on the device until then, so that no step waits for it
 
 DIVERGED = "training diverged: {}; lower learning_rate or use precision: float32"
-
-Record = tuple[int, float, float, float]  # step, loss, learning rate, seconds
 
 
 def fit(
@@ -44,6 +43,7 @@ def fit(
 ) -> None:
     """Train the model of a task and leave weights.safetensors and history.csv (step, loss, lr, seconds) in ``folder``.
 
+    With ``tensorboard`` its curves are in the run's event files, too (``training/event_files.py``).
     A checkpoint in the folder, left by an interrupted call with the same key, is resumed from. One is saved every
     ``checkpoint_seconds`` and at the signals of ``training/checkpoint.py``.
 
@@ -86,6 +86,7 @@ def fit(
     recent: list[tuple[int, Tensor, float, float]] = []  # records of which the loss is not looked at yet
     started = saved = time.perf_counter()
     spent = history[-1][3] if history else 0.0
+    log = TrainingLog(folder, schedule.steps, time.time() - spent) if config.tensorboard else None
     bar = tqdm(
         loader, total=schedule.steps, initial=first_step, desc=type(model).__name__, unit="step", file=sys.stderr,
         mininterval=5.0, dynamic_ncols=True,
@@ -109,6 +110,8 @@ def fit(
             if due or len(recent) == LOG_STEPS:
                 history += _finite(recent)
                 recent = []
+                if log:
+                    log.follow(history)
                 bar.set_postfix(loss=f"{history[-1][1]:.3f}", refresh=False)
             if due:
                 state = {
@@ -123,6 +126,8 @@ def fit(
                 asked.stop()
 
     history += _finite(recent)
+    if log:
+        log.close(history)
     weights = {name: value.contiguous().cpu() for name, value in _finite_state(task).items()}
     with write_aside(folder / "history.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["step", "loss", "lr", "seconds"], *history])

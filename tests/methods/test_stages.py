@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tiny_experiment import tiny_experiment
 
 from otoc_lib import config as config_module
@@ -439,3 +440,25 @@ def test_a_disk_that_is_full_again_and_again_is_told_and_nothing_is_lost(
             assert stage.key == other.key and stage.read("weights.safetensors") == other.read("weights.safetensors")
         assert iteration.pseudo.files == whole.pseudo.files
         assert iteration.evaluation.files == whole.evaluation.files
+
+
+def test_curves_for_tensorboard_lie_beside_the_stages_and_are_in_no_key(checkout, scenes):
+    quiet, told = (tiny_experiment(f"told{value}", seed=3, tensorboard=value) for value in (False, True))
+    names = ("unet_1", "relation_1", "unet_2", "relation_2")
+    finished = list(run_method(told, scenes))
+    assert {path.name for path in (told.run_folder / "tensorboard").iterdir()} == {*names, "evaluate"}
+    found = {}
+    for path in (told.run_folder / "tensorboard/evaluate").iterdir():
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = value.tensor.float_val[0]
+    for done in finished:
+        modes = json.loads((done.evaluation.path / "metrics.json").read_text())["splits"]["val"]["modes"]
+        for mode, values in modes.items():
+            assert found[f"mIoU/val/{mode}"][done.number] == pytest.approx(values["miou"], rel=1e-6)
+        assert not [name for name in done.evaluation.files if "events" in name]
+    assert len(finished) == 2 and len(found["mIoU/val/point"]) == 2
+    again = list(run_method(quiet, scenes))  # every stage is found, by its key
+    assert [done.evaluation.key for done in again] == [done.evaluation.key for done in finished]
+    assert all(done.evaluation.reused and done.unet.reused for done in again)
+    assert not (quiet.run_folder / "tensorboard").exists()
