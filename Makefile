@@ -6,11 +6,14 @@
 # make fuzz [TARGET=scan_ply] [INPUTS=1000000]
 #                                  set up, then feed changed files to every reader of files from outside, or to one
 # make lab                         set up, then open the notebooks in JupyterLab
+# make weights [PROFILE=rooms] [RUN=otoc]
+#                                  pack the networks of a finished run into build/weights, with a checksum
 # make docs                        set up, then build the pages of docs/ and of the library into build/docs, to be read offline
 # make benchmark                   set up, then measure speed and memory into benchmarks/RESULTS.md, ten minutes
 PROFILE ?= rooms
 SEEDS ?=
 TARGET ?=
+RUN ?= otoc
 INPUTS ?= 100000
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
@@ -20,7 +23,7 @@ HOW = echo "To use the commands of README.md in this shell: source $(BIN)/activa
 unexport PYTHONDONTWRITEBYTECODE
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) $(if $(SEEDS),seeds=$(SEEDS)) --rerun-incomplete --nolock
 
-.PHONY: reproduce study run test fuzz lint lab docs benchmark
+.PHONY: reproduce study run test fuzz lint lab weights docs benchmark
 .DEFAULT_GOAL := reproduce
 
 # The stamps are newer than the files that say what to install, or set-up runs again. Python compiles what is imported when
@@ -89,6 +92,9 @@ lab: .venv/.installed data/scannet_rooms/rooms.json
 	@# .jupyter asks neither to build JupyterLab nor to fetch news. In containers the user is often root.
 	JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir . notebooks/01_annotate.ipynb
+
+weights: .venv/.installed
+	$(BIN)/python -m otoc_lib export-weights runs/$(PROFILE)/$(RUN) build/weights/$(PROFILE)-$(RUN).zip
 
 docs: .venv/.installed-dev
 	$(BIN)/python docs/site/build.py

@@ -123,6 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("labels", type=Path, help="folder with one <scene>.txt a scene, one NYU40 id a vertex")
     score.set_defaults(run=_score)
 
+    weights = command("export-weights", "pack the networks of a finished run to pass them on")
+    weights.add_argument("run_folder", type=Path, metavar="RUN", help="for example runs/rooms/otoc")
+    weights.add_argument("zip", type=Path, help="file to write; <zip>.sha256 is its checksum")
+    weights.set_defaults(run=_export_weights)
+
     snap = command("snap-clicks", "turn positions on your own scans into a clicks.csv")
     snap.add_argument("root", type=Path, help="folder of the scans, such as data/own")
     snap.add_argument("positions", type=Path, help="CSV with the columns scene, x, y, z and class")
@@ -242,6 +247,13 @@ def _score(options: argparse.Namespace) -> None:
     for name, value in zip(SCANNET20.names, iou(confusion), strict=True):
         print(f"{name:16} {100 * value:6.2f}")
     print(f"{'mIoU':16} {100 * mean_iou(confusion):6.2f}")
+
+
+def _export_weights(options: argparse.Namespace) -> None:
+    from otoc_lib.release import export_weights
+
+    digest = export_weights(options.run_folder, options.zip)
+    print(f"{options.zip}: written; SHA-256 {digest}")
 
 
 def _snap(options: argparse.Namespace) -> None:

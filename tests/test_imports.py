@@ -17,7 +17,7 @@ LAYERS = (
     ("tsne",),
     ("experiments", "progress"),
     ("current", "run"),
-    ("reporting",),
+    ("reporting", "release"),
     ("__main__",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
