@@ -20,7 +20,7 @@ from otoc_lib.current import Runs
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import Experiment, read_what_is_right
 from otoc_lib.files import write_aside, write_bytes
-from otoc_lib.store import Stage, find_stage, read_manifest, stages_in
+from otoc_lib.store import Stage, stages_in
 
 BUNDLED = {"data/scannet_rooms": "rooms", "data/s3dis_rooms": "rooms_s3dis"}  # what is unpacked, and whence
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member: the same run makes the same bytes
@@ -53,8 +53,7 @@ def export_weights(run: Path, path: Path) -> str:
         OtocError: no run, one that is not finished, stale or damaged. Nothing is written then.
     """
     run = Path(os.path.abspath(run))
-    experiment, config = _experiment_of(run)
-    stages = _stages(run, experiment)
+    experiment, config, stages = _current(run)
     for stage in stages:
         stage.check()
     files = dict(_notes(run, experiment, config, stages))
@@ -76,8 +75,8 @@ def export_weights(run: Path, path: Path) -> str:
     return digest
 
 
-def _experiment_of(run: Path) -> tuple[Experiment, Config]:
-    """The experiment of a run, and its config; OtocError where the run is not what its params file gives now."""
+def _current(run: Path) -> tuple[Experiment, Config, list[Stage]]:
+    """The experiment of a run, its config, and what is packed: the clicks, every network, the last evaluation."""
     if not stages_in(run):
         raise OtocError(f"{run}: holds no finished stage of a run; give the folder of one, runs/<profile>/<run>")
     profile = run.parent.name
@@ -85,28 +84,20 @@ def _experiment_of(run: Path) -> tuple[Experiment, Config]:
     held = Runs(run.parents[1], profile, experiments, wrong)
     for experiment in experiments:
         for seed in (seed for seed, name in held.seeds(experiment.name).items() if name == run.name):
-            state = held.state(experiment.name, experiment.last_evaluation, seed)
-            if state.stage is not None:
-                return experiment, replace(experiment.config, seed=seed)
-            why = f"is stale: {state.why}" if state.why else f"is not finished: {experiment.last_evaluation} is missing"
-            raise OtocError(
-                f"{run}: {why}; finish it by otoc run params/{profile}/{experiment.name}.yaml -p seed={seed}"
-            )
+            contents = [
+                content for stages in held.planned(experiment.name, seed).values() for content in stages.items()
+            ]
+            trained = [name for name, content in dict(contents).items() if "train" in content["code"]]
+            stages = []
+            for name in ("clicks", *trained, experiment.last_evaluation):
+                state = held.state(experiment.name, name, seed)
+                if state.stage is None:
+                    why = f"{name} is stale: {state.why}" if state.why else f"{name} is missing"
+                    remedy = f"otoc run params/{profile}/{experiment.name}.yaml -p seed={seed}"
+                    raise OtocError(f"{run}: {why}; finish it by {remedy}")
+                stages.append(state.stage)
+            return experiment, replace(experiment.config, seed=seed), stages
     raise OtocError(f"{run}: no params file of the profile {profile} has this run; there must be one to say what it is")
-
-
-def _stages(run: Path, experiment: Experiment) -> list[Stage]:
-    """The clicks, every stage with optimizer steps and the last evaluation, wherever they were made."""
-    found = []
-    for name in stages_in(run):
-        stage = find_stage(run.parents[1], run.parent.name, run.name, name)
-        if stage is None:
-            raise OtocError(f"{run / name}: the stage it was taken from was made anew since; run the experiment again")
-        manifest = read_manifest(stage.path)
-        assert manifest is not None  # find_stage has read it
-        if name in ("clicks", experiment.last_evaluation) or manifest.get("steps"):
-            found.append(stage)
-    return found
 
 
 def _notes(run: Path, experiment: Experiment, config: Config, stages: list[Stage]) -> Iterator[tuple[str, bytes]]:

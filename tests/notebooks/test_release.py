@@ -67,7 +67,16 @@ def test_the_archive_is_the_run_with_what_one_must_know_of_it(inside, tmp_path, 
     classes = (run / "classes.txt").read_text().splitlines()
     assert classes[:2] == ["0 wall", "1 floor"] and len(classes) == 20
     text = (run / "README.txt").read_text()
-    assert "tiny/otoc" in text and "relation_2 and unet_2 the last" in text and "data/rooms" in text
+    assert "tiny/otoc" in text and "unet_2 and relation_2 the last" in text and "data/rooms" in text
+
+
+def test_what_an_earlier_params_file_left_is_not_packed(inside, tmp_path):
+    left = inside / "runs/tiny/otoc/unet_3"
+    shutil.copytree(inside / "runs/tiny/otoc/unet_2", left)
+    release.export_weights(inside / "runs/tiny/otoc", tmp_path / "otoc.zip")
+    shutil.rmtree(left)
+    with zipfile.ZipFile(tmp_path / "otoc.zip") as archive:
+        assert not [name for name in archive.namelist() if "unet_3" in name] and "unet_2" in str(archive.namelist())
 
 
 def test_the_same_run_makes_the_same_bytes(inside, tmp_path):
@@ -126,6 +135,7 @@ def spoil_params(root):
         (lambda root: shutil.rmtree(root / "runs/tiny/otoc"), "holds no finished stage"),
         (lambda root: shutil.rmtree(root / "runs/tiny/otoc/evaluate_2"), "evaluate_2 is missing"),
         (lambda root: os.remove(root / PARAMS), "no params file of the profile tiny"),
+        (lambda root: shutil.rmtree(root / "runs/tiny/otoc/unet_1"), "unet_1 is missing"),
         (spoil_params, "is stale: .*threshold"),
         (spoil_weights, "unet_1/weights.safetensors: is not what the stage wrote"),
     ],
