@@ -43,10 +43,11 @@ def example(destination: Path) -> None:
     write_clicks(destination / CLICKS_FILE, clicks, [scene])
 
 
-def example_room() -> tuple[BundledRoom, Scene]:
-    """The room of the example, the first training room, and its true labels as a scene of EXAMPLE_CLASSES."""
+def example_room(name: str | None = None) -> tuple[BundledRoom, Scene]:
+    """A bundled room, by default the example's, the first training room; and its true labels as a scene of
+    EXAMPLE_CLASSES."""
     index = bundled_rooms.read_index()["rooms"]
-    name = next(name for name, room in index.items() if room["split"] == "train")
+    name = name or next(name for name, room in index.items() if room["split"] == "train")
     room = bundled_rooms.read(bundled_rooms.SOURCE / f"{name}.room.xz")
     own_class = np.full(len(SCANNET20), IGNORE, dtype=np.int16)
     for label, names in enumerate(EXAMPLE_CLASSES.values()):

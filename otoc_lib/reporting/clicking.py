@@ -1,4 +1,4 @@
-"""A strip of pictures of a room that is clicked: README's, of the room of ``otoc rooms example``.
+"""A strip of pictures of a room that is clicked: README's, of a bundled training room.
 
 python -m otoc_lib.reporting.clicking docs/pictures/clicking.png
 """
@@ -11,14 +11,23 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from otoc_lib.annotation.clicks import Clicks, expand_clicks, simulate_clicks
-from otoc_lib.annotation.example import example_room
+from otoc_lib.annotation.example import EXAMPLE_CLASSES, example_room
 from otoc_lib.files import write_aside
-from otoc_lib.labels import IGNORE
+from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.reporting.figures import UNLABELLED, Panel, draw_panels, percent, room_view, to_png
 from otoc_lib.scene import Scene
 
+ROOM = "scene0003_00"
 SIZE = (330, 290)  # pixels of a picture
 SHARES = (0.2, 0.6)  # of the clicks, in the pictures between the first and the last
+
+
+def clicked_room() -> tuple[Scene, Clicks]:
+    """The room of the strip, its classes in the colours of those of ScanNet, and a click on every object."""
+    _, room = example_room(ROOM)
+    colors = tuple(SCANNET20.colors[SCANNET20.index(names[0])] for names in EXAMPLE_CLASSES.values())
+    scene = replace(room, label_set=replace(room.label_set, colors=colors))
+    return scene, simulate_clicks(scene, per_object=1, seed=0)
 
 
 def strip(scene: Scene, clicks: Clicks) -> Figure:
@@ -53,6 +62,5 @@ def _covered(labels: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    _, room = example_room()
     with write_aside(Path(sys.argv[1])) as aside:
-        aside.write_bytes(to_png(strip(room, simulate_clicks(room, per_object=1, seed=0))))
+        aside.write_bytes(to_png(strip(*clicked_room())))
