@@ -7,6 +7,7 @@ included, and fetches nothing.
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from sphinx.cmd.build import build_main
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 HOME = Path("README.md")
 BESIDE = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md")
 REPORT = Path("reports/rooms")  # of the reference run
+MADE = ".doctrees"  # what Sphinx begins with where it builds
 
 HOME_END = """
 ## The report
@@ -39,15 +41,21 @@ Every module of ``otoc_lib``, from its docstrings. *How the kit is built* ends w
 
 
 def build(out: Path) -> int:
-    """Build into ``out``, which is made anew; a warning is an error. Returns Sphinx's exit status."""
-    source = out.with_name(f"{out.name}-source")
-    for folder in (out, source):
-        shutil.rmtree(folder, ignore_errors=True)
-    for page in pages():
-        copy_page(page, source)
-    write_home(source)
-    write_api(source / "api")
-    status = run_sphinx(source, out)
+    """Build into ``out``, a new folder or that of an earlier site, which is made anew; a warning is an error.
+
+    Returns Sphinx's exit status.
+    """
+    if out.exists():
+        if not (out / MADE).is_dir():
+            sys.exit(f"{out}: is there and holds no site; give another folder")
+        shutil.rmtree(out)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder)
+        for page in pages():
+            copy_page(page, source)
+        write_home(source)
+        write_api(source / "api")
+        status = run_sphinx(source, out)
     shutil.copytree(ROOT / REPORT, out / REPORT)
     return status
 
@@ -101,7 +109,7 @@ def write_api(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("build/docs")
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/docs"
     failed = build(target)
     print(f"{'Failed; what was built' if failed else 'The site'} is at {target}/index.html")
     sys.exit(failed)

@@ -135,6 +135,13 @@ def test_a_page_that_went_wrong_fails(tmp_path, edit, capfd):
     assert {"diagram": "draw_diagram.py", "link": "elsewhere.md", "anchor": "below"}[edit] in capfd.readouterr().err
 
 
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(SystemExit, match="holds no site"):
+        builder.build(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "all of it"
+
+
 def test_docstrings_may_hold_equations_and_bars():
     lines = ["A norm |x|, as in ``a | b``.", "", "    L = |x|", "      + |y|", "", "More of |x|.", "Args:", "    x: it"]
     settings.plain_equations(None, "function", "f", None, None, lines)
