@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(run=_status)
 
     keep = command("keep", "keep the numbers of a profile's finished runs in its report, to be committed")
-    kept = keep.add_argument("profile", metavar="PROFILE", help="for example study; writes reports/study/results")
+    kept: Any = keep.add_argument("profile", metavar="PROFILE", help="for example study; writes reports/study/results")
     kept.completer = _complete_profiles
     keep.set_defaults(run=_keep)
 
@@ -208,6 +208,7 @@ def _keep(options: argparse.Namespace) -> None:
     from otoc_lib.reporting.runs import results_of_profile
 
     results = results_of_profile(options.profile)
+    assert results.archives is not None  # those of a profile have a place
     submissions = results.archives.with_name("submissions")
     archives = keep_numbers(results.held, results.archives, hidden_scores_by_stage(results, submissions))
     size = sum(path.stat().st_size for path in archives)

@@ -54,7 +54,8 @@ def _score(results: Results, row: Row, name: str, folder: Path) -> Measurement |
         return None
     for seed in results.seeds(row.experiment):
         name_of_stage = results.stage_of(row)
-        metrics, stage = (look(row.experiment, name_of_stage, seed) for look in (results.metrics, results.find))
+        metrics = results.metrics(row.experiment, name_of_stage, seed)
+        stage = results.find(row.experiment, name_of_stage, seed)
         if metrics is None or row.mode not in metrics["predicted"]:
             continue
         if stage is not None:
