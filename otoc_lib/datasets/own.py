@@ -59,7 +59,10 @@ def list_scenes(root: Path, split: str) -> list[str]:
         more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
         warnings.warn(f"{root}: leaves out {', '.join(names[:MOST_LISTED])}{more}: {reason}", stacklevel=2)
     if not folder.scans:
-        raise OtocError(f"data root {root}: holds no scan; put files there that end in {', '.join(FORMATS)}")
+        what = "; ".join(f"{names[0]}: {reason}" for reason, names in list(reasons.items())[:3])
+        raise OtocError(
+            f"data root {root}: holds no scan; put files there that end in {', '.join(FORMATS)}{what and f' ({what})'}"
+        )
     return sorted(folder.scans)
 
 

@@ -57,7 +57,7 @@ def unpack(path: Path, packed: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             if (packed == np.rint(packed)).all() and (np.abs(packed) < 2.0**32).all():
                 packed = packed.astype(np.int64)
-            elif packed.dtype == np.float32 or np.isfinite(packed).all():
+            elif packed.dtype.itemsize == 4 or np.isfinite(packed).all():
                 packed = packed.astype(np.float32).view(np.uint32)
             else:
                 raise OtocError(f"{path}: its packed colours are written as NaN; export them as red, green and blue")

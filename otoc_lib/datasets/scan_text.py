@@ -460,9 +460,14 @@ def _rewrite(data, start, line, separator, decimal_comma, numbers, text_column):
         tail = stop  # without blanks at the end
         while tail > position and (data[tail - 1] == 32 or data[tail - 1] == 9):
             tail -= 1
+        is_empty = True  # as Excel leaves lines below a table: separators alone
+        for i in range(position, tail):
+            is_empty &= data[i] == 32 or data[i] == 9 or data[i] == 44 or data[i] == 59 or data[i] == 124
+            if not is_empty:
+                break
         if position < tail and separator == 9:  # tabs at the ends of a line are fields of nothing
             position, tail = line_start, stop
-        if position < tail and not is_comment:
+        if not is_empty and not is_comment:
             first_out = size
             num_before = num_bad
             column = 0

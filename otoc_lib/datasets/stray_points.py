@@ -36,7 +36,9 @@ def _few(count: int) -> int:
 def _may_have_strays(axes: np.ndarray) -> bool:
     """Whether the box is more than twice as long as the core of a sample: most scans need no closer look."""
     sample = axes[:, :: max(1, axes.shape[1] // SAMPLE)]
-    few = _few(sample.shape[1])
+    few = min(
+        2 * _few(sample.shape[1]), sample.shape[1] // 3
+    )  # more than of all: no stray may hide in the sample's core
     inner = np.partition(sample, (few, sample.shape[1] - 1 - few), axis=1)
     side = (inner[:, -1 - few] - inner[:, few]).max()
     return bool((axes.max(axis=1) - axes.min(axis=1) > 2 * side).any())

@@ -156,6 +156,7 @@ def test_packed_colours_as_pcl_writes_them(alpha):
     packed = (alpha << 24 | BYTES[:, 0] << 16 | BYTES[:, 1] << 8 | BYTES[:, 2]).astype(np.uint32)
     np.testing.assert_array_equal(unpack("a", packed), BYTES)
     np.testing.assert_array_equal(unpack("a", packed.view(np.float32)), BYTES)
+    np.testing.assert_array_equal(unpack("a", packed.astype(">u4").view(">f4")), BYTES)
     np.testing.assert_array_equal(unpack("a", packed.view(np.int32)), BYTES)
 
 

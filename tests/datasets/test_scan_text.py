@@ -105,6 +105,8 @@ PLAIN = "1.23 4.56 0.78 255 0 3\n-1.5 2.5 30.25 1 2 3\n"
         '"X";"Y";"Z";"R";"G";"B"\n' + PLAIN.replace(" ", ";"),
         "X ; Y ; Z ; R ; G ; B\n" + PLAIN.replace(" ", ";"),
         PLAIN.replace("\n", "\r"),
+        "x,y,z,r,g,b,,\n" + PLAIN.replace(" ", ",").replace("\n", ",,\n") + ",,,,,,,\n , ,\n",
+        PLAIN.replace(" ", ";") + ";;;;;\n",
         ("\ufeff" + PLAIN).encode(),
         PLAIN.encode("utf-16"),
         ("x\ty\tz\tr\tg\tb\r\n" + PLAIN.replace(" ", "\t")).encode("utf-16-le").join([b"\xff\xfe", b""]),
