@@ -17,7 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from otoc_lib.datasets import scan_colors, scan_columns
+from otoc_lib.datasets.e57 import read_e57
+from otoc_lib.datasets.gltf import read_gltf
 from otoc_lib.datasets.las import read_las
+from otoc_lib.datasets.obj import read_obj
+from otoc_lib.datasets.pcd import read_pcd
 from otoc_lib.datasets.other_formats import how_to_convert
 from otoc_lib.datasets.ply import read_ply
 from otoc_lib.datasets.scan_text import read_text
@@ -30,6 +34,10 @@ from otoc_lib.outside import opening
 READERS: dict[str, Callable[[Path], Vertices]] = {
     ".ply": read_ply,
     **dict.fromkeys((".las", ".laz"), read_las),
+    ".e57": read_e57,
+    **dict.fromkeys((".glb", ".gltf"), read_gltf),
+    ".obj": read_obj,
+    ".pcd": read_pcd,
     **dict.fromkeys((".xyz", ".txt", ".csv", ".asc", ".pts"), read_text),
 }
 FORMATS = tuple(READERS)
