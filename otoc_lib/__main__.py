@@ -132,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     snap.add_argument("root", type=Path, help="folder of the scans, such as data/own")
     snap.add_argument("positions", type=Path, help="CSV with the columns scene, x, y, z and class")
     snap.add_argument("clicks", type=Path, help="clicks.csv to write")
+    snap.add_argument(
+        "--unit",
+        choices=("auto", "m", "cm", "mm", "ft", "in"),
+        default="auto",
+        help="of the scans (default: %(default)s)",
+    )
     snap.set_defaults(run=_snap)
 
     rooms = command("rooms", "unpack the bundled rooms, or one as a scan of your own").add_subparsers(
@@ -260,7 +266,7 @@ def _export_weights(options: argparse.Namespace) -> None:
 def _snap(options: argparse.Namespace) -> None:
     from otoc_lib.annotation.snap import snap_clicks
 
-    print(f"{options.clicks}: {snap_clicks(options.root, options.positions, options.clicks)} clicks")
+    print(f"{options.clicks}: {snap_clicks(options.root, options.positions, options.clicks, options.unit)} clicks")
 
 
 def _unpack(options: argparse.Namespace) -> None:

@@ -119,6 +119,9 @@ class Config:
     own_truth: str | None = param(None, "own_classes", added=True)  # column of own scans that holds true classes
     # in pictures, the picker and labelled scans; own classes are distinct for any colour vision either way
     class_colors: Literal["benchmark", "distinct"] = param("benchmark")
+    # Own scans: which axis of the file points up, and its unit. auto: what the file says, else a guess, which is told
+    up_axis: Literal["auto", "z", "y", "x", "-z", "-y", "-x"] = param("auto", "axes")
+    unit: Literal["auto", "m", "cm", "mm", "ft", "in"] = param("auto", "axes")
     eval_splits: list[str] = param(["val"], like=NAME)
     train_rooms: int | None = param(None, low=1, high=10**6)  # use only the first so many rooms; null: all
     eval_rooms: int | None = param(None, low=1, high=10**6)

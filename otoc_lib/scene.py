@@ -54,7 +54,7 @@ def checked_name(name: str, origin: object) -> str:
 
 
 LARGEST_ID = 65535  # of a class in the files of a dataset
-ARRAYS = ("coords", "colors", "supervoxels", "labels", "instances", "origin")
+ARRAYS = ("coords", "colors", "supervoxels", "labels", "instances", "origin", "axes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +71,10 @@ class Scene:
     supervoxels: np.ndarray  # int32 [N], dense 0..M-1
     labels: np.ndarray | None  # int16 [N], class index or IGNORE
     instances: np.ndarray | None  # int32 [N], dense 0..K-1 objects, -1 none
-    origin: np.ndarray  # float64 [3] metres; coords + origin are the coordinates in the file
+    origin: np.ndarray  # float64 [3] metres; what was the centre before, with z up
     label_set: LabelSet
+    # float64 [3, 3]; positions (coords + origin) times this are those in the file. None: they are those themselves
+    axes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         checked_name(self.name, "scene")
@@ -86,6 +88,10 @@ class Scene:
         for field in ("coords", "origin"):
             if not np.isfinite(getattr(self, field)).all():
                 raise self._error(f"{field} holds NaN or infinity; repair the file it comes from")
+        if self.axes is not None:
+            self._freeze("axes", np.float64, (3, 3))
+            if not (np.isfinite(self.axes).all() and np.linalg.det(self.axes) > 0):
+                raise self._error("axes are those of no file: they must turn and scale, not mirror or flatten")
         if not _is_dense(self.supervoxels):
             raise self._error("supervoxels are not numbered 0..M-1 without gaps; renumber them with scene.densify")
 
@@ -105,6 +111,15 @@ class Scene:
     @property
     def num_points(self) -> int:
         return len(self.coords)
+
+    def in_file(self, coords: np.ndarray) -> np.ndarray:
+        """Positions [K, 3] among ``coords`` as the file has them: in its axes, unit and offset, float64."""
+        positions = coords + self.origin
+        return positions if self.axes is None else positions @ self.axes
+
+    def from_file(self, positions: np.ndarray) -> np.ndarray:
+        """Positions [K, 3] of the file as they are among ``coords``: metres, z up, centred, float64."""
+        return (positions if self.axes is None else positions @ np.linalg.inv(self.axes)) - self.origin
 
     @cached_property
     def num_supervoxels(self) -> int:

@@ -175,7 +175,7 @@ def _drawn(scene: Scene, points: np.ndarray) -> Clicks:
 
 
 def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> None:
-    """Write clicks.csv: scene, point, x, y, z (metres, in file coordinates), class name or "none", object.
+    """Write clicks.csv: scene, point, x, y, z (in the file's axes, unit and offset), class name or "none", object.
 
     Args:
         clicks: scene name -> its clicks.
@@ -190,7 +190,7 @@ def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> 
 def click_rows(scene: Scene, clicks: Clicks) -> list[tuple]:
     """The rows of clicks.csv for one scene."""
     _check(scene, clicks)
-    positions = scene.coords[clicks.points] + scene.origin  # [K, 3]
+    positions = scene.in_file(scene.coords[clicks.points])  # [K, 3]
     return [
         (scene.name, point, *(f"{value:.6f}" for value in xyz), scene.label_set.name_of(label), instance)
         for point, xyz, label, instance in zip(clicks.points, positions, clicks.classes, clicks.objects, strict=True)
@@ -523,7 +523,7 @@ def _parse_row(row: dict[str, str], scene_of: dict[str, Scene]) -> tuple[str, in
     if not -1 <= instance < num_objects:
         raise OtocError(f"object {instance} is not one of {scene.name}; write -1 where it is unknown")
     position = np.array([_number(row, axis, float) for axis in "xyz"])
-    distance = np.linalg.norm(scene.coords[point] + scene.origin - position)
+    distance = np.linalg.norm(scene.coords[point] - scene.from_file(position))  # metres
     if not distance <= POSITION_TOLERANCE:
         raise OtocError(f"point {point} of {scene.name} lies {distance:.2f} m from x, y, z: clicks of other data")
     return scene.name, point, label, instance

@@ -39,7 +39,7 @@ def label_scene(
     drawn = draw_frames(len(folder.names), share, seed, scene.name)
     frames = (read_frame(folder, index, classes) for index in drawn)
     tolerance = max(LEAST_TOLERANCE, SPACINGS * point_spacing(scene.coords))
-    labels = label_points(scene.coords + scene.origin, frames, len(scene.label_set), tolerance)
+    labels = label_points(scene.in_file(scene.coords), frames, len(scene.label_set), tolerance)
     if (labels == IGNORE).all():
         raise OtocError(
             f"{folder.path}: no labelled pixel of the {len(drawn)} frames that were drawn shows a point of the scene; "

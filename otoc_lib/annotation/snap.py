@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 from otoc_lib.annotation.clicks import COLUMNS
 from otoc_lib.datasets import own
 from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.datasets.scan_axes import METRES, Unit
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 from otoc_lib.outside import read_rows
@@ -16,13 +17,14 @@ from otoc_lib.outside import read_rows
 FARTHEST_CLICK = 0.1  # metres between a clicked position and the nearest point of its scan
 
 
-def snap_clicks(root: Path, source: Path, destination: Path) -> int:
+def snap_clicks(root: Path, source: Path, destination: Path, unit: Unit = "auto") -> int:
     """Give clicks that are mere positions the vertex they mean: the nearest one of their scan.
 
     Args:
         root: folder of the scans.
         source: a CSV with the columns scene, x, y, z (in the scan's coordinates) and class; others are left out.
         destination: the clicks.csv to write, for ``source: file``.
+        unit: of the scans' coordinates, see ``scan_axes``: what is too far depends on it.
 
     Returns:
         The number of clicks written.
@@ -39,13 +41,15 @@ def snap_clicks(root: Path, source: Path, destination: Path) -> int:
         if name not in scans:
             line = next(line for line, row in rows.items() if row[0] == name)
             raise OtocError(f"{source}, line {line}: {root} has no scan {name!r}; it has {', '.join(scans)}")
-        (path,) = own.scene_files(root, name)
-        points = read_scan(path).points
+        scan = read_scan(own.scan_file(root, name))
+        points, metres = scan.points, METRES[own.scan_axes(scan, unit=unit).unit]
         lines = [line for line, row in rows.items() if row[0] == name]
         distances, nearest = cKDTree(points).query([rows[line][1] for line in lines])
         for k, line in enumerate(lines):
-            if distances[k] > FARTHEST_CLICK:
-                raise OtocError(f"{source}, line {line}: lies {distances[k]:.2f} m from the nearest point of {name}")
+            if distances[k] * metres > FARTHEST_CLICK:
+                raise OtocError(
+                    f"{source}, line {line}: lies {distances[k] * metres:.2f} m from the nearest point of {name}"
+                )
             if nearest[k] in nearest[:k]:
                 raise OtocError(f"{source}, line {line}: its nearest point is clicked before; keep one of the lines")
             position = (f"{value:.6f}" for value in points[nearest[k]])

@@ -26,7 +26,7 @@ BETWEEN = ";"  # the names of the classes of a ball
 class Subclouds:
     """The B balls of one room and the classes in each."""
 
-    centres: np.ndarray  # float64 [B, 3] metres, in file coordinates
+    centres: np.ndarray  # float64 [B, 3] in file coordinates
     radius: float  # metres; infinite where the only ball is the whole room
     present: np.ndarray  # bool [B, C]
 
@@ -57,6 +57,8 @@ def cut_subclouds(scene: Scene, radius: float) -> Subclouds:
         counts = np.ceil((high - low) / radius).astype(int) + 1
         axes = [np.linspace(*ends) for ends in zip(low, high, counts.tolist(), strict=True)]
         centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    if scene.axes is not None:
+        centres = centres @ scene.axes
     kept, present = [], []
     for centre in centres:
         inside = _inside(scene, centre, radius)
@@ -69,7 +71,7 @@ def cut_subclouds(scene: Scene, radius: float) -> Subclouds:
 
 def _inside(scene: Scene, centre: np.ndarray, radius: float) -> np.ndarray:
     """Whether each point lies in a ball, bool [N]."""
-    return np.square(scene.coords - (centre - scene.origin)).sum(axis=1) <= radius**2
+    return np.square(scene.coords - scene.from_file(centre)).sum(axis=1) <= radius**2
 
 
 def subcloud_statistics(scenes: list[Scene], subclouds: dict[str, Subclouds]) -> dict:
@@ -87,7 +89,7 @@ def subcloud_statistics(scenes: list[Scene], subclouds: dict[str, Subclouds]) ->
     for scene in scenes:
         own = subclouds[scene.name]
         balls += len(own)
-        nearest = cKDTree(own.centres).query(scene.coords + scene.origin)[0]  # [N] metres
+        nearest = cKDTree(scene.from_file(own.centres)).query(scene.coords)[0]  # [N] metres
         points, in_balls = points + scene.num_points, in_balls + int((nearest <= own.radius).sum())
         classes = np.unique(scene.labels[scene.labels >= 0])
         said: np.ndarray = own.present.any(axis=0)
@@ -103,7 +105,7 @@ def subcloud_statistics(scenes: list[Scene], subclouds: dict[str, Subclouds]) ->
 
 
 def write_subclouds(path: Path, subclouds: dict[str, Subclouds], scenes: list[Scene]) -> None:
-    """Write subclouds.csv: scene, centre x, y, z (metres, in file coordinates), radius and the names of the classes of
+    """Write subclouds.csv: scene, centre x, y, z (in file coordinates), radius (metres) and the names of the classes of
     every ball, in the order of the scenes."""
     with write_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -133,7 +133,9 @@ def _read_station(path: Path, library: ModuleType, image: Any, scan: Any, index:
     called = scan["name"].value() if scan.isDefined("name") else f"scan {index}"
     axes = next((axes for axes in (CARTESIAN, SPHERICAL) if fields.keys() >= set(axes)), None)
     if axes is None:
-        raise OtocError(f"{path}: its scan {shown(called)} has no coordinates, only {', '.join(names)}; export it again")
+        raise OtocError(
+            f"{path}: its scan {shown(called)} has no coordinates, only {', '.join(names)}; export it again"
+        )
     bits = sum(_bits(library, node) for node in fields.values())
     if points.childCount() * bits > 8 * path.stat().st_size or (bits == 0 and points.childCount() > 1):
         raise OtocError(f"{path}: damaged E57, it announces more points than it can hold; copy it again")
@@ -248,9 +250,7 @@ def _together(stations: list[_Station]) -> Vertices:
         bare = sum(len(station.points) for station in stations if station.colors is None)
         if bare:
             told.append(f"{bare} points, of scans without colours, are grey")
-        whole = [
-            np.full((len(s.points), 3), GREY, np.uint8) if s.colors is None else s.colors for s in stations
-        ]
+        whole = [np.full((len(s.points), 3), GREY, np.uint8) if s.colors is None else s.colors for s in stations]
         columns |= dict(zip(("red", "green", "blue"), np.ascontiguousarray(np.concatenate(whole).T), strict=True))
     elif all(station.intensity is not None for station in stations):
         grey = _as_grey(np.concatenate([station.intensity for station in stations]))
@@ -258,7 +258,7 @@ def _together(stations: list[_Station]) -> Vertices:
             told.append("has no colours; the intensity of its points is shown as grey in their place")
             columns |= dict.fromkeys(("red", "green", "blue"), grey)
     unread = {name for station in stations for name in station.unread}
-    return Vertices(columns, told=tuple(told), unread=tuple(sorted(unread)))
+    return Vertices(columns, told=tuple(told), unread=tuple(sorted(unread)), unit="m")
 
 
 def _as_grey(intensity: np.ndarray) -> np.ndarray | None:

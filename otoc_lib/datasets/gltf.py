@@ -199,7 +199,9 @@ def _read(document: _Document) -> Vertices:
     known = sum(map(len, document.buffers.values())) + document.path.stat().st_size
     known += sum(_whole(made.get("byteLength", 0)) for made in document.tree.get("buffers", ()) if "uri" in made)
     if sum(sizes) > MOST_PLACED * known:
-        raise OtocError(f"{document.path}: places its meshes {len(placed)} times, too often for a scan; export it again")
+        raise OtocError(
+            f"{document.path}: places its meshes {len(placed)} times, too often for a scan; export it again"
+        )
     blocks = [_read_mesh(document, mesh, matrix) for mesh, matrix in placed]
     blocks = [block for blocks_of_node in blocks for block in blocks_of_node]
     if not blocks:
@@ -218,7 +220,8 @@ def _read(document: _Document) -> Vertices:
             document.told.append(f"{(~painted).sum()} of its {len(points)} vertices have no colour; they are grey")
     if len(blocks) > 1:
         document.told.append(f"its {len(blocks)} meshes are one scan, in the order of the file")
-    return Vertices(columns, faces if len(faces) else None, tuple(dict.fromkeys(document.told)))
+    told = tuple(dict.fromkeys(document.told))
+    return Vertices(columns, faces if len(faces) else None, told, up="y", unit="m")
 
 
 def _placed_meshes(document: _Document) -> Iterator[tuple[int, np.ndarray]]:
@@ -292,7 +295,9 @@ def _read_mesh(document: _Document, index: Any, matrix: np.ndarray) -> list[_Blo
                 raise ValueError("positions are not x, y and z")
             points = points @ matrix[:3, :3].T + matrix[:3, 3]
             shape = points.shape
-            blocks[place] = _Block(points, np.zeros(shape, np.uint8), np.zeros(len(points), bool), np.empty((0, 3), int))
+            blocks[place] = _Block(
+                points, np.zeros(shape, np.uint8), np.zeros(len(points), bool), np.empty((0, 3), int)
+            )
         block = blocks[place]
         used = np.arange(len(block.points))
         if "indices" in primitive:
@@ -390,7 +395,7 @@ def _picture(document: _Document, index: Any) -> tuple[np.ndarray | None, tuple[
     wrap = (sampler.get("wrapS", pictures.REPEAT), sampler.get("wrapT", pictures.REPEAT))
     source = texture.get("source", texture.get("extensions", {}).get(WEBP, {}).get("source"))
     if source is None:
-        document.told.append("its textures are compressed for graphics cards (KTX2), which is not read: it has no colours")
+        document.told.append("its textures are compressed for graphics cards (KTX2), which is not read")
         return None, wrap
     if source in document.pictures:
         return document.pictures[source], wrap
@@ -398,7 +403,7 @@ def _picture(document: _Document, index: Any) -> tuple[np.ndarray | None, tuple[
     name = f"{document.path}, picture {source}"
     data = document.view(made["bufferView"])[0] if "bufferView" in made else _resource(document.path, made["uri"])
     if data is None:
-        document.told.append(f"its texture {shown(made['uri'])} is not in its folder; put it there, else it has no colours")
+        document.told.append(f"its texture {shown(made['uri'])} is not in its folder; put it there for colours")
         return None, wrap
     document.pictures.clear()
     document.pictures[source] = pictures.read_picture(data, name)

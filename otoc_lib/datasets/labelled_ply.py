@@ -69,7 +69,7 @@ def export_run(config: Config, scenes: list[Scene], evaluation: Stage) -> list[P
                 f"{evaluation.path / predicted}: lacks labels or confidence; set eval_splits: [val] and run again"
             )
         labels = arrays["full"] if "full" in arrays else arrays["point"]
-        (scan_path,) = own.scene_files(config.data_folder, scene.name)
+        scan_path = own.scan_file(config.data_folder, scene.name)
         paths.append(config.report_folder / "labelled" / f"{scene.name}.ply")
         export_labels(scan_path, labels, arrays["confidence"], scene.label_set, paths[-1])
     return paths

@@ -16,7 +16,7 @@ from otoc_lib.datasets import pictures, point_text
 from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.jit import compiled
-from otoc_lib.outside import read_bytes
+from otoc_lib.outside import opening, read_bytes
 
 VERTEX, TEXTURE, FACE, WORD = 1, 2, 3, 4  # kinds of lines; 0: nothing that is read here
 BLANK, LINE_END = ord(" "), ord("\n")
@@ -25,12 +25,13 @@ BLANK, LINE_END = ord(" "), ord("\n")
 LEFT_OUT = set("vn vp g o s l p mg lod shadow_obj trace_obj bevel c_interp d_interp deg bmat step cstype con".split())
 SURFACES = set("curv curv2 surf parm trim hole scrv sp end ctech stech call csh".split())
 MOST_MATERIAL_BYTES = 1 << 24  # of a .mtl file
+HEAD = 1 << 16  # bytes in which programs name it
 OPTIONS = {"-s": 3, "-o": 3, "-t": 3, "-mm": 2}  # of map_Kd: how many numbers follow at most; other options have a word
 
 
 @dataclass(frozen=True)
 class _Lines:
-    """Where the lines of a file are: first byte, byte after the last, kind and number, int64 [L], of those that count."""
+    """Where the lines of a file are that count: first byte, byte after the last, kind and number, int64 [L]."""
 
     start: np.ndarray
     end: np.ndarray
@@ -76,11 +77,11 @@ def read_obj(path: Path) -> Vertices:
     corners, polygon_sizes, faces = _faces(path, data, lines, len(table))
     if table.shape[1] >= 6:
         columns |= dict(zip(("red", "green", "blue"), np.ascontiguousarray(table[:, 3:6].T), strict=True))
-        if any(name == "map_Kd" for name, *_ in commands):
-            told.append("its textures are not used, since its vertices have colours")
+        if any(word == "usemtl" for word, *_ in commands):
+            told.append("its materials are not used, since its vertices have colours")
     else:
         material_of_face = _materials_of_faces(lines.of(FACE).start, commands)
-        materials = _read_materials(path, commands, told)
+        materials = _read_materials(path, [name for word, name, _ in commands if word == "mtllib"], told)
         uv = _table(path, data, lines.of(TEXTURE))
         colors = _painted(path, len(table), corners, np.repeat(material_of_face, polygon_sizes), uv, materials, told)
         if colors is not None:
@@ -89,14 +90,13 @@ def read_obj(path: Path) -> Vertices:
 
 
 def companions(path: Path) -> list[Path]:
-    """The material files and textures that an OBJ file names and that lie beside it."""
-    data = _read(path)
-    lines = _Lines(*_find_lines(data))
-    told: list[str] = []
-    commands = _commands(path, data, lines.of(WORD), told)
-    files = [pictures.file_beside(path, name) for word, name, _ in commands if word == "mtllib"]
-    materials = _read_materials(path, commands, told)
-    files += [pictures.file_beside(path, made.picture) for made in materials.values() if made.picture]
+    """The material files that an OBJ file names at its beginning, and their textures, as far as they lie beside it."""
+    with opening(path), open(path, "rb") as file:
+        head = file.read(HEAD).decode("utf-8", "replace")
+    names = [line.split(maxsplit=1)[1] for line in head.splitlines() if re.match(r"mtllib\s+\S", line)]
+    materials = _read_materials(path, names, told=[])
+    named = [*names, *(made.picture for made in materials.values() if made.picture)]
+    files = [pictures.file_beside(path, name.strip()) for name in named]
     return sorted({file for file in files if file is not None})
 
 
@@ -159,7 +159,7 @@ def _commands(path: Path, data: np.ndarray, lines: _Lines, told: list[str]) -> l
     found, strange = [], set()
     for start, end, number in zip(lines.start.tolist(), lines.end.tolist(), lines.number.tolist(), strict=True):
         text = data[start:end].tobytes().decode("utf-8", "replace")
-        word, _, rest = text.partition(" ") if "\t" not in text else text.replace("\t", " ").partition(" ")
+        word, _, rest = text.replace("\t", " ").partition(" ")
         if word in ("mtllib", "usemtl"):
             found.append((word, rest.strip(), start))
         elif word in SURFACES:
@@ -192,8 +192,8 @@ def _table(path: Path, data: np.ndarray, lines: _Lines) -> np.ndarray:
 def _faces(
     path: Path, data: np.ndarray, lines: _Lines, num_vertices: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The corners of all polygons, int64 [K, 2]: vertex and texture coordinate, from 0 (-1: none); how many each polygon
-    has, int64 [P]; and the triangles, int64 [F, 3], None without any."""
+    """The corners of all polygons, int64 [K, 2]: vertex and texture coordinate, from 0 (-1: none); how many each
+    polygon has, int64 [P]; and the triangles, int64 [F, 3], None without any."""
     faces = lines.of(FACE)
     if len(faces.start) == 0:
         return np.empty((0, 2), np.int64), np.empty(0, np.int64), None
@@ -221,8 +221,8 @@ def _faces(
 
 @compiled(parallel=False)
 def _find_corners(data, starts, ends, vertices_before, coordinates_before):
-    """The corners ``v``, ``v/vt``, ``v//vn`` or ``v/vt/vn`` of the faces, int64 [K, 2], how many each has, and the first
-    line that is none, or -1. A negative number counts back from the line itself."""
+    """The corners ``v``, ``v/vt``, ``v//vn`` or ``v/vt/vn`` of the faces, int64 [K, 2], how many each has, and the
+    first line that is none, or -1. A negative number counts back from the line itself."""
     most = 0
     for row in range(len(starts)):
         most += (ends[row] - starts[row]) // 2
@@ -272,10 +272,10 @@ def _materials_of_faces(starts: np.ndarray, commands: list[tuple[str, str, int]]
     return names[np.searchsorted([place for place, _ in used], starts)] if used else names[np.zeros(len(starts), int)]
 
 
-def _read_materials(path: Path, commands: list[tuple[str, str, int]], told: list[str]) -> dict[str, _Material]:
-    """The materials of the .mtl files that lie beside the scan, by name."""
+def _read_materials(path: Path, names: list[str], told: list[str]) -> dict[str, _Material]:
+    """The materials of some .mtl files that lie beside the scan, by name."""
     materials: dict[str, _Material] = {}
-    for name in dict.fromkeys(name for word, name, _ in commands if word == "mtllib"):
+    for name in dict.fromkeys(names):
         file = pictures.file_beside(path, name)
         if file is None:
             told.append(f"its material file {shown(name)} is not in its folder, so its textures are not read")
@@ -339,7 +339,7 @@ def _painted(
         here = np.unique(corners[of_corner == index], axis=0)  # each vertex once a texture coordinate
         file = pictures.file_beside(path, made.picture) if made.picture else None
         if made.picture and file is None:
-            told.append(f"its texture {shown(made.picture)} is not in its folder; put it there, else it has no colours")
+            told.append(f"its texture {shown(made.picture)} is not in its folder; put it there for colours")
         here_painted = here[here[:, 1] >= 0] if file is not None else here[:0]
         if len(here_painted) and uv.shape[1] >= 2:
             if set(made.options) & set(OPTIONS):
@@ -361,7 +361,9 @@ def _painted(
     if not textured and len({tuple(color) for color in plain.values()}) < 2:
         return None
     told.append(
-        "its colours are those of its textures at the vertices" if textured else "its colours are those of its materials"
+        "its colours are those of its textures at the vertices"
+        if textured
+        else "its colours are those of its materials"
     )
     bare = int((counts == 0).sum())
     if bare:

@@ -17,7 +17,8 @@ import numpy as np
 from otoc_lib.config import Config
 from otoc_lib.datasets.other_formats import how_to_convert
 from otoc_lib.datasets.own_truth import read_truth
-from otoc_lib.datasets.point_files import FORMATS, read_scan, scan_name, scan_suffix
+from otoc_lib.datasets.point_files import FORMATS, Scan, companions, read_scan, scan_name, scan_suffix
+from otoc_lib.datasets.scan_axes import Axes, Unit, UpAxis, find_axes
 from otoc_lib.datasets.scan_text import first_names, holds_points
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import NO_CLASS_NAME, LabelSet
@@ -27,7 +28,7 @@ from otoc_lib.scene import Scene, checked_name
 from otoc_lib.supervoxels.geometric import Partition
 from otoc_lib.supervoxels.make import make_supervoxels
 
-READS: tuple[str, ...] = ("partition", "own_classes")
+READS: tuple[str, ...] = ("partition", "own_classes", "axes")
 
 JUNK = ("thumbs.db", "desktop.ini", "icon\r")  # left by file managers, beside names that begin with a dot
 NOTES = (".txt", ".csv", ".asc")  # suffixes of scans that notes and licences have, too
@@ -67,20 +68,45 @@ def list_scenes(root: Path, split: str) -> list[str]:
 
 
 def scene_files(root: Path, name: str) -> list[Path]:
-    """The one file a scan is read from."""
+    """The files a scan is read from: its own, then those that it names, such as textures."""
+    path = scan_file(root, name)
+    return [path, *companions(path)]
+
+
+def scan_file(root: Path, name: str) -> Path:
+    """The file that holds the points of a scan."""
     scans = list_folder(root).scans
     if name not in scans:
         raise OtocError(f"{root}: holds no scan {name!r}; its scans are {', '.join(sorted(scans))}")
-    return [scans[name]]
+    return scans[name]
 
 
 def read_scene(root: Path, name: str, config: Config) -> Scene:
     """``load_scene`` as an experiment asks for it."""
-    return load_scene(root, name, label_set(config.own_classes), Partition.of(config), config.own_truth)
+    return load_scene(
+        root,
+        name,
+        label_set(config.own_classes),
+        Partition.of(config),
+        config.own_truth,
+        up_axis=config.up_axis,
+        unit=config.unit,
+    )
 
 
-def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition, truth: str | None = None) -> Scene:
+def load_scene(
+    root: Path,
+    name: str,
+    label_set: LabelSet,
+    partition: Partition,
+    truth: str | None = None,
+    *,
+    up_axis: UpAxis = "auto",
+    unit: Unit = "auto",
+) -> Scene:
     """Read one scan as a scene, centred on the mean of its points, without objects. Point order is the file's.
+
+    What is guessed about its axes and unit is warned of; the scene knows the way back, ``Scene.in_file``.
 
     Args:
         root: folder of the scans.
@@ -88,10 +114,14 @@ def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition,
         label_set: see ``label_set``.
         partition: how points without a mesh are cut into super-voxels.
         truth: the column that holds true labels, see ``own_truth``; None leaves the scene without.
+        up_axis, unit: of the file's coordinates, see ``scan_axes``.
     """
-    (path,) = scene_files(root, name)
+    path = scan_file(root, name)
     scan = read_scan(path)
-    points = scan.within_box()
+    axes = scan_axes(scan, up_axis, unit)
+    for sentence in axes.told:
+        warnings.warn(f"{path}: {sentence}", stacklevel=2)
+    points = axes.to_metres(scan.within_box())
     origin = points.mean(axis=0)
     centred = points - origin
     try:
@@ -107,6 +137,7 @@ def load_scene(root: Path, name: str, label_set: LabelSet, partition: Partition,
         instances=None,
         origin=origin,
         label_set=label_set,
+        axes=axes.to_file,
     )
 
 
@@ -114,6 +145,11 @@ def read_faces(root: Path, name: str) -> np.ndarray | None:
     """The triangles of a scan, int32 [F, 3] of its points; None where its file holds points only."""
     (path,) = scene_files(root, name)
     return read_scan(path).faces
+
+
+def scan_axes(scan: Scan, up_axis: UpAxis = "auto", unit: Unit = "auto") -> Axes:
+    """Which way a scan is up, and in what unit: what the user says, else its file, else a guess from its points."""
+    return find_axes(scan.within_box(), up_axis, unit, scan.up, scan.unit)
 
 
 def label_set(names: Sequence[str]) -> LabelSet:

@@ -1,7 +1,7 @@
 """Reader of PCD files (Point Cloud Library): ascii, binary and compressed, with packed colours.
 
-https://pointclouds.org/documentation/tutorials/pcd_file_format.html. No count in a header is believed before the file is
-known to be long enough for it.
+https://pointclouds.org/documentation/tutorials/pcd_file_format.html. No count in a header is believed before the file
+is known to be long enough for it.
 """
 
 from dataclasses import dataclass
@@ -128,7 +128,9 @@ def _numbers(words: list[str], count: int) -> list[int]:
 def _from_text(path: Path, header: _Header, data: np.ndarray) -> list[np.ndarray]:
     """The values of each field, [N, count], of the lines behind the header."""
     ends = (data == ord("\n")) | (data == ord("\r"))
-    text = np.where((np.arange(len(data)) < header.start) & ~ends, ord(" "), data).astype(np.uint8)  # lines keep numbers
+    text = np.where((np.arange(len(data)) < header.start) & ~ends, ord(" "), data).astype(
+        np.uint8
+    )  # lines keep numbers
     nothing = _zero_nan(text)
     table = point_text.parse_table(np.append(text, np.uint8(ord("\n"))), path, sum(header.counts))
     if len(table) != header.points:
@@ -190,7 +192,7 @@ def _from_compressed(path: Path, header: _Header, body: np.ndarray, row: int) ->
 
 @compiled(parallel=False)
 def _unpack(packed, whole):
-    """LZF [Lehmann 2000]: bytes as they are, or copies of what was unpacked before. Returns how many came out, or -1."""
+    """LZF [Lehmann 2000]: bytes as they are, or copies of what was unpacked before. Returns how many, or -1."""
     position = out = 0
     while position < len(packed):
         control = np.int64(packed[position])
@@ -228,7 +230,9 @@ def _unpacked(path: Path, name: str, packed: np.ndarray) -> dict[str, np.ndarray
     if packed.dtype.kind == "f" and packed.dtype.itemsize == 8 or packed.dtype.itemsize not in (4, 8):
         raise OtocError(f"{path}: {name} is no number of four bytes, so it holds no colours; export it again")
     bits = packed.view("<u4") if packed.dtype.itemsize == 4 else packed.astype("<u4")
-    return {channel: ((bits >> shift) & 255).astype(np.uint8) for channel, shift in (("red", 16), ("green", 8), ("blue", 0))}
+    return {
+        channel: ((bits >> shift) & 255).astype(np.uint8) for channel, shift in (("red", 16), ("green", 8), ("blue", 0))
+    }
 
 
 def _without_nan(columns: dict[str, np.ndarray], told: list[str]) -> dict[str, np.ndarray]:
@@ -239,11 +243,12 @@ def _without_nan(columns: dict[str, np.ndarray], told: list[str]) -> dict[str, n
     there = ~np.isnan(np.stack(axes)).any(axis=0)
     if there.all() or not there.any():
         return columns
-    told.append(f"{(~there).sum()} of its {len(there)} points have no position (NaN, as PCD marks them) and are left out")
+    told.append(
+        f"{(~there).sum()} of its {len(there)} points have no position (NaN, as PCD marks them) and are left out"
+    )
     return {name: column[there] for name, column in columns.items()}
 
 
 def _short(path: Path, header: _Header, found: int) -> OtocError:
-    return OtocError(
-        f"{path}: truncated or damaged PCD, {found} points where its header announces {shown(header.points)}; copy it again"
-    )
+    announced = shown(header.points)
+    return OtocError(f"{path}: truncated or damaged PCD, {found} of the {announced} points it announces; copy it again")

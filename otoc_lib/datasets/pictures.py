@@ -55,7 +55,9 @@ def read_picture(source: Path | bytes, name: str) -> np.ndarray:
         size, source = len(source), io.BytesIO(source)
     with source:
         if size > MOST_BYTES:
-            raise OtocError(f"{name}: a picture of more than {MOST_BYTES >> 30} GiB; export the scan with a smaller one")
+            raise OtocError(
+                f"{name}: a picture of more than {MOST_BYTES >> 30} GiB; export the scan with a smaller one"
+            )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of large pictures: Pillow refuses what is twice as large

@@ -16,13 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from otoc_lib.datasets import scan_colors, scan_columns
+from otoc_lib.datasets import gltf, obj, scan_colors, scan_columns
 from otoc_lib.datasets.e57 import read_e57
-from otoc_lib.datasets.gltf import read_gltf
 from otoc_lib.datasets.las import read_las
-from otoc_lib.datasets.obj import read_obj
-from otoc_lib.datasets.pcd import read_pcd
 from otoc_lib.datasets.other_formats import how_to_convert
+from otoc_lib.datasets.pcd import read_pcd
 from otoc_lib.datasets.ply import read_ply
 from otoc_lib.datasets.scan_text import read_text
 from otoc_lib.datasets.stray_points import find_strays
@@ -35,14 +33,13 @@ READERS: dict[str, Callable[[Path], Vertices]] = {
     ".ply": read_ply,
     **dict.fromkeys((".las", ".laz"), read_las),
     ".e57": read_e57,
-    **dict.fromkeys((".glb", ".gltf"), read_gltf),
-    ".obj": read_obj,
+    **dict.fromkeys((".glb", ".gltf"), gltf.read_gltf),
+    ".obj": obj.read_obj,
     ".pcd": read_pcd,
     **dict.fromkeys((".xyz", ".txt", ".csv", ".asc", ".pts"), read_text),
 }
 FORMATS = tuple(READERS)
 
-LARGEST_ROOM = 200.0  # metres; a scan that spans more is probably in millimetres
 FARTHEST = 1e12  # of any unit; nothing that is a scan spans more
 MOST_PACKED = 200  # times that gzip makes a scan smaller, generously
 COARSEST = 0.005  # metres; larger steps between coordinates are told,
@@ -64,6 +61,8 @@ class Scan:
     classes: np.ndarray | None  # [N] its values, numbers or text
     left_out: tuple[str, ...]  # names of the columns that mean nothing to the kit
     told: tuple[str, ...]  # what was left out, changed or guessed; each is warned of, too
+    up: str | None = None  # the axis that points up, where the format or the file says so, see ``scan_axes``
+    unit: str | None = None  # of the coordinates, likewise
 
     def within_box(self) -> np.ndarray:
         """The points, float64 [N, 3], with strays on the edge of the box: what grids, views and means are made of."""
@@ -137,6 +136,15 @@ def _unpacked(path: Path) -> Iterator[Path]:
         yield inner
 
 
+def companions(path: Path) -> list[Path]:
+    """The further files that reading a scan reads: materials, textures and buffers that it names."""
+    find = {".obj": obj.companions, ".gltf": gltf.companions}.get(Path(path).suffix.lower())
+    try:
+        return [] if find is None else find(Path(path))
+    except OtocError:  # told when the scan is read
+        return []
+
+
 def interpret(path: Path, vertices: Vertices) -> Scan:
     """The scan that the columns of a file mean.
 
@@ -165,6 +173,8 @@ def interpret(path: Path, vertices: Vertices) -> Scan:
         classes=None if meaning.classes is None else columns[meaning.classes],
         left_out=(*meaning.left_out, *vertices.unread),
         told=tuple(told),
+        up=vertices.up,
+        unit=vertices.unit,
     )
 
 
@@ -205,8 +215,6 @@ def _box(path: Path, axes: np.ndarray, told: list[str]) -> tuple[np.ndarray, np.
             f"{path}: spans {extent:g} m, point {index} lies at ({_listed(axes[:, index])}); these are no coordinates "
             "of a scan, repair it"
         )
-    if extent > LARGEST_ROOM:
-        told.append(f"spans {extent:.0f} m; coordinates must be metres, divide by 1000 if these are millimetres")
     return stray, low, high
 
 

@@ -23,6 +23,8 @@ class Vertices:
     unread: tuple[str, ...] = ()  # names of columns that were left in the file, since they mean nothing to the kit
     # Where else the file holds colours and how to bring them to its points, as a sentence; told if these have none.
     elsewhere: str = ""
+    up: str | None = None  # the axis that points up, where the format or the file says so
+    unit: str | None = None  # of the coordinates, likewise: m, ft, ...
 
 
 def unnamed(columns: Iterable[np.ndarray]) -> dict[str, np.ndarray]:

@@ -82,9 +82,9 @@ def test_a_link_to_a_scan_is_one(tmp_path):
 def test_what_cannot_be_listed_is_said(tmp_path):
     with pytest.raises(OtocError, match="nowhere: no such folder"):
         own.list_scenes(tmp_path / "nowhere", "train")
-    (tmp_path / "room.e57").write_text("")
+    (tmp_path / "room.stl").write_text("")
     with pytest.raises(
-        OtocError, match=r"holds no scan; put files there that end in \.ply, .* \(room.e57: \.e57 is not"
+        OtocError, match=r"holds no scan; put files there that end in \.ply, .* \(room.stl: \.stl is not"
     ):
         own.list_scenes(tmp_path, "train")
     for name in ("room.ply", "room.xyz"):
