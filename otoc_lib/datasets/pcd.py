@@ -50,8 +50,10 @@ def read_pcd(path: Path) -> Vertices:
     if sum(header.counts) > len(data):
         raise _short(path, header, 0)
     row = sum(kind.itemsize * count for kind, count in zip(header.kinds, header.counts, strict=True))
-    if header.points * (row if header.data == "binary" else 1) > len(data) * (MOST_PACKED if "_" in header.data else 1):
-        raise _short(path, header, (len(data) - header.start) // max(row, 1))
+    there = len(data) - header.start
+    most = {"ascii": there, "binary": there // max(row, 1), "binary_compressed": MOST_PACKED * there}[header.data]
+    if header.points > most:
+        raise _short(path, header, min(most, there // max(row, 1)))
     body = data[header.start :]
     if header.data == "ascii":
         columns = _from_text(path, header, data)

@@ -27,7 +27,8 @@ TURNS = {
 # that have both a ceiling and walls along the axes, of which it leaves about half undecided.
 FEWEST_POINTS = 500  # to guess by
 MOST_POINTS = 500_000  # that are looked at
-CELLS = 50  # along the middle one of the room's extents
+CELLS = 50  # along the middle one of the room's extents,
+MOST_CELLS = 2000  # and at most along any
 FURNISHED = 0.2  # of the cells inside, from which on what stands there counts in full
 FLATTEST = 0.1  # of the middle extent: what is flatter may be a floor as well as a wall
 SURE = 0.2  # by how much z must be ahead, so that nothing need be said
@@ -143,7 +144,7 @@ def _cells(points: np.ndarray) -> np.ndarray:
     """The cells of a grid that hold points, int64 [K, 3] from 0: each counts once, however dense the scan is there."""
     some = points[:: -(-len(points) // MOST_POINTS)]
     low, high = _box(points)
-    size = np.median(high - low) / CELLS
+    size = max(np.median(high - low) / CELLS, (high - low).max() / MOST_CELLS)
     if not size > 0:
         return np.empty((0, 3), dtype=np.int64)
     inside = ((some >= low - size) & (some <= high + size)).all(axis=1)
