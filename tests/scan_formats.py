@@ -1,5 +1,5 @@
-"""Scans in formats that take more than a line to write, byte by byte as their specifications say: nothing of the kit, and
-no library that reads them, is in it."""
+"""Scans in formats that take more than a line to write, byte by byte as their specifications say: nothing of the kit,
+and no library that reads them, is in it."""
 
 import json
 import struct
@@ -21,9 +21,7 @@ class Gltf:
 
     def view(self, data: bytes, **more) -> int:
         self.binary += b"\0" * (-len(self.binary) % 4)
-        self.tree["bufferViews"].append(
-            {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data), **more}
-        )
+        self.tree["bufferViews"].append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data), **more})
         self.binary += data
         return len(self.tree["bufferViews"]) - 1
 
@@ -211,8 +209,10 @@ def e57(scans: list[dict], xml_head: str = "") -> bytes:
         pose = ""
         if "pose" in scan:  # the parts of the rotation in another order than usual: they have names
             (w, x, y, z), (tx, ty, tz) = scan["pose"]
-            rotation = "".join(f'<{n} type="Float">{float(v)!r}</{n}>' for n, v in (("z", z), ("x", x), ("y", y), ("w", w)))
-            shift = "".join(f'<{n} type="Float">{float(v)!r}</{n}>' for n, v in (("x", tx), ("y", ty), ("z", tz)))
+            parts = {"z": z, "x": x, "y": y, "w": w}
+            rotation = "".join(f'<{name} type="Float">{float(value)!r}</{name}>' for name, value in parts.items())
+            places = {"x": tx, "y": ty, "z": tz}
+            shift = "".join(f'<{name} type="Float">{float(value)!r}</{name}>' for name, value in places.items())
             pose = (
                 f'<pose type="Structure"><rotation type="Structure">{rotation}</rotation>'
                 f'<translation type="Structure">{shift}</translation></pose>'

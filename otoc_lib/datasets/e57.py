@@ -117,11 +117,16 @@ def _check_xml(path: Path, xml: bytes) -> None:
     def refuse(*_: Any) -> None:
         raise ValueError("a document type")
 
+    def declare(version: str, encoding: str | None, standalone: int) -> None:
+        if encoding is not None and encoding.upper() != "UTF-8":
+            raise ValueError(f"text in {encoding}")
+
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = enter, leave, refuse
+    parser.XmlDeclHandler = declare
     try:
         parser.Parse(xml, True)
-    except (expat.ExpatError, ValueError) as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the last of an encoding
         raise OtocError(f"{path}: damaged E57, its XML part holds {shown(str(error))}; copy it again") from error
 
 

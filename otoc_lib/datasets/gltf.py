@@ -37,6 +37,7 @@ COMPRESSED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_mesh
 @dataclass(frozen=True)
 class _Document:
     path: Path
+    folder: Path  # of the files that it names
     tree: dict[str, Any]
     binary: bytes | None  # of a .glb file
     told: list[str]
@@ -64,7 +65,7 @@ class _Document:
         made = self.part("buffers", index)
         if index not in self.buffers:
             if "uri" in made:
-                data = _resource(self.path, made["uri"])
+                data = _resource(self.folder, made["uri"])
                 if data is None:
                     raise OtocError(
                         f"{self.path}: its points are in {shown(made['uri'])}, which is not in its folder; put it there"
@@ -99,8 +100,11 @@ class _Document:
         return _whole(self.part("accessors", index)["count"])
 
 
-def read_gltf(path: Path) -> Vertices:
+def read_gltf(path: Path, folder: Path | None = None) -> Vertices:
     """Read a glTF file.
+
+    Args:
+        folder: where the files are that it names; by default its own.
 
     Returns:
         x, y, z, float64, as the file has them: metres, y up; red, green, blue, uint8, where it has colours.
@@ -111,7 +115,7 @@ def read_gltf(path: Path) -> Vertices:
     """
     path = Path(path)
     try:
-        document = _open(path)
+        document = _open(path, folder or path.parent)
         _check_extensions(document)
         return _read(document)
     except OtocError:
@@ -124,15 +128,15 @@ def read_gltf(path: Path) -> Vertices:
 def companions(path: Path) -> list[Path]:
     """The files of buffers and pictures that a glTF file names and that lie beside it."""
     try:
-        tree = _open(Path(path)).tree
+        tree = _open(Path(path), Path(path).parent).tree
         named = [made.get("uri", "data:") for kind in ("buffers", "images") for made in tree.get(kind, ())]
-        files = [pictures.file_beside(path, name) for name in named if not name.startswith("data:")]
+        files = [pictures.file_beside(Path(path).parent, name) for name in named if not name.startswith("data:")]
     except (TypeError, AttributeError):
         return []
     return sorted({file for file in files if file is not None})
 
 
-def _open(path: Path) -> _Document:
+def _open(path: Path, folder: Path) -> _Document:
     data = read_bytes(path)
     binary = None
     if path.suffix.lower() == ".glb":
@@ -158,7 +162,7 @@ def _open(path: Path) -> _Document:
     version = tree["asset"].get("version")
     if not str(version).startswith("2"):
         raise OtocError(f"{path}: glTF of version {shown(version)}, which is not read; export it as glTF 2.0")
-    return _Document(path, tree, binary, [])
+    return _Document(path, folder, tree, binary, [])
 
 
 def _chunks(path: Path, data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -199,9 +203,7 @@ def _read(document: _Document) -> Vertices:
     known = sum(map(len, document.buffers.values())) + document.path.stat().st_size
     known += sum(_whole(made.get("byteLength", 0)) for made in document.tree.get("buffers", ()) if "uri" in made)
     if sum(sizes) > MOST_PLACED * known:
-        raise OtocError(
-            f"{document.path}: places its meshes {len(placed)} times, too often for a scan; export it again"
-        )
+        raise OtocError(f"{document.path}: places {sum(sizes)} points, too many for its size; export it again")
     blocks = [_read_mesh(document, mesh, matrix) for mesh, matrix in placed]
     blocks = [block for blocks_of_node in blocks for block in blocks_of_node]
     if not blocks:
@@ -401,7 +403,7 @@ def _picture(document: _Document, index: Any) -> tuple[np.ndarray | None, tuple[
         return document.pictures[source], wrap
     made = document.part("images", source)
     name = f"{document.path}, picture {source}"
-    data = document.view(made["bufferView"])[0] if "bufferView" in made else _resource(document.path, made["uri"])
+    data = document.view(made["bufferView"])[0] if "bufferView" in made else _resource(document.folder, made["uri"])
     if data is None:
         document.told.append(f"its texture {shown(made['uri'])} is not in its folder; put it there for colours")
         return None, wrap
@@ -410,14 +412,14 @@ def _picture(document: _Document, index: Any) -> tuple[np.ndarray | None, tuple[
     return document.pictures[source], wrap
 
 
-def _resource(path: Path, uri: str) -> bytes | None:
+def _resource(folder: Path, uri: str) -> bytes | None:
     """What a URI stands for: data within it, or a file beside the scan; None where there is none."""
     if uri.startswith("data:"):
         head, _, body = uri.partition(",")
         if not head.endswith(";base64"):
             raise ValueError("data that are not in base64")
         return base64.b64decode(body, validate=True)
-    file = pictures.file_beside(path, uri)
+    file = pictures.file_beside(folder, uri)
     return None if file is None else read_bytes(file)
 
 

@@ -52,8 +52,11 @@ class _Material:
     options: list[str] = field(default_factory=list)
 
 
-def read_obj(path: Path) -> Vertices:
+def read_obj(path: Path, folder: Path | None = None) -> Vertices:
     """Read an OBJ file.
+
+    Args:
+        folder: where the files are that it names; by default its own.
 
     Returns:
         x, y, z, float64 in the order of the lines ``v``; red, green, blue where the file has colours: float64 as they
@@ -63,6 +66,7 @@ def read_obj(path: Path) -> Vertices:
         OtocError: naming the file and line, if it is missing or damaged, or a texture is.
     """
     path = Path(path)
+    folder = folder or path.parent
     data = _read(path)
     lines = _Lines(*_find_lines(data))
     told: list[str] = []
@@ -81,9 +85,9 @@ def read_obj(path: Path) -> Vertices:
             told.append("its materials are not used, since its vertices have colours")
     else:
         material_of_face = _materials_of_faces(lines.of(FACE).start, commands)
-        materials = _read_materials(path, [name for word, name, _ in commands if word == "mtllib"], told)
+        materials = _read_materials(folder, [name for word, name, _ in commands if word == "mtllib"], told)
         uv = _table(path, data, lines.of(TEXTURE))
-        colors = _painted(path, len(table), corners, np.repeat(material_of_face, polygon_sizes), uv, materials, told)
+        colors = _painted(folder, len(table), corners, np.repeat(material_of_face, polygon_sizes), uv, materials, told)
         if colors is not None:
             columns |= dict(zip(("red", "green", "blue"), np.ascontiguousarray(colors.T), strict=True))
     return Vertices(columns, faces, tuple(told))
@@ -94,9 +98,9 @@ def companions(path: Path) -> list[Path]:
     with opening(path), open(path, "rb") as file:
         head = file.read(HEAD).decode("utf-8", "replace")
     names = [line.split(maxsplit=1)[1] for line in head.splitlines() if re.match(r"mtllib\s+\S", line)]
-    materials = _read_materials(path, names, told=[])
+    materials = _read_materials(Path(path).parent, names, told=[])
     named = [*names, *(made.picture for made in materials.values() if made.picture)]
-    files = [pictures.file_beside(path, name.strip()) for name in named]
+    files = [pictures.file_beside(Path(path).parent, name.strip()) for name in named]
     return sorted({file for file in files if file is not None})
 
 
@@ -272,11 +276,11 @@ def _materials_of_faces(starts: np.ndarray, commands: list[tuple[str, str, int]]
     return names[np.searchsorted([place for place, _ in used], starts)] if used else names[np.zeros(len(starts), int)]
 
 
-def _read_materials(path: Path, names: list[str], told: list[str]) -> dict[str, _Material]:
+def _read_materials(folder: Path, names: list[str], told: list[str]) -> dict[str, _Material]:
     """The materials of some .mtl files that lie beside the scan, by name."""
     materials: dict[str, _Material] = {}
     for name in dict.fromkeys(names):
-        file = pictures.file_beside(path, name)
+        file = pictures.file_beside(folder, name)
         if file is None:
             told.append(f"its material file {shown(name)} is not in its folder, so its textures are not read")
             continue
@@ -319,7 +323,7 @@ def _picture_name(text: str) -> tuple[str | None, list[str]]:
 
 
 def _painted(
-    path: Path,
+    folder: Path,
     num_vertices: int,
     corners: np.ndarray,
     material_of_corner: np.ndarray,
@@ -337,7 +341,7 @@ def _painted(
     for index, name in enumerate(names.tolist()):
         made = materials.get(name, _Material())
         here = np.unique(corners[of_corner == index], axis=0)  # each vertex once a texture coordinate
-        file = pictures.file_beside(path, made.picture) if made.picture else None
+        file = pictures.file_beside(folder, made.picture) if made.picture else None
         if made.picture and file is None:
             told.append(f"its texture {shown(made.picture)} is not in its folder; put it there for colours")
         here_painted = here[here[:, 1] >= 0] if file is not None else here[:0]

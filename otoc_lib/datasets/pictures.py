@@ -21,13 +21,12 @@ GREY = 128  # of vertices that nothing paints
 REPEAT, CLAMP, MIRROR = 10497, 33071, 33648  # how glTF names what lies beyond a picture's edge
 
 
-def file_beside(path: Path, name: str) -> Path | None:
-    """The file that a scan names, in the folder of the scan or below it; None where there is none.
+def file_beside(folder: Path, name: str) -> Path | None:
+    """The file that a scan in a folder names, in that folder or below it; None where there is none.
 
     Where the name leads elsewhere (an absolute path, ``..``, a link), the file of the same bare name beside the scan is
     taken, as mesh programs write the paths of the machine that they ran on. Nothing is ever fetched from a network.
     """
-    folder = Path(path).parent
     parts = unquote(name).replace("\\", "/")
     for candidate in (parts, parts.rsplit("/", 1)[-1]):
         if not candidate or "\0" in candidate or "://" in candidate or candidate.startswith("/"):

@@ -29,7 +29,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.files import telling_full_disks
 from otoc_lib.outside import opening
 
-READERS: dict[str, Callable[[Path], Vertices]] = {
+READERS: dict[str, Callable[..., Vertices]] = {
     ".ply": read_ply,
     **dict.fromkeys((".las", ".laz"), read_las),
     ".e57": read_e57,
@@ -39,6 +39,7 @@ READERS: dict[str, Callable[[Path], Vertices]] = {
     **dict.fromkeys((".xyz", ".txt", ".csv", ".asc", ".pts"), read_text),
 }
 FORMATS = tuple(READERS)
+NAMING = {".obj": obj.companions, ".gltf": gltf.companions}  # files that name further ones, to be found in their folder
 
 FARTHEST = 1e12  # of any unit; nothing that is a scan spans more
 MOST_PACKED = 200  # times that gzip makes a scan smaller, generously
@@ -95,7 +96,7 @@ def read_scan(path: Path) -> Scan:
         raise OtocError(f"{path}: is empty (0 bytes); copy it again or leave it out")
     with _unpacked(path) as file:
         try:
-            vertices = READERS[suffix](file)
+            vertices = READERS[suffix](file, path.parent) if suffix in NAMING else READERS[suffix](file)
         except OtocError as error:
             raise OtocError(str(error).replace(str(file), str(path))) from error
     scan = interpret(path, vertices)
@@ -138,7 +139,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
 
 def companions(path: Path) -> list[Path]:
     """The further files that reading a scan reads: materials, textures and buffers that it names."""
-    find = {".obj": obj.companions, ".gltf": gltf.companions}.get(Path(path).suffix.lower())
+    find = NAMING.get(Path(path).suffix.lower())
     try:
         return [] if find is None else find(Path(path))
     except OtocError:  # told when the scan is read

@@ -74,7 +74,9 @@ def test_points_without_a_position_are_left_out_and_told(tmp_path, kind):
 
 def test_ascii_as_people_write_it(tmp_path):
     """No comments, no COUNT, no HEIGHT, blanks and tabs as it comes, capitals; text after it would be an error."""
-    text = b"VERSION .7\r\nFIELDS x y z intensity\r\nSIZE 4 4 4 4\r\nTYPE F F F F\r\nWIDTH 2\r\nPOINTS 2\r\nDATA ascii\r\n"
+    text = (
+        b"VERSION .7\r\nFIELDS x y z intensity\r\nSIZE 4 4 4 4\r\nTYPE F F F F\r\nWIDTH 2\r\nPOINTS 2\r\nDATA ascii\r\n"
+    )
     vertices = read(tmp_path, text + b"1  2\t3 0.5\r\n -1 NaN 3 nan \r\n")
     assert {name: values.tolist() for name, values in vertices.columns.items()} == {
         "x": [1.0],

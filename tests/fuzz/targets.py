@@ -4,6 +4,7 @@ A further reader is a function ``(folder, data)`` that writes the bytes as the r
 in ``TARGETS`` with its seeds, small valid files to start from. It is in ``make test`` and ``make fuzz`` then.
 """
 
+import base64
 import gzip
 import hashlib
 import io
@@ -20,6 +21,8 @@ import laspy
 import numpy as np
 import safetensors.torch
 import torch
+from PIL import Image
+from scan_formats import AXES, Gltf, e57, glb_of, paged, pcd, unpaged
 from scannet_room import AGGREGATION, CATEGORIES, LABELS, MESH, NAME, NYU40, SEGMENTS, TRAIN, vertices, write_room
 from scannet_room import write_ply as write_scannet_ply
 from tiny_frames import camera, looking_along_x, write_frame_files
@@ -31,7 +34,7 @@ from otoc_lib.annotation.snap import snap_clicks
 from otoc_lib.config import config_from, load_config
 from otoc_lib.datasets import bundled_areas, bundled_rooms, frames, own, s3dis, scannet
 from otoc_lib.datasets.labelled_ply import write_ply
-from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.datasets.point_files import companions, read_scan
 from otoc_lib.datasets.point_text import count_rows
 from otoc_lib.datasets.scannet_benchmark import score_benchmark
 from otoc_lib.files import read_notes
@@ -230,7 +233,106 @@ def read_folder(folder: Path, data: bytes) -> None:
     own.list_scenes(root, "train")
 
 
+def read_obj_scan(folder: Path, data: bytes) -> None:
+    write_once(write_materials, folder)
+    (folder / "root" / "room.obj").write_bytes(data)
+    read_scan(folder / "root" / "room.obj")
+    companions(folder / "root" / "room.obj")
+
+
+def read_obj_materials(folder: Path, data: bytes) -> None:
+    write_once(write_materials, folder)
+    (folder / "root" / "room.obj").write_bytes(TEXT_OBJ)
+    (folder / "root" / "room.mtl").write_bytes(data)
+    read_scan(folder / "root" / "room.obj")
+    companions(folder / "root" / "room.obj")
+
+
+def write_materials(root: Path) -> None:
+    (root / "room.mtl").write_bytes(MATERIALS)
+    Image.new("RGB", (2, 2), (9, 99, 199)).save(root / "room.png")
+
+
+def read_glb_json(folder: Path, data: bytes) -> None:
+    """The JSON alone, beside sound numbers."""
+    whole = glb_seeds()[0]
+    binary = whole[20 + int.from_bytes(whole[12:16], "little") :]
+    chunks = len(data).to_bytes(4, "little") + b"JSON" + data + binary
+    scan_reader(".glb")(folder, whole[:8] + (12 + len(chunks)).to_bytes(4, "little") + chunks)
+
+
+def read_gltf_scan(folder: Path, data: bytes) -> None:
+    scan_reader(".gltf")(folder, data)
+    companions(folder / "room.gltf")
+
+
+@cache
+def glb_seeds() -> list[bytes]:
+    colors = np.stack(list(SHADES.values()), axis=1)
+    made = Gltf(
+        scenes=[{"nodes": [0]}], nodes=[{"mesh": 0, "rotation": [0, 0, 0, 1], "children": [1]}, {"scale": [1, 2, 3]}]
+    )
+    picture = io.BytesIO()
+    Image.new("RGB", (2, 2), (9, 99, 199)).save(picture, "PNG")
+    place = {"POSITION": made.add(CORNERS.astype("f4"), stride=16), "TEXCOORD_0": made.add(np.zeros((8, 2), "f4"))}
+    made.tree["images"] = [{"bufferView": made.view(picture.getvalue())}]
+    made.tree["textures"] = [{"source": 0}]
+    made.tree["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
+    indices = made.add(FACES.astype("u2").ravel())
+    made.tree["meshes"] = [{"primitives": [{"attributes": place, "indices": indices, "material": 0}]}]
+    return [made.glb(), glb_of(CORNERS, colors, FACES), glb_of(CORNERS, colors)]
+
+
+def glb_json_seeds() -> list[bytes]:
+    return [data[20 : 20 + int.from_bytes(data[12:16], "little")] for data in glb_seeds()[:1]]
+
+
+@cache
+def gltf_seeds() -> list[bytes]:
+    made = Gltf(nodes=[{"mesh": 0}])
+    attributes = {"POSITION": made.add(CORNERS.astype("f4")), "COLOR_0": made.add(np.ones((8, 3), "f4"))}
+    made.tree["meshes"] = [{"primitives": [{"attributes": attributes, "mode": 5}]}]
+    return [made.gltf("data:;base64," + base64.b64encode(made.binary).decode())]
+
+
+@cache
+def pcd_seeds() -> list[bytes]:
+    table = np.zeros(8, [("x", "f4"), ("y", "f8"), ("z", "f4"), ("rgb", "u4"), ("n", "f4", (3,))])
+    for axis, values in zip("xyz", CORNERS.T, strict=True):
+        table[axis] = values
+    table["rgb"], table["x"][3] = np.arange(8) * 1_000_000, np.nan
+    return [pcd(table, data) for data in ("ascii", "binary", "binary_compressed")]
+
+
+@cache
+def e57_seeds() -> list[bytes]:
+    columns = dict(zip(AXES, np.ascontiguousarray(CORNERS.T), strict=True))
+    columns |= {f"color{name.capitalize()}": shade for name, shade in SHADES.items()}
+    columns["cartesianInvalidState"] = np.arange(8, dtype=np.uint8) % 3
+    return [e57([{"columns": columns, "name": "a", "pose": ((1, 0, 0, 0), (1, 2, 3)), "limits": 255}])]
+
+
+def read_e57_inside(folder: Path, data: bytes) -> None:
+    """With checksums that are right, whatever is changed."""
+    scan_reader(".e57")(folder, paged(data))
+
+
 CLASSES = own.label_set(["floor", "box"])
+MATERIALS = b"newmtl a\nKd 0.5 1 0\nmap_Kd -clamp on room.png\nnewmtl b\nKd 1 0 0\n"
+TEXT_OBJ = b"""# by hand
+mtllib room.mtl
+v 0 0 0
+v 1 0 0
+v 1 1 0.5
+v 0 1 -2e-1
+vt 0 0
+vt 1 0.5
+usemtl a
+f 1/1 2/2 3/1
+usemtl b
+f -1//1 -2//1 1 4
+"""
+COLORED_OBJ = b"v 0 0 0 1 0 0.5\r\nv 1 0 0 0 1 0\r\nv 1 1 0 0 0 1\r\nf 1 2 3\r\n"
 CORNERS = np.array([(x, y, z) for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 0.5)])  # [8, 3]
 SHADES = {channel: np.arange(8, dtype=np.uint8) * 30 for channel in ("red", "green", "blue")}
 FACES = np.array([(0, 1, 2), (1, 3, 2), (4, 5, 6), (0, 4, 1)])
@@ -599,6 +701,14 @@ TARGETS = {
     "folder_text": Target(
         read_folder, lambda: [*csv_seeds(), b"MIT License\n\n1. You may\n", b"Scene;x;class\na;1;b\n"]
     ),
+    "scan_obj": Target(read_obj_scan, lambda: [TEXT_OBJ, COLORED_OBJ]),
+    "scan_obj_materials": Target(read_obj_materials, lambda: [MATERIALS]),
+    "scan_glb": Target(scan_reader(".glb"), glb_seeds),
+    "scan_glb_json": Target(read_glb_json, glb_json_seeds),
+    "scan_gltf": Target(read_gltf_scan, gltf_seeds),
+    "scan_pcd": Target(scan_reader(".pcd"), pcd_seeds),
+    "scan_e57": Target(scan_reader(".e57"), e57_seeds),
+    "scan_e57_inside": Target(read_e57_inside, lambda: [unpaged(data) for data in e57_seeds()]),
     "own_mesh": Target(own_reader(".ply"), mesh_seeds),
     "own_points": Target(own_reader(".xyz"), text_seeds),
     "clicks": Target(read_clicks_file, click_seeds),
