@@ -223,11 +223,12 @@ def e57(scans: list[dict], xml_head: str = "") -> bytes:
             for c in ("Red", "Green", "Blue")
             if "limits" in scan
         )
+        announced = scan.get("announced", count)
         entries.append(
             '<vectorChild type="Structure"><guid type="String">g</guid>'
             f'<name type="String">{scan.get("name", "")}</name>{pose}'
             + (f'<colorLimits type="Structure">{limits}</colorLimits>' if limits else "")
-            + f'<points type="CompressedVector" fileOffset="{physical(section)}" recordCount="{scan.get("announced", count)}">'
+            + f'<points type="CompressedVector" fileOffset="{physical(section)}" recordCount="{announced}">'
             f'<prototype type="Structure">{fields}</prototype>'
             '<codecs type="Vector" allowHeterogeneousChildren="1"></codecs></points></vectorChild>'
         )

@@ -27,6 +27,7 @@ def fields(**changes) -> dict:
         "instances": np.array([0, 1, -1, 0], np.int32),
         "origin": np.array([10.0, 20.0, 30.0]),
         "label_set": SCANNET20,
+        "axes": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
     }
     return good | changes
 
@@ -61,9 +62,11 @@ def test_is_immutable_and_independent_of_the_arrays_it_was_made_from():
 
 
 @pytest.mark.parametrize("label_set", [SCANNET20, S3DIS13, OWN])
-@pytest.mark.parametrize("missing", [{}, {"labels": None}, {"instances": None}, {"labels": None, "instances": None}])
+@pytest.mark.parametrize("missing", [(), ("labels",), ("instances",), ("labels", "instances", "axes")])
 def test_save_and_load_round_trip(tmp_path, label_set, missing):
-    scene = Scene(**(fields(labels=np.array([0, 2, IGNORE, 0], np.int16), label_set=label_set) | missing))
+    scene = Scene(
+        **(fields(labels=np.array([0, 2, IGNORE, 0], np.int16), label_set=label_set) | dict.fromkeys(missing))
+    )
     path = tmp_path / "folder" / "room.safetensors"
     scene.save(path)
     assert_same(Scene.load(path), scene)
@@ -81,9 +84,15 @@ def test_the_fingerprint_follows_everything_a_scene_holds():
         "instances": np.array([0, 1, -1, 1], np.int32),
         "origin": np.array([10.0, 20.0, 31.0]),
         "label_set": dataclasses.replace(SCANNET20, names=("walls", *SCANNET20.names[1:])),
+        "axes": 2 * np.eye(3),
     }
     scenes = [Scene(**fields(**{field: value})) for field, value in other.items()]
-    scenes += [Scene(**fields()), Scene(**fields(labels=None)), Scene(**fields(instances=None))]
+    scenes += [
+        Scene(**fields()),
+        Scene(**fields(labels=None)),
+        Scene(**fields(instances=None)),
+        Scene(**fields(axes=None)),
+    ]
     assert len({scene.fingerprint for scene in scenes}) == len(scenes)
     assert Scene(**fields()).fingerprint == Scene(**fields()).fingerprint
 

@@ -1,5 +1,6 @@
 """Reader of LAS and LAZ files, through laspy and lazrs, which believe what a file says of itself: so we look first."""
 
+import re
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -7,12 +8,14 @@ from typing import BinaryIO
 import laspy
 import lazrs
 import numpy as np
+from laspy.vlrs.known import GeoKeyDirectoryVlr, WktCoordinateSystemVlr
 
 from otoc_lib.datasets.scan_columns import is_meant
 from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError
 from otoc_lib.outside import opening
 
+LINEAR_UNITS, FEET = 3076, (9002, 9003)  # of GeoTIFF: the key of the unit, and the foot and the US survey foot
 MOST_PACKED = 1000  # times that LAZ makes points smaller, generously
 COARSEST = 0.01  # metres; larger steps between coordinates are told
 BYTES = 1 << 26  # of points that are unpacked at a time
@@ -52,9 +55,22 @@ def read_las(path: Path) -> Vertices:
     told = ()
     if max(header.scales) > COARSEST:
         told = (f"its coordinates are stored in steps of {max(header.scales):g} m; export it with a scale of 0.001",)
+    unit = "ft" if _counts_in_feet(header) else "m"
     if "classification" in columns and (columns["classification"] <= 1).all():  # 0 and 1 stand for unclassified
         del columns["classification"]
-    return Vertices(columns, told=told, unread=tuple(name for name in stored if name not in columns))
+    return Vertices(columns, told=told, unread=tuple(name for name in stored if name not in columns), unit=unit)
+
+
+def _counts_in_feet(header: laspy.LasHeader) -> bool:
+    """Whether the coordinate system that a header names counts in feet; without one, LAS counts in metres."""
+    for record in header.vlrs:
+        if isinstance(record, GeoKeyDirectoryVlr):
+            return any(key.id == LINEAR_UNITS and key.value_offset in FEET for key in record.geo_keys)
+        if isinstance(record, WktCoordinateSystemVlr):
+            units = re.findall(r"(?<!ANGLE)UNIT\s*\[\s*\"([^\"]*)\"", record.string, re.IGNORECASE)
+            lengths = [unit.lower() for unit in units if "deg" not in unit.lower() and "rad" not in unit.lower()]
+            return bool(lengths) and re.search("foot|feet|ft", lengths[0]) is not None
+    return False
 
 
 def _check_chunks(file: BinaryIO, header: laspy.LasHeader) -> None:

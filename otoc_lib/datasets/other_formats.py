@@ -2,20 +2,27 @@
 
 from pathlib import Path
 
-MESHLAB = "open it in MeshLab or CloudCompare and save it as .ply"
-CLOUD_COMPARE = "open it in CloudCompare and save it as .ply or .las"
-MAKER = "export it from the scanner's program as .las or .ply"
+BLENDER = "open it in Blender and export it as .glb, or in MeshLab as .ply"
+CLOUD_COMPARE = "open it in CloudCompare and save it as .ply, .las or .e57"
+MAKER = "export it from the scanner's program as .e57, .las or .ply"
+SAMPLE = (
+    "it describes solids, no scan; to label it all the same, sample points on it in CloudCompare and save them as .ply"
+)
 UNPACK = "unpack it and put the scans beside it"
 
 HOW = {
-    **dict.fromkeys((".obj", ".off", ".stl", ".dae", ".3ds", ".x3d", ".wrl", ".glb", ".gltf", ".vtk", ".vtp"), MESHLAB),
-    **dict.fromkeys((".pcd", ".e57", ".ptx", ".bin", ".dp", ".sbf", ".fbx", ".dxf", ".shp", ".pcv"), CLOUD_COMPARE),
-    **dict.fromkeys((".rcp", ".rcs"), "open it in Autodesk ReCap and export it as .pts"),
+    **dict.fromkeys((".fbx", ".dae", ".3ds", ".x3d", ".wrl", ".3mf"), BLENDER),
+    **dict.fromkeys(
+        (".off", ".stl", ".vtk", ".vtp"), "open it in MeshLab and save it as .ply; it holds no colours or few"
+    ),
+    **dict.fromkeys((".ptx", ".bin", ".dp", ".sbf", ".shp", ".pcv", ".ptg", ".pod"), CLOUD_COMPARE),
+    **dict.fromkeys((".step", ".stp", ".iges", ".igs", ".ifc", ".dwg", ".dxf", ".rvt", ".sldprt", ".3dm"), SAMPLE),
+    **dict.fromkeys((".rcp", ".rcs"), "open it in Autodesk ReCap and export it as .e57 or .pts"),
     **dict.fromkeys(
         (".fls", ".fws", ".lsproj", ".zfs", ".zfprj", ".rsp", ".rdbx", ".imp", ".lgs", ".cl3", ".clr"), MAKER
     ),
     **dict.fromkeys(
-        (".usdz", ".usd", ".usda", ".usdc"), "export it from the scanning app as .ply, .obj or .las instead"
+        (".usdz", ".usd", ".usda", ".usdc"), "export it from the scanning app as .glb, .obj, .ply or .las instead"
     ),
     **dict.fromkeys((".splat", ".ksplat", ".spz", ".sog"), "export the splats as .ply"),
     **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".lz4"), UNPACK),
@@ -24,7 +31,9 @@ HOW = {
         (".npy", ".npz", ".pth", ".pt", ".h5", ".hdf5", ".mat", ".feather", ".parquet"), "write it as .ply"
     ),
     ".drc": "decode it (draco_decoder -i FILE -o scan.ply)",
-    ".blend": "export it from Blender as .ply",
+    ".blend": "export it from Blender as .glb, with its textures, or as .ply, with colours of the vertices",
+    ".skp": "export it from SketchUp as .glb or .obj",
+    ".max": "export it from 3ds Max as .glb or .obj",
 }
 
 NO_SCANS = (

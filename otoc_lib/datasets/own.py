@@ -190,7 +190,9 @@ def list_folder(root: Path) -> Folder:
             raise OtocError(f"{path}: {scans[name].name} has the same name; rename one of the two scans")
         else:
             scans[checked_name(name, path)] = path
-    return Folder(scans, left_out)
+    named = {file for scan in scans.values() for file in companions(scan)} if left_out else set()
+    named |= {folder for file in named for folder in file.parents}
+    return Folder(scans, {path: reason for path, reason in left_out.items() if path.resolve() not in named})
 
 
 def _why_left_out(path: Path) -> str:
