@@ -19,7 +19,7 @@ from otoc_lib.jit import compiled
 from otoc_lib.outside import opening, read_bytes
 
 VERTEX, TEXTURE, FACE, WORD = 1, 2, 3, 4  # kinds of lines; 0: nothing that is read here
-BLANK, LINE_END = ord(" "), ord("\n")
+BLANK = ord(" ")
 
 # What a mesh has no use for: names and smoothing of groups, lines, single points, parameters of curves.
 LEFT_OUT = set("vn vp g o s l p mg lod shadow_obj trace_obj bevel c_interp d_interp deg bmat step cstype con".split())
@@ -71,7 +71,7 @@ def read_obj(path: Path, folder: Path | None = None) -> Vertices:
     lines = _Lines(*_find_lines(data))
     told: list[str] = []
     commands = _commands(path, data, lines.of(WORD), told)
-    table = _table(path, data, lines.of(VERTEX))
+    table = _table(path, data, lines.of(VERTEX), letters=1)
     if len(table) == 0:
         raise OtocError(f"{path}: has no vertices (lines 'v x y z'); export it again, as a mesh or points")
     if not 3 <= table.shape[1] <= 7 or table.shape[1] == 5:
@@ -84,10 +84,11 @@ def read_obj(path: Path, folder: Path | None = None) -> Vertices:
         if any(word == "usemtl" for word, *_ in commands):
             told.append("its materials are not used, since its vertices have colours")
     else:
-        material_of_face = _materials_of_faces(lines.of(FACE).start, commands)
+        names, material_of_face = _materials_of_faces(lines.of(FACE).start, commands)
         materials = _read_materials(folder, [name for word, name, _ in commands if word == "mtllib"], told)
-        uv = _table(path, data, lines.of(TEXTURE))
-        colors = _painted(folder, len(table), corners, np.repeat(material_of_face, polygon_sizes), uv, materials, told)
+        uv = _table(path, data, lines.of(TEXTURE), letters=2)
+        material_of_corner = np.repeat(material_of_face, polygon_sizes)
+        colors = _painted(folder, len(table), corners, names, material_of_corner, uv, materials, told)
         if colors is not None:
             columns |= dict(zip(("red", "green", "blue"), np.ascontiguousarray(colors.T), strict=True))
     return Vertices(columns, faces, tuple(told))
@@ -175,22 +176,31 @@ def _commands(path: Path, data: np.ndarray, lines: _Lines, told: list[str]) -> l
     return found
 
 
-def _table(path: Path, data: np.ndarray, lines: _Lines) -> np.ndarray:
-    """The numbers on some lines, float64 [L, K]: all other text is blanked, so that errors name the right line."""
+def _table(path: Path, data: np.ndarray, lines: _Lines, letters: int) -> np.ndarray:
+    """The numbers on some lines, float64 [L, K], behind the letters that say what they are."""
     if len(lines.start) == 0:
         return np.empty((0, 0))
-    kept = np.full(len(data), BLANK, dtype=np.uint8)
-    ends = (data == LINE_END) | (data == 13)
-    kept[ends] = data[ends]
-    inside = np.zeros(len(data) + 1, dtype=np.int8)
-    inside[lines.start] += 1
-    inside[lines.end] -= 1
-    inside = np.cumsum(inside[:-1], dtype=np.int8).astype(bool)
-    kept[inside] = data[inside]
-    for letter in range(2):  # the word itself: v or vt
-        place = lines.start + letter
-        kept[place[kept[place] > ord("9")]] = BLANK
-    return point_text.parse_table(kept, path)
+    return point_text.parse_table(_without_others(data, lines.start + letters, lines.end), path)
+
+
+@compiled(parallel=False)
+def _without_others(data, starts, ends):
+    """What stands from each start to its end, and all line ends: so that errors name the right line."""
+    kept = np.empty(len(data), np.uint8)
+    count = position = line = 0
+    while position < len(data):
+        if line < len(starts) and position == starts[line]:
+            while position < ends[line]:
+                kept[count] = data[position]
+                position += 1
+                count += 1
+            line += 1
+        else:
+            if data[position] == 10 or data[position] == 13:
+                kept[count] = data[position]
+                count += 1
+            position += 1
+    return kept[:count]
 
 
 def _faces(
@@ -229,7 +239,9 @@ def _find_corners(data, starts, ends, vertices_before, coordinates_before):
     first line that is none, or -1. A negative number counts back from the line itself."""
     most = 0
     for row in range(len(starts)):
-        most += (ends[row] - starts[row]) // 2
+        for position in range(starts[row] + 1, ends[row]):
+            before = data[position - 1]
+            most += (before == 32 or before == 9) and data[position] != 32 and data[position] != 9
     corners, sizes = np.empty((most, 2), np.int64), np.zeros(len(starts), np.int64)
     count = 0
     for row in range(len(starts)):
@@ -250,8 +262,8 @@ def _find_corners(data, starts, ends, vertices_before, coordinates_before):
                 if digits > 15 or (digits == 0 and (part == 0 or negative)) or (digits and value == 0):
                     return corners, sizes, row
                 if part < 2:
-                    before = vertices_before[row] if part == 0 else coordinates_before[row]
-                    corners[count, part] = -1 if digits == 0 else before - value if negative else value - 1
+                    known = vertices_before[row] if part == 0 else coordinates_before[row]
+                    corners[count, part] = -1 if digits == 0 else known - value if negative else value - 1
                     if part == 0:
                         corners[count, 1] = -1
                     if digits and corners[count, part] < 0:
@@ -269,11 +281,13 @@ def _find_corners(data, starts, ends, vertices_before, coordinates_before):
 # --- materials
 
 
-def _materials_of_faces(starts: np.ndarray, commands: list[tuple[str, str, int]]) -> np.ndarray:
-    """The name of the material of each polygon, object [P]; "" before the first one is named."""
+def _materials_of_faces(starts: np.ndarray, commands: list[tuple[str, str, int]]) -> tuple[list[str], np.ndarray]:
+    """Names of materials, "" for none, and which of them each polygon has, int64 [P]."""
     used = [(place, name) for word, name, place in commands if word == "usemtl"]
-    names = np.array(["", *(name for _, name in used)], dtype=object)
-    return names[np.searchsorted([place for place, _ in used], starts)] if used else names[np.zeros(len(starts), int)]
+    names = list(dict.fromkeys(["", *(name for _, name in used)]))
+    index = {name: number for number, name in enumerate(names)}
+    numbers = np.array([0, *(index[name] for _, name in used)])  # of the material from each place on
+    return names, numbers[np.searchsorted(np.array([place for place, _ in used], dtype=np.int64), starts)]
 
 
 def _read_materials(folder: Path, names: list[str], told: list[str]) -> dict[str, _Material]:
@@ -326,6 +340,7 @@ def _painted(
     folder: Path,
     num_vertices: int,
     corners: np.ndarray,
+    names: list[str],
     material_of_corner: np.ndarray,
     uv: np.ndarray,
     materials: dict[str, _Material],
@@ -334,13 +349,14 @@ def _painted(
     """Colours of the vertices, uint8 [N, 3]: the mean over the places of the textures that each has; of the material's
     own colour where it has no texture. None where nothing tells the vertices apart."""
     sums, counts = np.zeros((num_vertices, 3)), np.zeros(num_vertices)
-    names, of_corner = np.unique(material_of_corner.astype(str), return_inverse=True)
     plain: dict[str, np.ndarray] = {}
     sampled: dict[Path, np.ndarray] = {}
     textured = False
-    for index, name in enumerate(names.tolist()):
+    for index in np.unique(material_of_corner).tolist():
+        name, (vertex, coordinate) = names[index], corners[material_of_corner == index].T
         made = materials.get(name, _Material())
-        here = np.unique(corners[of_corner == index], axis=0)  # each vertex once a texture coordinate
+        pairs = np.unique(vertex * (len(uv) + 1) + coordinate + 1)  # each vertex once a texture coordinate
+        here = np.stack([pairs // (len(uv) + 1), pairs % (len(uv) + 1) - 1], axis=1)
         file = pictures.file_beside(folder, made.picture) if made.picture else None
         if made.picture and file is None:
             told.append(f"its texture {shown(made.picture)} is not in its folder; put it there for colours")

@@ -73,7 +73,7 @@ def test_all_that_comes_out_of_a_y_up_scan_is_in_its_axes(tmp_path):
     assert read_clicks(tmp_path / "clicks.csv", [scene])["room"].points.tolist() == [7, 3000]
 
     session = Session([scene], tmp_path / "picked.csv")  # what the picker saves
-    session.add("room", 42, 1)
+    session.click("room", 42, "box")
     (row,) = rows_of(tmp_path / "picked.csv")
     np.testing.assert_allclose(position(row), points[42], atol=2e-6)
 
