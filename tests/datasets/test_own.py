@@ -44,7 +44,7 @@ def test_every_scan_of_the_folder_is_a_scene_of_every_split(tmp_path):
 
 def test_every_file_that_is_left_out_is_named_with_what_to_do(tmp_path):
     (tmp_path / "a.ply").write_text("1 2 3\n")
-    for name in ("b.e57", "c.zip", "d.rcp", "e.fls", "f.usdz", "h.xlsx", "scan", "z.bin", "photo.jpg"):
+    for name in ("b.ptx", "c.zip", "d.rcp", "e.fls", "f.usdz", "h.xlsx", "scan", "z.bin", "photo.jpg"):
         (tmp_path / name).write_text("x")
     (tmp_path / "license.txt").write_text("MIT License\n1. You may\n")
     (tmp_path / "readme.csv").write_text("who,what\nme,it\n")
@@ -54,7 +54,7 @@ def test_every_file_that_is_left_out_is_named_with_what_to_do(tmp_path):
     names, said = listing(tmp_path)
     assert names == ["a"]
     expected = {
-        "b.e57": "open it in CloudCompare",
+        "b.ptx": "open it in CloudCompare",
         "z.bin": "open it in CloudCompare",
         "c.zip": "unpack it",
         "d.rcp": "Autodesk ReCap",

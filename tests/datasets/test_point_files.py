@@ -190,7 +190,7 @@ def test_each_sentence_is_warned_of_once_with_the_name_of_the_file(tmp_path):
         ("a.xyz.gz", gzip.compress(b"1 2 3\n4 x 6\n"), "line 2: 'x' is no number"),
         ("a.xyz.gz", gzip.compress(b"0" * 10**7), "holds more than 200 times its size; unpack it by hand"),
         ("a.xyz.gz", gzip.compress(b""), "is empty"),
-        ("a.e57", b"ASTM-E57", r"\.e57 is not a format this kit reads; open it in CloudCompare .* \.ply, \.las"),
+        ("a.ptx", b"1\n2\n", r"\.ptx is not a format this kit reads; open it in CloudCompare .* \.ply, \.las"),
         ("a.rcp", b"x", "ReCap"),
         ("a.USDZ", b"x", "export it from the scanning app as"),
         ("a.tar.gz", b"x", "unpack it"),
