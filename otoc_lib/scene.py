@@ -71,10 +71,9 @@ class Scene:
     supervoxels: np.ndarray  # int32 [N], dense 0..M-1
     labels: np.ndarray | None  # int16 [N], class index or IGNORE
     instances: np.ndarray | None  # int32 [N], dense 0..K-1 objects, -1 none
-    origin: np.ndarray  # float64 [3] metres; what was the centre before, with z up
+    origin: np.ndarray  # float64 [3] metres; coords + origin are the coordinates in the file, with z up and in metres
     label_set: LabelSet
-    # float64 [3, 3]; positions (coords + origin) times this are those in the file. None: they are those themselves
-    axes: np.ndarray | None = None
+    axes: np.ndarray | None = None  # float64 [3, 3]; they times this are those in the file. None: nothing is turned
 
     def __post_init__(self) -> None:
         checked_name(self.name, "scene")

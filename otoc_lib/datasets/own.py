@@ -190,9 +190,23 @@ def list_folder(root: Path) -> Folder:
             raise OtocError(f"{path}: {scans[name].name} has the same name; rename one of the two scans")
         else:
             scans[checked_name(name, path)] = path
-    named = {file for scan in scans.values() for file in companions(scan)} if left_out else set()
+    named = {file for scan in scans.values() for file in _named_by(scan)} if left_out else set()
     named |= {folder for file in named for folder in file.parents}
     return Folder(scans, {path: reason for path, reason in left_out.items() if path.resolve() not in named})
+
+
+def _named_by(scan: Path) -> tuple[Path, ...]:
+    """``companions`` of a scan, looked for once while it does not change: folders are listed often."""
+    try:
+        stat = scan.stat()
+    except OSError:  # told when it is read
+        return ()
+    return _named_then(scan, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=10_000)
+def _named_then(scan: Path, size: int, time: int) -> tuple[Path, ...]:
+    return tuple(companions(scan))
 
 
 def _why_left_out(path: Path) -> str:

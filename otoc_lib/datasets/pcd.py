@@ -129,10 +129,9 @@ def _numbers(words: list[str], count: int) -> list[int]:
 
 def _from_text(path: Path, header: _Header, data: np.ndarray) -> list[np.ndarray]:
     """The values of each field, [N, count], of the lines behind the header."""
-    ends = (data == ord("\n")) | (data == ord("\r"))
-    text = np.where((np.arange(len(data)) < header.start) & ~ends, ord(" "), data).astype(
-        np.uint8
-    )  # lines keep numbers
+    text = data.copy()
+    head = text[: header.start]
+    head[(head != ord("\n")) & (head != ord("\r"))] = ord(" ")  # so that lines keep their numbers
     nothing = _zero_nan(text)
     table = point_text.parse_table(np.append(text, np.uint8(ord("\n"))), path, sum(header.counts))
     if len(table) != header.points:
