@@ -3,8 +3,7 @@
 Readers ask os.path whether a file is there: it says no where pathlib raises PermissionError.
 """
 
-import csv
-import io
+import codecs
 import json
 import math
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 from otoc_lib.errors import OtocError
 
-MOST_COLUMNS = 1000  # of a table; a row costs memory for every name in its header
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 @contextmanager
@@ -38,11 +37,17 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Text of a file in UTF-8, with or without a byte order mark; line ends stay as they are."""
+    """Text of a file in UTF-8, or in UTF-16 where a byte order mark says so; line ends stay as they are."""
+    return decoded(path, read_bytes(path))
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """``read_text`` of bytes already in memory, from the file ``path``."""
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise OtocError(f"{path}: not a text file in UTF-8 ({error}); copy it again") from error
+        raise OtocError(f"{path}: not a text file in UTF-8 ({error}); save it as UTF-8, or copy it again") from error
 
 
 def read_json(path: Path) -> Any:
@@ -56,24 +61,6 @@ def parse_json(text: str, path: Path) -> Any:
         return json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:  # a ValueError may also be a number of thousands of digits
         raise OtocError(f"{path}: damaged or truncated JSON ({error}); copy it again") from error
-
-
-def read_rows(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> list[tuple[int, dict[str | None, Any]]]:
-    """Line number and columns of every row of a table whose first line names at least ``columns``.
-
-    As in csv.DictReader, a short row has None in the columns that it lacks, and a long one has its surplus under None.
-    """
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
-    try:
-        names = reader.fieldnames or ()
-        missing = [column for column in columns if column not in names]
-        if missing:
-            raise OtocError(f"{path}, line 1: no column {', '.join(missing)}; the file needs {', '.join(columns)}")
-        if len(names) > MOST_COLUMNS:
-            raise OtocError(f"{path}, line 1: names {len(names)} columns; the file needs {', '.join(columns)} alone")
-        return [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise OtocError(f"{path}, line {reader.line_num + 1}: no line of a table ({error}); repair it") from error
 
 
 def _finite(word: str) -> float:

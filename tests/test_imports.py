@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors", "labels", "spacing", "jit", "vector_code", "one_thread"),
     ("files", "outside"),
-    ("config", "scene", "palette", "lock", "torch_files"),
+    ("config", "csv_table", "scene", "palette", "lock", "torch_files"),
     ("device", "store", "evaluation", "supervoxels", "notebooks"),
     ("sparse", "datasets", "propagation", "calibration"),
     ("annotation", "models"),

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from otoc_lib.csv_table import Row, number, read_rows
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import write_aside, write_bytes
 from otoc_lib.labels import IGNORE, NO_CLASS, NO_CLASS_NAME
-from otoc_lib.outside import read_rows
 from otoc_lib.scene import Scene, checked_name
 from otoc_lib.torch_files import load_torch
 
@@ -483,17 +483,15 @@ def _percent(part: int, whole: int) -> float | None:
     return 100 * int(part) / int(whole) if whole else None
 
 
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+def _read_rows(path: Path) -> list[tuple[int, Row]]:
     """Line number and columns of every click in the file."""
-    rows = read_rows(path, COLUMNS)
+    rows = read_rows(path, COLUMNS, numbers=("point", "x", "y", "z", "object"), complete=True)
     for line, row in rows:
-        if None in row or None in row.values():
-            raise OtocError(f"{path}, line {line}: needs {len(row.keys() - {None})} fields")
         checked_name(row["scene"], f"{path}, line {line}")
     return rows
 
 
-def _parse_rows(path: Path, rows: Iterable[tuple[int, dict[str, str]]], scenes: list[Scene]) -> dict[str, Clicks]:
+def _parse_rows(path: Path, rows: Iterable[tuple[int, Row]], scenes: list[Scene]) -> dict[str, Clicks]:
     scene_of = {scene.name: scene for scene in scenes}
     found: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in scene_of}  # scene -> point -> class, object
     for line, row in rows:
@@ -510,19 +508,19 @@ def _parse_rows(path: Path, rows: Iterable[tuple[int, dict[str, str]]], scenes: 
     }
 
 
-def _parse_row(row: dict[str, str], scene_of: dict[str, Scene]) -> tuple[str, int, int, int]:
+def _parse_row(row: Row, scene_of: dict[str, Scene]) -> tuple[str, int, int, int]:
     """Scene name, point, class index and object of one row."""
     if row["scene"] not in scene_of:
         raise OtocError(f"unknown scene {row['scene']!r}; these clicks are read for {len(scene_of)} other scenes")
     scene = scene_of[row["scene"]]
-    point, instance = _number(row, "point", int), _number(row, "object", int)
+    point, instance = _number(row, "point", whole=True), _number(row, "object", whole=True)
     if not 0 <= point < scene.num_points:
         raise OtocError(f"point {point} is outside 0..{scene.num_points - 1}, the points of {scene.name}")
     label = class_named(scene, row["class"])
     num_objects = np.iinfo(np.int32).max if scene.instances is None else scene.num_objects
     if not -1 <= instance < num_objects:
         raise OtocError(f"object {instance} is not one of {scene.name}; write -1 where it is unknown")
-    position = np.array([_number(row, axis, float) for axis in "xyz"])
+    position = np.array([_number(row, axis) for axis in "xyz"])
     distance = np.linalg.norm(scene.coords[point] - scene.from_file(position))  # metres
     if not distance <= POSITION_TOLERANCE:
         raise OtocError(f"point {point} of {scene.name} lies {distance:.2f} m from x, y, z: clicks of other data")
@@ -538,8 +536,8 @@ def class_named(scene: Scene, name: str) -> int:
     return label
 
 
-def _number(row: dict[str, str], column: str, kind: type) -> Any:
+def _number(row: Row, column: str, whole: bool = False) -> Any:
     try:
-        return kind(row[column])
+        return number(row[column], whole)
     except ValueError as error:
-        raise OtocError(f"{column} is {row[column]!r}, not a{' whole' if kind is int else ''} number") from error
+        raise OtocError(f"{column} is {row[column]!r}, not a{' whole' if whole else ''} number") from error

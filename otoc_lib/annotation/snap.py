@@ -3,16 +3,15 @@
 import csv
 from pathlib import Path
 
-import numpy as np
 from scipy.spatial import cKDTree
 
 from otoc_lib.annotation.clicks import COLUMNS
+from otoc_lib.csv_table import number, read_rows
 from otoc_lib.datasets import own
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.datasets.scan_axes import METRES, Unit
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
-from otoc_lib.outside import read_rows
 
 FARTHEST_CLICK = 0.1  # metres between a clicked position and the nearest point of its scan
 
@@ -64,12 +63,12 @@ def snap_clicks(root: Path, source: Path, destination: Path, unit: Unit = "auto"
 def _read_positions(path: Path) -> dict[int, tuple[str, tuple[float, ...], str]]:
     """Line number -> scene, position and class of every click."""
     rows = {}
-    for line, row in read_rows(path, ("scene", "x", "y", "z", "class")):
+    for line, row in read_rows(path, ("scene", "x", "y", "z", "class"), numbers=("x", "y", "z"), complete=True):
         try:
-            position = tuple(float(row[axis]) for axis in "xyz")
-            if not np.isfinite(position).all() or not row["class"]:
-                raise ValueError
-        except (TypeError, ValueError):
-            raise OtocError(f"{path}, line {line}: needs a class and numbers x, y, z") from None
+            position = tuple(number(row[axis]) for axis in "xyz")
+        except ValueError as error:
+            raise OtocError(f"{path}, line {line}: {error}; needs a class and numbers x, y, z") from None
+        if not row["class"].strip():
+            raise OtocError(f"{path}, line {line}: needs a class and numbers x, y, z")
         rows[line] = (row["scene"], position, row["class"])
     return rows

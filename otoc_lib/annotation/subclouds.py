@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
+from otoc_lib.csv_table import number, read_rows
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
-from otoc_lib.outside import read_rows
 from otoc_lib.scene import Scene
 
 COLUMNS = ("scene", "x", "y", "z", "radius", "classes")
@@ -125,13 +125,13 @@ def read_subclouds(path: Path, scenes: list[Scene]) -> dict[str, Subclouds]:
     """
     by_name = {scene.name: scene for scene in scenes}
     rows: dict[str, list[tuple[list[float], float, np.ndarray]]] = {name: [] for name in by_name}
-    for line, row in read_rows(path, COLUMNS):
+    for line, row in read_rows(path, COLUMNS, numbers=("x", "y", "z"), complete=True):
         try:
             scene = by_name[row["scene"]]
             names = row["classes"].split(BETWEEN) if row["classes"] else []
             present = np.zeros(len(scene.label_set), dtype=bool)
             present[[scene.label_set.names.index(name) for name in names]] = True
-            rows[scene.name].append(([float(row[axis]) for axis in "xyz"], float(row["radius"]), present))
+            rows[scene.name].append(([number(row[axis]) for axis in "xyz"], float(row["radius"]), present))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise OtocError(f"{path}, line {line}: not a ball of these rooms ({error}); make the file again") from error
     found = {}

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from otoc_lib import csv_table
 from otoc_lib.config import Config
 from otoc_lib.datasets.ply import read_ply
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.labels import SCANNET20
-from otoc_lib.outside import read_json, read_rows, read_text
+from otoc_lib.outside import read_json, read_text
 from otoc_lib.scene import Scene, checked_name, densify
 from otoc_lib.supervoxels.mesh import segment_mesh
 
@@ -261,11 +262,11 @@ def _read_instances(path: Path, segments: np.ndarray, categories: dict[str, int]
 def _read_categories(path: Path) -> dict[str, int]:
     """Raw category name -> NYU40 id."""
     categories = {}
-    for line, row in read_rows(path, ("raw_category", "nyu40id", "nyu40class"), delimiter="\t"):
+    for line, row in csv_table.read_rows(path, ("raw_category", "nyu40id", "nyu40class")):
         try:
             if row["nyu40class"] is None:  # comes after nyu40id in the release: the number before it may be cut
                 raise ValueError("the line is cut")
-            categories[row["raw_category"]] = int(row["nyu40id"])
+            categories[row["raw_category"]] = csv_table.number(row["nyu40id"], whole=True)
         except (TypeError, ValueError) as error:
             raise OtocError(
                 f"{path}, line {line}: no whole number in column nyu40id ({error}); copy the file of the release again"
@@ -277,17 +278,17 @@ def read_category_numbers(root: Path) -> tuple[np.ndarray, np.ndarray]:
     """The number of each raw category, as label images hold it, int64 [K], and its NYU40 id, int64 [K]."""
     path = _categories_file(root)
     numbers = []
-    for line, row in read_rows(path, ("id", "nyu40id"), delimiter="\t"):
+    for line, row in csv_table.read_rows(path, ("id", "nyu40id")):
         try:
-            number, nyu40 = int(row["id"]), int(row["nyu40id"])
-            if not 0 < number < LARGEST_NUMBER or nyu40 not in VALID_LABEL_IDS:
+            raw, nyu40 = (csv_table.number(row[column], whole=True) for column in ("id", "nyu40id"))
+            if not 0 < raw < LARGEST_NUMBER or nyu40 not in VALID_LABEL_IDS:
                 raise ValueError
         except (TypeError, ValueError):
             raise OtocError(
                 f"{path}, line {line}: the columns id and nyu40id hold {shown(row['id'])} and {shown(row['nyu40id'])}, "
                 "which are not the numbers of a category; copy the file of the release again"
             ) from None
-        numbers.append((number, nyu40))
+        numbers.append((raw, nyu40))
     columns = np.array(numbers, dtype=np.int64).reshape(-1, 2).T
     return columns[0], columns[1]
 

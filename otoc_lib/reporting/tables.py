@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from otoc_lib.csv_table import read_rows
 from otoc_lib.experiments import SIMULATED, VARIANTS, Row
 from otoc_lib.files import write_aside
-from otoc_lib.outside import read_rows
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.bootstrap import interval_of
 from otoc_lib.reporting.runs import NOT_RUN, Measurement, Results, Spread

@@ -365,6 +365,26 @@ def test_the_file_holds_file_coordinates_and_class_names(tmp_path):
     )
 
 
+def test_a_table_that_excel_has_saved_again_holds_the_same_clicks(tmp_path):
+    scene, path = annotated_room(), tmp_path / "clicks.csv"
+    clicks = simulate_clicks(scene, per_object=1, seed=0)
+    write_clicks(path, {scene.name: clicks}, [scene])
+    lines = path.read_text().splitlines()
+    german = [line.replace(",", ";").replace(".", ",") for line in [lines[0].title(), *lines[1:]]]
+    blanks = [", ".join(line.split(",")) for line in lines]
+    for saved in (
+        "\r\n".join([*german, ";;;;;;", ""]).encode("utf-8-sig"),
+        "\r\n".join(["sep=;", *german]).encode("cp1252"),
+        "\n".join("\t".join(line.split(",")) for line in lines).encode("utf-16"),
+        "\n".join(blanks).encode(),
+        "\n".join(line + ",," for line in lines).encode(),
+    ):
+        path.write_bytes(saved)
+        found = read_clicks(path, [scene])[scene.name]
+        for field in ("points", "classes", "objects"):
+            np.testing.assert_array_equal(getattr(found, field), getattr(clicks, field))
+
+
 def test_a_refused_write_leaves_the_old_file(tmp_path):
     scene, path = annotated_room(), tmp_path / "clicks.csv"
     path.write_text("old")
@@ -394,12 +414,12 @@ def rewrite(path: Path, old: str, new: str) -> None:
         ("scene0000_00,1,", "scene0000_00,1.5,", "line 3: point is '1.5'"),
         ("scene0000_00,1,", "scene0000_00,2,", "line 3: point 2 of scene0000_00 lies 1.00 m from"),
         ("101.000000", "east", "line 3: x is 'east', not a number"),
-        ("101.000000", "nan", "line 3: point 1 of scene0000_00 lies nan m"),
+        ("101.000000", "nan", "line 3: x is 'nan', not a number"),
         ("chair,0", "chair,", "line 3: object is ''"),
         ("chair,0", "chair,-2", "line 3: object -2"),
         ("chair,0", "chair,9", "line 3: object 9"),
-        ("chair,0", "chair", "line 3: needs 7 fields"),
-        ("chair,0", "chair,0,0", "line 3: needs 7 fields"),
+        ("chair,0", "chair", "line 3: has nothing in object"),
+        ("chair,0", "chair,0,0", "line 3: has 8 columns, line 1 names 7; with decimal commas"),
         ("scene0000_00,1,101", "scene0000_00,0,100", "line 3: point 0 of scene0000_00 is clicked a second time"),
         ("scene,point", "scene,vertex", "line 1: no column point"),
     ],

@@ -176,7 +176,7 @@ def test_a_click_on_other_data_is_refused_and_changes_nothing(rooms, tmp_path, c
     [
         ("scene,point\nscene0000_00,1\n", "line 1: no column x"),
         ("scene,point,x,y,z,class,object\nscene0000_00,1,9,9,9,wall,-1\n", "line 2: .*clicks of other data"),
-        ("scene,point,x,y,z,class,object\nscene0000_00,1,0,0\n", "line 2: needs 7 fields"),
+        ("scene,point,x,y,z,class,object\nscene0000_00,1,0,0\n", "line 2: has nothing in z, class, object"),
     ],
 )
 def test_a_wrong_file_is_refused_and_left_as_it_is(rooms, tmp_path, content, message):

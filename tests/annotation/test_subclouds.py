@@ -93,7 +93,7 @@ def test_statistics_of_two_balls_by_hand(rooms):
         ("nowhere,0,0,0,1.0,wall", "line 2: not a ball of these rooms"),
         ("{},0,0,0,1.0,wall;ceiling", "line 2: not a ball"),
         ("{},0,0,zero,1.0,wall", "line 2: not a ball"),
-        ("{},0,0,0", "line 2: not a ball"),
+        ("{},0,0,0", "line 2: has nothing in radius, classes"),
         ("{0},0,0,0,1.0,wall\n{0},0,0,0,2.0,wall", "not of one radius"),
         ("", "are none"),
     ],

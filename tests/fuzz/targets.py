@@ -445,7 +445,9 @@ def bare_scene() -> Scene:
 def click_seeds() -> list[bytes]:
     rooms = [scene(), bare_scene()]
     clicks = {room.name: Clicks([0, 2], [0, 4], [-1, -1]) for room in rooms}
-    return written(lambda path: write_clicks(path, clicks, rooms))
+    (seed,) = written(lambda path: write_clicks(path, clicks, rooms))
+    german = b"sep=;\r\n" + seed.replace(b",", b";").replace(b".", b",").replace(b"\n", b"\r\n")
+    return [seed, german, german.decode().encode("utf-16")]
 
 
 def read_clicks_file(folder: Path, data: bytes) -> None:
