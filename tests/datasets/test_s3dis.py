@@ -154,9 +154,8 @@ def test_a_scene_has_super_voxels_and_finds_back_to_the_file(tmp_path):
 # ---- defects of the release
 
 
-@pytest.mark.parametrize("character", ["\x00", "\x10"])
-def test_a_control_character_in_place_of_a_blank_is_mended_and_told(tmp_path, character):
-    text = f"22.359 6.835 3.050 152 152 162\r\n22.350 6.692 3.048 185{character}187 182\r\n1 2 3 4 5 6\r\n"
+def test_a_blank_that_lost_bit_5_is_mended_and_told(tmp_path):
+    text = "22.359 6.835 3.050 152 152 162\r\n22.350 6.692 3.048 185\x00187 182\r\n1 2 3 4 5 6\r\n"
     write_text_room(tmp_path, {"ceiling_1.txt": text}, room="Area_5/hallway_6")
     with pytest.warns(UserWarning, match=r"hallway_6/Annotations/ceiling_1.txt, line 2: .* mended: .*185\\x") as told:
         room = read_room(tmp_path, "Area_5_hallway_6")
@@ -165,10 +164,29 @@ def test_a_control_character_in_place_of_a_blank_is_mended_and_told(tmp_path, ch
     assert room.colors.tolist() == [[152, 152, 162], [185, 187, 182], [4, 5, 6]]
 
 
+@pytest.mark.parametrize("digit", range(10))
+def test_a_digit_that_lost_bit_5_is_mended_and_told(tmp_path, digit):
+    lost = chr(ord(str(digit)) & ~0x20)
+    text = f"7 8 9 1 2 3\n19.302 -9.150 103.0{lost}0000 146 1{lost}7 106\n1{lost}.5 2 3 4 5 6\n".replace(
+        f"{lost}.", "0."
+    )
+    write_text_room(tmp_path, {"wall_1.txt": text})
+    with pytest.warns(UserWarning) as told:
+        room = read_room(tmp_path, NAME)
+    assert room.points.tolist() == [[7, 8, 9], [19.302, -9.15, 103 + digit / 100], [10.5, 2, 3]]
+    assert room.colors[1].tolist() == [146, 107 + 10 * digit, 106]
+    words = [f"wall_1.txt, line 2: a control character in place of the digit {digit}, mended"] * 2
+    assert [word in str(warning.message) for word, warning in zip(words, told, strict=True)] == [True, True]
+
+
 @pytest.mark.parametrize(
     "line",
     [
-        "19.302 -9.1\x160 1.785 146 137 106",  # a lost digit: nobody can know it
+        "19.302 -9.1\x1a0 1.785 146 137 106",  # no digit without bit 5
+        "19.302 -9.1\x0f0 1.785 146 137 106",
+        "19.302 -9.\x1650 1.785 146 137 106",  # not between digits
+        "19.302 -9.1\x16\x160 1.785 146 137 106",
+        "19.302 -9.1\x160 1.785 146 137",  # five columns with the digit; six with a blank, which it is not
         "19.302 -9.150 1.785 146 \x00 137 106",
         "19.302 -9.150 1.785 14\x006 13\x007",  # two of them
         "19.302 -9.150 1.785 146 137\x00",
