@@ -236,7 +236,7 @@ class Config:
 
     @property
     def runs_folder(self) -> Path:
-        return project_root() / self.runs_root
+        return in_project(self.runs_root)
 
     @property
     def run_folder(self) -> Path:
@@ -244,20 +244,20 @@ class Config:
 
     @property
     def report_folder(self) -> Path:
-        return project_root() / self.reports_root / self.profile
+        return in_project(self.reports_root) / self.profile
 
     @property
     def data_folder(self) -> Path:
-        return project_root() / self.data_root
+        return in_project(self.data_root)
 
     @property
     def images_folder(self) -> Path:
         assert self.images_root is not None  # source: images is refused without
-        return project_root() / self.images_root
+        return in_project(self.images_root)
 
     @property
     def cache_folder(self) -> Path:
-        return project_root() / self.cache_root
+        return in_project(self.cache_root)
 
     @property
     def iterations(self) -> range:
@@ -623,6 +623,15 @@ def project_root() -> Path:
         if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
             return folder
     raise OtocError(f"{Path.cwd()}: not inside a checkout of the kit (a folder with params/ and notebooks/)")
+
+
+def in_project(path: str) -> Path:
+    """A file or folder as a parameter names it: from the project's folder, unless it is absolute or begins with ``~``,
+    the home of who runs this."""
+    try:
+        return project_root() / Path(path).expanduser()
+    except RuntimeError as error:  # no such user
+        raise OtocError(f"{path}: {error}; write the whole path") from error
 
 
 def _checked(field: dataclasses.Field, value: Any, hint: Any, origin: str) -> Any:

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from otoc_lib.config import Config, added_defaults, project_root
+from otoc_lib.config import Config, added_defaults, in_project
 from otoc_lib.datasets import cache
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import BASELINE, Experiment, Job, current_stages, main_experiment, read_profile
@@ -178,7 +178,7 @@ class Runs:
         """The splits, the files and the frames of which only manifests can tell."""
         unknown = {split for split in _splits(config) if self._look(config, split)[0] is None}
         named = {name: getattr(config, name) for name in FILES}
-        unknown |= {name for name, path in named.items() if path and not (project_root() / path).is_file()}
+        unknown |= {name for name, path in named.items() if path and not in_project(path).is_file()}
         if config.source == "images" and (TRAIN in unknown or not config.images_folder.is_dir()):
             unknown.add(IMAGES)
         return unknown

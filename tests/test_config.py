@@ -380,6 +380,16 @@ def test_a_notebook_by_hand_runs_its_params_file(checkout):
     assert load_notebook_config({**MINIMAL, "seed": 0}).run_folder == checkout / "runs" / "p" / "e"
 
 
+def test_roots_may_lie_anywhere(checkout, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/who")
+    roots = {"runs_root": "~/runs", "reports_root": "../reports", "data_root": "/scans/of mine", "cache_root": "c"}
+    config = config_from({**MINIMAL, **roots})
+    assert config.run_folder == Path("/home/who/runs/p/e") and config.data_folder == Path("/scans/of mine")
+    assert config.report_folder == checkout / "../reports/p" and config.cache_folder == checkout / "c"
+    with pytest.raises(OtocError, match="~nobody-of-that-name/x: .*; write the whole path"):
+        _ = config_from({**MINIMAL, "runs_root": "~nobody-of-that-name/x"}).run_folder
+
+
 def test_what_papermill_injects_of_a_file_that_extends_another_is_resolved(checkout):
     own = {"extends": "_b", "seed": 4, "voxel_size": 0.05}
     assert load_notebook_config({**MINIMAL, **own}).views == 2

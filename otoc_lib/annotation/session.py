@@ -21,7 +21,7 @@ from otoc_lib.annotation.clicks import (
     simulate_clicks,
     write_rows,
 )
-from otoc_lib.config import Config, project_root
+from otoc_lib.config import Config, in_project, project_root
 from otoc_lib.datasets import load_faces
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import checksum, write_json
@@ -285,7 +285,7 @@ def open_session(config: Config, scenes: Sequence[Scene], simulated: bool = Fals
         simulated: begin with the simulated clicks, to correct them, in rooms without clicks of their own.
     """
     if config.source == "file":
-        path = project_root() / config.clicks_file
+        path = in_project(config.clicks_file)
     else:
         path = project_root() / "data" / "clicks" / f"{config.data_folder.name}.csv"
     initial = None
@@ -333,8 +333,8 @@ def _report_line(room: str, clicks: float, seconds: float, covered: float | None
 
 
 def _shown(path: Path) -> str:
-    """The path as the project's files name it."""
+    """The path as the project's files name it, whole where it lies elsewhere."""
     try:
         return path.resolve().relative_to(project_root()).as_posix()
     except (ValueError, OtocError):
-        return path.name
+        return str(path)

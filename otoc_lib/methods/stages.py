@@ -48,7 +48,7 @@ from otoc_lib.annotation.subclouds import (
     write_subclouds,
 )
 from otoc_lib.calibration import calibration_counts
-from otoc_lib.config import Config, View, project_root
+from otoc_lib.config import Config, View, in_project
 from otoc_lib.datasets import frames, load_split
 from otoc_lib.datasets.cache import conversion
 from otoc_lib.device import choose_device
@@ -516,7 +516,7 @@ def _keys(networks: dict[str, Stage]) -> dict[str, str]:
 
 
 def _file(config: Config, name: str) -> Path:
-    return project_root() / getattr(config, name)
+    return in_project(getattr(config, name))
 
 
 def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clicks]:

@@ -241,6 +241,7 @@ def test_the_report_stands_beside_the_papers_numbers(rooms, tmp_path):
     labels = expand_clicks(rooms[2], session.clicks_of("scene0002_00"))
     assert row["covered_percent"] == pytest.approx(100 * (labels >= 0).mean())
     table = session._repr_markdown_()
+    assert f"they are in `{tmp_path / 'clicks.csv'}`" in table
     assert "| scene0002_00 | 2 | 1:15 |" in table and PAPER_SECONDS == 120 and "| *paper* | 19.74 | 2:00 |" in table
 
 

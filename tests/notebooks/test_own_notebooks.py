@@ -59,26 +59,35 @@ def write_clicks(path: Path, points: dict[str, np.ndarray]) -> dict[str, list[tu
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A project with three scans after notebooks 01, 02 and 03; its folder, the scans' points and their clicks."""
-    root = tmp_path_factory.mktemp("own")
+    """Three scans after notebooks 01, 02, 03 and 06; their folder, the scans' points and their clicks.
+
+    All roots lie outside the project: data, cache and runs as whole paths, reports beside it.
+    """
+    away = tmp_path_factory.mktemp("away from the project")
+    root = away / "project"
     shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     values = yaml.safe_load((ROOT / "params" / "own" / "example.yaml").read_text(encoding="utf-8"))
     values |= {"own_classes": CLASSES, "voxel_size": 0.1, "unet_width": 4, "unet_levels": 3, "unet_blocks": 1}
     values |= {"unet_steps": 4, "unet_steps_later": 2, "relation_steps": 3, "relation_steps_later": 2}
-    values |= {"relation_dim": 4, "self_train_iterations": 2, "device": "cpu"}
+    values |= {"relation_dim": 4, "self_train_iterations": 2, "device": "cpu", "reports_root": "../reports"}
+    values |= {
+        f"{kind}_root": str(away / folder) for kind, folder in (("data", "own"), ("cache", "c"), ("runs", "runs"))
+    }
+    values |= {"clicks_file": str(away / "own" / "clicks.csv")}
     (root / "params" / "own").mkdir(parents=True)
     (root / "params" / "own" / "example.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    points = write_scans(root / "data" / "own")
-    clicks = write_clicks(root / "data" / "own" / "clicks.csv", points)
-    for name in ("01_annotate", "02_baseline", "03_self_train"):
+    points = write_scans(away / "own")
+    clicks = write_clicks(away / "own" / "clicks.csv", points)
+    for name in ("01_annotate", "02_baseline", "03_self_train", "06_report"):
         papermill.execute_notebook(
             root / "notebooks" / f"{name}.ipynb",
-            root / f"{name}.ipynb",
+            away / f"{name}.ipynb",
             parameters={"profile": "own", "experiment": "example"},
             cwd=root,
             progress_bar=False,
         )
-    return root, points, clicks
+    assert sorted(path.name for path in root.iterdir()) == ["notebooks", "params"]  # nothing is written into it
+    return away, points, clicks
 
 
 @pytest.mark.slow
