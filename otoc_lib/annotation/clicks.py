@@ -31,6 +31,8 @@ POSITION_TOLERANCE = 0.01  # metres
 
 COLUMN = 1.0  # metres, side of ``columns``
 
+LISTED = 20  # names spelled out in one sentence
+
 # What the tables call furniture is everything else.
 STRUCTURE = ("wall", "floor", "ceiling")
 
@@ -440,6 +442,57 @@ def _warn_of_outvoted(clicks: dict[str, Clicks], where: dict[str, np.ndarray]) -
                 f"are of no class ({NO_CLASS_NAME!r}); take back the one or the other",
                 stacklevel=3,
             )
+
+
+@dataclass(frozen=True)
+class ClassClicks:
+    """What the clicks say of one class."""
+
+    name: str
+    clicks: int
+    scenes: int  # in which it was clicked
+    labelled: int  # points that the clicks label so
+
+
+def count_classes(scenes: list[Scene], clicks: dict[str, Clicks]) -> list[ClassClicks]:
+    """For every class, in the order of the label set: its clicks, in how many of the scenes, and the points they label.
+
+    Args:
+        scenes: of one label set.
+        clicks: scene name -> its clicks, for each of the scenes.
+    """
+    label_set = scenes[0].label_set
+    total, found, labelled = np.zeros((3, len(label_set)), dtype=np.int64)
+    for scene in scenes:
+        classes = clicks[scene.name].classes
+        counts = np.bincount(classes[classes != NO_CLASS], minlength=len(label_set))
+        labels = expand_clicks(scene, clicks[scene.name])
+        total += counts
+        found += counts > 0
+        labelled += np.bincount(labels[labels != IGNORE], minlength=len(label_set))
+    columns = (total.tolist(), found.tolist(), labelled.tolist())
+    return [ClassClicks(*row) for row in zip(label_set.names, *columns, strict=True)]
+
+
+def gaps(scenes: list[Scene], clicks: dict[str, Clicks]) -> list[str]:
+    """What no click speaks of, and what comes of it: a sentence for classes and one for scenes, where some lack."""
+    clicked = set().union(*(clicks[scene.name].classes.tolist() for scene in scenes))
+    names = [name for label, name in enumerate(scenes[0].label_set.names) if label not in clicked]
+    bare = [scene.name for scene in scenes if not len(clicks[scene.name])]
+    said = []
+    if names:
+        said.append(
+            f"no click of {_listed(names)}: what is never shown cannot be learnt, and such points get other classes. "
+            "Click one object of each, in any scan, or leave the class out"
+        )
+    if bare:
+        said.append(f"no click lies in {_listed(bare)}: what is predicted there is learnt in the other rooms alone")
+    return said
+
+
+def _listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _check(scene: Scene, clicks: Clicks) -> None:

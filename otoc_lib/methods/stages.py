@@ -12,6 +12,7 @@ A stage's work sees the parameters that its key names, and no others (``config.V
 import hashlib
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -31,6 +32,7 @@ from otoc_lib.annotation.clicks import (
     draw_share,
     expand_clicks,
     expansion_statistics,
+    gaps,
     label_statistics,
     of_no_class,
     read_clicks,
@@ -157,7 +159,11 @@ class Stages:
                 statistics = expansion_statistics(rooms, clicks)
             write_json(folder / "statistics.json", statistics)
 
-        return self.run(view, "clicks", {"clicks": VERSIONS["clicks"]}, inputs, work)
+        stage = self.run(view, "clicks", {"clicks": VERSIONS["clicks"]}, inputs, work)
+        if view.source == "file" and self.scenes.train:  # a plan has no rooms
+            for sentence in gaps(self.scenes.train, clicks_of(stage, self.scenes.train)):
+                warnings.warn(f"{self.config.clicks_file}: {sentence}", stacklevel=2)
+        return stage
 
     def train(self, network: str, iteration: int, labels: Stage, warm_start: Stage | None = None) -> Stage:
         """Stage ``<network>_<iteration>``: train from random weights, the U-Net from ``initial_weights`` if there are

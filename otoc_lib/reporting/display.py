@@ -6,10 +6,11 @@ import numpy as np
 from IPython.display import Image, Markdown
 from matplotlib.figure import Figure
 
-from otoc_lib.annotation.clicks import Clicks
+from otoc_lib.annotation.clicks import Clicks, count_classes, gaps
 from otoc_lib.config import project_root
 from otoc_lib.labels import NO_CLASS, PAPER_CLICKS, LabelSet
 from otoc_lib.methods.method import Iteration
+from otoc_lib.methods.stages import SUBCLOUDS, clicks_of
 from otoc_lib.reporting.figures import percent, to_png
 from otoc_lib.reporting.runs import MODES, Results, read_json
 from otoc_lib.reporting.tables import Table, to_markdown
@@ -51,6 +52,26 @@ def click_table(scenes: list[Scene], clicks: dict[str, Clicks]) -> Markdown:
     beside = [["of these, no class", *told]] if negative else []
     beside += [["paper", f"{published:.2f}", "under 0.02 %"]] if published else []
     return _markdown(("", "clicks a room", "share of the points"), [["here", *ours], *beside])
+
+
+def class_clicks(annotation: Stage, scenes: list[Scene]) -> Markdown:
+    """What stage ``clicks`` teaches of every class: clicks, rooms with one, points that they label; and what lacks.
+
+    Where every point, or only a set of classes, is known, that is said instead.
+    """
+    if SUBCLOUDS in annotation.files:
+        return bullets(["Sets of classes are known here, not points."])
+    if "clicks.csv" not in annotation.files and "frames_used" not in read_json(annotation, "statistics.json"):
+        return bullets(["Every point has its true label here; nobody clicks."])
+    clicks = clicks_of(annotation, scenes)
+    counts, points = count_classes(scenes, clicks), sum(scene.num_points for scene in scenes)
+    rows = [[c.name, str(c.clicks), str(c.scenes), f"{100 * c.labelled / points:.2f} %"] for c in counts]
+    clicked, labelled = sum(c.clicks for c in counts), sum(c.labelled for c in counts)
+    rooms = sum(len(clicks[scene.name]) > 0 for scene in scenes)
+    rows.append(["**all**", str(clicked), f"{rooms} of {len(scenes)}", f"{100 * labelled / points:.2f} %"])
+    table = _markdown(("class", "clicks", "rooms with one", "points labelled"), rows).data
+    said = (f"**{sentence[0].upper()}{sentence[1:]}.**" for sentence in gaps(scenes, clicks))
+    return Markdown("\n\n".join([table, *said]))
 
 
 def label_table(stages: dict[str, Stage]) -> Markdown:

@@ -1,6 +1,7 @@
 import warnings
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from scipy.stats import chisquare
 from otoc_lib.annotation.clicks import (
     Clicks,
     clicked_labels,
+    count_classes,
     draw_by_column,
     draw_share,
     expand_clicks,
     expansion_statistics,
+    gaps,
     label_statistics,
     of_no_class,
     read_clicks,
@@ -738,3 +741,30 @@ def test_written_points_are_drawn_uniformly_and_read_again(tmp_path):
         with pytest.raises(OtocError, match=r"count .* seed"):
             write_points(tmp_path / "points20", scenes, count, seed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "points20"]
+
+
+@given(st.lists(clicked_rooms(), min_size=1, max_size=3))
+@settings(deadline=None)
+def test_what_is_counted_of_every_class_is_what_is_there(cases):
+    scenes = [replace(scene, name=f"r{i}") for i, (scene, _) in enumerate(cases)]
+    clicks = {f"r{i}": of_room for i, (_, of_room) in enumerate(cases)}
+    counts = count_classes(scenes, clicks)
+    assert [count.name for count in counts] == list(SCANNET20.names)
+    for label, count in enumerate(counts):
+        assert count.clicks == sum(list(c.classes).count(label) for c in clicks.values())
+        assert count.scenes == sum(label in c.classes for c in clicks.values())
+        assert count.labelled == sum(list(expand_by_loops(s, clicks[s.name])).count(label) for s in scenes)
+    said = " ".join(gaps(scenes, clicks))
+    assert ("no click lies in r0" in said) == (len(clicks["r0"]) == 0)
+
+
+def test_a_class_without_a_click_is_named_and_one_click_anywhere_is_enough():
+    scenes = [annotated_room("a"), annotated_room("b")]
+    few = replace(SCANNET20, names=SCANNET20.names[:3], file_ids=(1, 2, 3), colors=SCANNET20.colors[:3])
+    scenes = [replace(scene, labels=None, instances=None, label_set=few) for scene in scenes]
+    clicks = {"a": Clicks([0, 5], [0, 1], [-1, -1]), "b": Clicks([1], [2], [-1])}
+    assert gaps(scenes, clicks) == []  # cabinet is clicked once, in one of the rooms
+    (said,) = gaps(scenes, {"a": clicks["a"], "b": Clicks([1], [0], [-1])})
+    assert said.startswith("no click of cabinet: what is never shown cannot be learnt") and "wall" not in said
+    classes, rooms = gaps(scenes, {"a": Clicks([0], [0], [-1]), "b": Clicks([], [], [])})
+    assert "no click of floor, cabinet:" in classes and rooms.startswith("no click lies in b:")

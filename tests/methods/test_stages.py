@@ -74,6 +74,14 @@ def test_a_users_own_clicks_are_read(finished, scenes, checkout):
     own = Stages(tiny_experiment("own", source="file", clicks_file=str(path)), scenes)
     read = own.labels_of(own.clicks())
     assert all(np.array_equal(labels, read[name]) for name, labels in drawn.labels_of(drawn.clicks()).items())
+    lines = path.read_text().splitlines()
+    (checkout / "mine.csv").write_text("\n".join(line for line in lines if ",chair," not in line))
+    mine = Stages(tiny_experiment("own", source="file", clicks_file="mine.csv"), scenes)
+    with pytest.warns(UserWarning, match="mine.csv: no click of .*chair.*: what is never shown"):
+        mine.clicks()
+    with pytest.warns(UserWarning, match="chair"):  # of what is reused, too
+        assert mine.clicks().reused
+    (checkout / "mine.csv").unlink()
     with pytest.raises(OtocError, match=r"mine\.csv: no such file"):
         Stages(tiny_experiment("own", source="file", clicks_file="mine.csv"), scenes).clicks()
 

@@ -1,10 +1,21 @@
 import json
 
-from otoc_lib.annotation.clicks import Clicks
+import numpy as np
+
+from otoc_lib.annotation.clicks import Clicks, write_clicks
+from otoc_lib.datasets.own import label_set
 from otoc_lib.files import checksum
 from otoc_lib.labels import NO_CLASS
 from otoc_lib.methods.method import Iteration
-from otoc_lib.reporting.display import click_table, file_list, iteration_table, shown_path, subcloud_table
+from otoc_lib.reporting.display import (
+    class_clicks,
+    click_table,
+    file_list,
+    iteration_table,
+    shown_path,
+    subcloud_table,
+)
+from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
 
 
@@ -55,3 +66,27 @@ def test_what_balls_tell_is_a_row(tmp_path):
     path.write_text(json.dumps({**counts, **shares, "in_balls_percent": 100.0}))
     row = subcloud_table(Stage("clicks", tmp_path, "key", reused=False, files={path.name: checksum(path)})).data
     assert row.splitlines()[-1] == "| here | 77.2 | 3.2 | 14.1 % | 0.0 % | - | 100.0 % |"
+
+
+def test_clicks_of_every_class_and_what_lacks(tmp_path):
+    coords, colors = np.zeros((4, 3), np.float32), np.zeros((4, 3), np.uint8)
+    pieces, classes = np.array([0, 0, 1, 2], np.int32), label_set(["wall", "floor", "lamp"])
+    scene = Scene("room", coords, colors, pieces, None, None, np.zeros(3), classes)
+    write_clicks(tmp_path / "clicks.csv", {"room": Clicks([0, 2], [1, 0], [-1, -1])}, [scene])
+    (tmp_path / "statistics.json").write_text("{}")
+
+    def table(*files):
+        files = {name: checksum(tmp_path / name) for name in files}
+        return class_clicks(Stage("clicks", tmp_path, "key", reused=False, files=files), [scene]).data
+
+    lines = table("clicks.csv", "statistics.json").splitlines()
+    assert lines[2:6] == [
+        "| wall | 1 | 1 | 25.00 % |",
+        "| floor | 1 | 1 | 50.00 % |",
+        "| lamp | 0 | 0 | 0.00 % |",
+        "| **all** | 2 | 1 of 1 | 75.00 % |",
+    ]
+    assert lines[7].startswith("**No click of lamp: what is never shown cannot be learnt")
+    assert table("statistics.json") == "- Every point has its true label here; nobody clicks."
+    write_clicks(tmp_path / "subclouds.csv", {}, [scene])
+    assert table("clicks.csv", "subclouds.csv", "statistics.json") == "- Sets of classes are known here, not points."
