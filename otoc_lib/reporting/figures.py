@@ -1,6 +1,6 @@
 """Figures 1, 2, 4, 5 and 6, learning curves and pseudo-label statistics, drawn with matplotlib without a browser.
 
-Every figure is a matplotlib Figure that ``save`` writes as PNG and PDF. Pictures of rooms are reduced to 128 colours:
+Every figure is a matplotlib Figure that ``save`` writes as PNG and PDF. Pictures of rooms are reduced to 256 colours:
 both files stay small, and no eye sees it.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,12 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
+from scipy.spatial import cKDTree
 
 from otoc_lib.annotation.clicks import Clicks, clicked_labels, label_statistics
 from otoc_lib.annotation.subclouds import Subclouds
 from otoc_lib.evaluation import confusion_matrix, mean_iou
 from otoc_lib.files import write_aside
-from otoc_lib.labels import IGNORE, LABEL_SETS, NO_CLASS, LabelSet
+from otoc_lib.labels import IGNORE, NO_CLASS, LabelSet
 from otoc_lib.methods.stages import weights_of
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.convergence import CPU, GOALS, Run, convergence_curve
@@ -45,6 +47,8 @@ PANEL = (320, 280)  # pixels of one room in a figure of several
 PIXELS_PER_INCH = 100  # of figures made of panels: one pixel of a panel is one of the PNG
 TSNE_PANELS = {"coordinates": "coordinates", "colors": "colours", "relation": "relation network"}  # Figure 6
 CHART_DPI = 140
+SHADES = (1.0, 0.93, 0.86, 0.79, 0.72, 0.65, 0.58)  # of a class's colour that are kept: surfaces turned away are darker
+MOST_SHADES, MOST_KEPT = 150, 240  # of 256 colours: for shades of all classes, and for these where they are many
 MANY_CLICKS = 1000  # in a room; more are drawn as specks
 WRONG, RIGHT, UNLABELLED = (214, 32, 39), (206, 210, 216), (238, 239, 242)
 INK, MUTED, RULE = "#1b2330", "#667085", "#d5d9e0"
@@ -62,11 +66,20 @@ class Panel:
     clicks: Clicks | None = None
 
 
+class ClassFigure(Figure):
+    """A figure in the colours of some classes; its PNG keeps them, where other colours are reduced."""
+
+    def __init__(self, label_set: LabelSet, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.label_set = label_set
+
+
 def to_png(figure: Figure, scale: float = 1.0) -> bytes:
     """The figure as a PNG file of 256 colours, ``scale`` times its own size."""
     pixels, reduced = io.BytesIO(), io.BytesIO()
     figure.savefig(pixels, format="png", dpi=scale * figure.dpi, pil_kwargs={"compress_level": 0})  # read right away
-    _reduce_colors(Image.open(pixels).convert("RGB")).save(reduced, format="png", optimize=True)
+    classes = figure.label_set if isinstance(figure, ClassFigure) else None
+    _reduce_colors(Image.open(pixels).convert("RGB"), classes).save(reduced, format="png", optimize=True)
     return reduced.getvalue()
 
 
@@ -79,14 +92,28 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return [folder / f"{name}.png", folder / f"{name}.pdf"]
 
 
-def _reduce_colors(picture: Image.Image) -> Image.Image:
-    """At most 256 colours; the classes' own colours stay exact, so that the legend does not drift."""
-    exact = sorted({color for label_set in LABEL_SETS.values() for color in label_set.colors})
-    common = np.array(picture.quantize(256 - len(exact), dither=Image.Dither.NONE).getpalette()).reshape(-1, 3)
+def _reduce_colors(picture: Image.Image, label_set: LabelSet | None = None) -> Image.Image:
+    """At most 256 colours: those of the classes exactly, as legends show them, and in the shades that surfaces have, so
+    that no two classes come out alike; what is left goes to what else there is."""
+    kept = _shades(label_set) if label_set else np.empty((0, 3), dtype=np.uint8)
+    common = picture.quantize(256 - len(kept), dither=Image.Dither.NONE).getpalette()
+    common = np.array(common, dtype=np.uint8).reshape(-1, 3)
     common[(common >= 244).all(axis=1)] = 255  # paper stays white
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([*common.ravel().tolist(), *np.ravel(exact).tolist()])
-    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    palette = np.concatenate([kept, common])
+    pixels = np.asarray(picture).reshape(-1, 3)
+    packed, place = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True)
+    colors = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1)
+    nearest = cKDTree(palette).query(colors)[1].astype(np.uint8)  # Pillow's own search is not exact
+    reduced = Image.frombytes("P", picture.size, nearest[place].tobytes())
+    reduced.putpalette(palette.ravel().tolist())
+    return reduced
+
+
+def _shades(label_set: LabelSet) -> np.ndarray:
+    """Colours of classes and darker shades of them, uint8 [K, 3], as many as leave room for other colours."""
+    levels = SHADES[: max(1, MOST_SHADES // len(label_set))]
+    shades = np.rint(np.multiply.outer(levels, np.array(label_set.colors))).reshape(-1, 3)  # whole ones first
+    return shades[:MOST_KEPT].astype(np.uint8)
 
 
 def error_colors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -111,7 +138,7 @@ def draw_panels(rows: list[list[Panel | None]], label_set: LabelSet, row_names: 
     legend = 20 * -(-len(label_set) // per_line) + 16
     total_height = sum(above) + sum(below) + len(rows) * height + legend
     size = (total_width / PIXELS_PER_INCH, total_height / PIXELS_PER_INCH)
-    figure = Figure(figsize=size, dpi=PIXELS_PER_INCH, facecolor="white")
+    figure = ClassFigure(label_set, figsize=size, dpi=PIXELS_PER_INCH, facecolor="white")
     upper = total_height
     for i, row in enumerate(rows):
         upper -= above[i] + height
@@ -130,7 +157,7 @@ def draw_panels(rows: list[list[Panel | None]], label_set: LabelSet, row_names: 
 
 def _draw_panel(axes: Axes, panel: Panel, label_set: LabelSet) -> None:
     width, height = panel.view.camera.width, panel.view.camera.height
-    picture = Image.fromarray(panel.view.paint(panel.colors)).quantize(128, dither=Image.Dither.NONE).convert("RGB")
+    picture = _reduce_colors(Image.fromarray(panel.view.paint(panel.colors)), label_set).convert("RGB")
     axes.imshow(picture, extent=(0, width, height, 0), interpolation="none")
     axes.axis("off")
     axes.set_title(panel.title, size=8.5, color=INK, pad=3, linespacing=1.3)
@@ -389,14 +416,14 @@ def figure6(results: Results, label_set: LabelSet, experiment: str = "otoc") -> 
         return None
     points = read_arrays(stage, "tsne.safetensors")
     silhouette = read_json(stage, "tsne.json")["silhouette"]
-    figure = Figure(figsize=(12.6, 4.9), dpi=CHART_DPI, facecolor="white")
+    figure = ClassFigure(label_set, figsize=(12.6, 4.9), dpi=CHART_DPI, facecolor="white")
     for i, (name, title) in enumerate(TSNE_PANELS.items()):
         axes = figure.add_axes((0.01 + 0.33 * i, 0.2, 0.318, 0.73))
         for label in np.unique(points["class"]):
             u, v = points[name][points["class"] == label].T
             marker = ("o", "+")[label % 2]  # neighbouring classes differ in shape too, as in the paper
             style = {"linewidths": 0.8} if marker == "+" else {"edgecolors": "none"}
-            color = np.divide(label_set.colors[label], 255) * 0.93
+            color = np.divide(label_set.colors[label], 255)
             axes.scatter(u, v, s=(11, 18)[label % 2], color=color, marker=marker, rasterized=True, **style)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color(RULE)

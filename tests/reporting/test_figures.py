@@ -1,20 +1,30 @@
+import io
+
 import numpy as np
+import pytest
 from fake_rooms import results_in
 from matplotlib.collections import PolyCollection
+from PIL import Image
 
+from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.annotation.subclouds import Subclouds
+from otoc_lib.datasets.own import label_set
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.reporting.figures import (
     BARS,
     RIGHT,
     UNLABELLED,
     WRONG,
+    annotation_figure,
     error_colors,
     figure1,
     learning_curves,
+    room_view,
     subcloud_figure,
+    to_png,
 )
 from otoc_lib.reporting.runs import Measurement
+from otoc_lib.scene import Scene
 
 
 def test_error_colors():
@@ -64,3 +74,30 @@ def test_balls_are_counted_by_their_classes_and_for_each_class():
     counts, classes = subcloud_figure(rooms, SCANNET20).axes
     assert [bar.get_height() for bar in counts.patches] == [25, 50, 25]  # of no class, of one, of two
     assert [bar.get_height() for bar in classes.patches] == [75, 25, *[0] * 18]
+
+
+@pytest.mark.parametrize("count", [3, 14, 60, 200])
+def test_classes_of_ones_own_keep_their_colours_and_none_comes_out_like_another(count):
+    """In a room of photographic colours, with one class on most points and every other one on a small patch."""
+    side = np.arange(90)
+    x, y = (axis.ravel() for axis in np.meshgrid(side, side, indexing="ij"))
+    classes = label_set([f"class {k}" for k in range(count)])
+    patch = x // 6 * 15 + y // 6  # 225 pieces
+    labels = np.where(patch % 9 != 0 if count < 20 else patch >= count, 0, patch % count)
+    coords = np.stack([0.03 * x, 0.03 * y, 0.0 * x], axis=1).astype(np.float32)
+    colors = np.random.default_rng(0).integers(0, 256, (len(x), 3), dtype=np.uint8)
+    pieces = np.unique(patch, return_inverse=True)[1].astype(np.int32)
+    room = Scene("room", coords, colors, pieces, labels.astype(np.int16), None, np.zeros(3), classes)
+    figure = annotation_figure([room], {"room": Clicks([0], [0], [-1])})
+    for scale in (1.0, 0.7):  # of the report, of the notebooks
+        image = Image.open(io.BytesIO(to_png(figure, scale)))
+        assert image.mode == "P"
+        found = {tuple(color) for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
+        assert set(classes.colors) <= found  # the legend's, to the bit
+    view = room_view(room, 320, 280)
+    whole = view.paint(classes.paint(labels)).astype(int)  # what the panel shows before its colours are reduced
+    drawn = np.asarray(Image.open(io.BytesIO(to_png(figure))).convert("RGB")).astype(int)
+    corner = next(axes for axes in figure.axes if axes.get_title() == "ground truth").get_window_extent()
+    left, top = round(corner.x0), drawn.shape[0] - round(corner.y1)
+    shown = drawn[top : top + whole.shape[0], left : left + whole.shape[1]]
+    assert np.abs(shown - whole).max(axis=-1).mean() < 6 and np.percentile(np.abs(shown - whole), 99) < 24
