@@ -1,4 +1,7 @@
-"""Which rooms stand for an evaluation, and the strip of pictures of each of them, the worst first."""
+"""Which rooms stand for an evaluation, and the strip of pictures of each of them, the worst first.
+
+Rooms without true labels are never called best or worst: nobody knows.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ def rooms_by_score(
 ) -> list[tuple[Scene, float]]:
     """Rooms of a split that an evaluation stage holds, with their mIoU in percent by its last mode, the worst first.
 
-    Rooms without labels have no mIoU: they come first, with NaN.
+    Rooms without labels have no mIoU: they come last, with NaN, in their own order.
     """
     stage = results.find(experiment, stage_name)
     if stage is None:
@@ -27,17 +30,28 @@ def rooms_by_score(
     per_room = results.metrics(experiment, stage_name)["splits"].get(split, {}).get("per_room", {})
     mode = last_mode(stage)
     scored = [(scene, 100 * per_room[scene.name].get(mode, np.nan)) for scene in scenes if scene.name in per_room]
-    return sorted(scored, key=lambda pair: -1.0 if np.isnan(pair[1]) else pair[1])
+    return in_order(scored)
+
+
+def in_order(scored: list[tuple[Scene, float]]) -> list[tuple[Scene, float]]:
+    """Rooms and their mIoU, NaN where it is unknown: the worst first, then those that nobody can judge."""
+    return sorted(scored, key=lambda pair: (np.isnan(pair[1]), 0.0 if np.isnan(pair[1]) else pair[1]))
 
 
 def best_median_worst(
     results: Results, experiment: str, stage_name: str, scenes: list[Scene], split: str = "val"
 ) -> dict[str, Scene]:
-    """Three rooms that stand for an evaluation, two or one where there are no more; empty if it was not run."""
-    scored = [scene for scene, _ in rooms_by_score(results, experiment, stage_name, split, scenes)]
+    """Three rooms that stand for an evaluation, two or one where there are no more; empty if it was not run.
+
+    By "best", "median" and "worst"; by their names where no room has true labels.
+    """
+    found = rooms_by_score(results, experiment, stage_name, split, scenes)
+    scored = [scene for scene, score in found if not np.isnan(score)]
+    if not scored:
+        return {scene.name: scene for scene, _ in found[:3]}
     places = ("best",) if len(scored) == 1 else ("best", "worst") if len(scored) == 2 else ("best", "median", "worst")
     ranks = {"best": -1, "median": len(scored) // 2, "worst": 0}
-    return {place: scored[ranks[place]] for place in places} if scored else {}
+    return {place: scored[ranks[place]] for place in places}
 
 
 def telling_rooms(scenes: list[Scene]) -> list[Scene]:

@@ -52,7 +52,7 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
     bundled = bundle_rooms(results, folder / "viewer", scenes_by_split)
     label_set, validation = scenes_by_split["train"][0].label_set, scenes_by_split.get("val", [])
     evaluated = [scene for split, scenes in scenes_by_split.items() if split != "train" for scene in scenes]
-    offered = sum(len(group["rooms"]) for group in bundled if group["scored"])
+    offered = sum(len(group["rooms"]) for group in bundled if group["evaluated"])
     tsne = charts.tsne_points(results, evaluated)
 
     pages = [("index", "Overview"), ("figures", "Figures"), ("curves", "Curves and classes")]
@@ -115,7 +115,8 @@ def _figures_page(pictures: list[Picture], pages: dict[str, str]) -> dict[str, A
 def _rooms_page(gallery: list[dict[str, Any]], evaluated: list[Scene], bundled: list[dict]) -> dict[str, Any]:
     known = {room["name"] for group in bundled for room in group["rooms"]}
     shown = [{**strip, "score": score_text(strip["score"]), "viewer": strip["name"] in known} for strip in gallery]
-    return {"gallery": shown, "more": 0 < len(shown) < len(evaluated)}
+    judged = any(strip["score"] for strip in shown)
+    return {"gallery": shown, "judged": judged, "more": 0 < len(shown) < len(evaluated)}
 
 
 def _comparison_with_control(results: Results) -> RunComparison | None:

@@ -19,7 +19,7 @@ from otoc_lib.experiments import BASELINE
 from otoc_lib.files import write_aside
 from otoc_lib.labels import IGNORE
 from otoc_lib.reporting.figures import PANEL, room_view
-from otoc_lib.reporting.gallery import rooms_by_score, score_text, telling_rooms
+from otoc_lib.reporting.gallery import in_order, rooms_by_score, score_text, telling_rooms
 from otoc_lib.reporting.runs import Results
 from otoc_lib.scene import Scene
 
@@ -53,7 +53,7 @@ def bundle_rooms(
     training rooms with their pseudo labels.
 
     Returns:
-        Groups {title, scored, rooms} with the rooms {name, score} in the order in which they are offered.
+        Groups {title, evaluated, rooms} with the rooms {name, score} in the order in which they are offered.
     """
     own, train = results.main, scenes_by_split["train"]
     clicks = results.clicks(own, train)
@@ -61,9 +61,10 @@ def bundle_rooms(
     scored = [
         pair for split, scenes in scenes_by_split.items() for pair in rooms_by_score(results, own, stage, split, scenes)
     ]
-    scored.sort(key=lambda pair: -1.0 if np.isnan(pair[1]) else pair[1])
+    scored = in_order(scored)
     train = telling_rooms(train)[: TRAINING_ROOMS if clicks else 0]
-    first = [scored[0], scored[-1]] if len(scored) > 1 else scored
+    judged = [pair for pair in scored if not np.isnan(pair[1])]
+    first = [judged[0], judged[-1]] if len(judged) > 1 else scored[:2]
     order = [scene for scene, _ in first] + train + [scene for scene, _ in scored]
     written, size = {}, 0
     for scene in tqdm(list(dict.fromkeys(order)), desc="rooms for the viewer", unit="room", mininterval=5.0):
@@ -78,13 +79,18 @@ def bundle_rooms(
         written[scene.name] = write_room(folder, packed)
     for stale in set(folder.glob("*.js")) - set(written.values()):
         stale.unlink()
-    offered = [{"name": scene.name, "score": score_text(score)} for scene, score in scored if scene.name in written]
+    offered = [(scene.name, score_text(score)) for scene, score in scored if scene.name in written]
     trained = [{"name": scene.name, "score": ""} for scene in train if scene.name in written]
     groups = [
-        {"title": "Validation rooms, the worst first", "scored": True, "rooms": offered},
-        {"title": "Training rooms", "scored": False, "rooms": trained},
+        {"title": "Validation rooms, the worst first", "evaluated": True, "rooms": _rooms(offered, judged=True)},
+        {"title": "Rooms without true labels", "evaluated": True, "rooms": _rooms(offered, judged=False)},
+        {"title": "Training rooms", "evaluated": False, "rooms": trained},
     ]
     return [group for group in groups if group["rooms"]]
+
+
+def _rooms(offered: list[tuple[str, str]], judged: bool) -> list[dict[str, str]]:
+    return [{"name": name, "score": score} for name, score in offered if bool(score) == judged]
 
 
 def prediction_layers(results: Results, experiment: str, supervised: str, room: Scene) -> list[Layer]:

@@ -273,5 +273,9 @@ def test_rooms_without_labels_are_shown_without_a_judgement(runs, scenes, tmp_pa
     index = build_report(results, tmp_path / "reports", bare)
     text = (index.parent / "rooms.html").read_text(encoding="utf-8")
     assert text.count('class="strip"') == 6 and "mIoU</b>" not in text
+    for page in index.parent.glob("*.html"):  # nobody knows which is the best
+        shown = page.read_text(encoding="utf-8")
+        assert "the worst" not in shown and "The best" not in shown and "median" not in shown, page
+    assert "Rooms without true labels" in (index.parent / "viewer.html").read_text(encoding="utf-8")
     packed = (index.parent / "viewer" / "scene1000_00.js").read_text(encoding="ascii")
     assert '"truth"' not in packed and '"iteration 1"' in packed
