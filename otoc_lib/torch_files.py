@@ -14,6 +14,8 @@ from otoc_lib.outside import read_bytes
 
 # What a number in a file that holds fewer bytes may count: no scan has so many vertices, no training so many steps.
 MOST_COUNTED = 1 << 24
+TORCH_NUMBER = 0x1950A86A20F9469CFC6C  # with which older files of torch.save begin
+SAFE = (2, 3)  # protocols of pickle that torch reads without running anything
 
 
 def load_torch(path: Path, kind: str, cure: str) -> object:
@@ -21,7 +23,8 @@ def load_torch(path: Path, kind: str, cure: str) -> object:
 
     A tensor may name more numbers than the file holds, one again and again: look before you copy.
 
-    Raises OtocError, which says that the file is not ``kind``, and ``cure``, where it is damaged or not safe to load.
+    Raises OtocError, which says that the file is not ``kind``, and ``cure``, where it is damaged or not safe to load;
+    and how to save it again, where another protocol of pickle wrote it.
     """
     data = read_bytes(path)
     try:
@@ -29,7 +32,32 @@ def load_torch(path: Path, kind: str, cure: str) -> object:
         with torch.serialization.safe_globals(STAND_INS):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle may raise nearly anything
+        if told := _foreign(data):
+            what, load = told
+            raise OtocError(
+                f"{path}: {what}, which cannot be read without running what it says. If you trust it, save it again in "
+                f"Python: import pickle, torch; torch.save({load}, 'again')"
+            ) from error
         raise OtocError(f"{path}: not {kind}, damaged, or not safe to load ({type(error).__name__}); {cure}") from error
+
+
+def _foreign(data: bytes) -> tuple[str, str] | None:
+    """What a whole pickle is that torch's own safe reading does not know, and how Python loads it; None for others."""
+    try:
+        pickled, by_torch = data, False
+        if zipfile.is_zipfile(io.BytesIO(data)):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                pickled = archive.read(next(name for name in archive.namelist() if name.endswith(".pkl")))
+            by_torch = True
+        codes = [(code.name, value) for code, value, _ in pickletools.genops(io.BytesIO(pickled))]
+    except Exception:  # no pickle, or not a whole one
+        return None
+    by_torch = by_torch or TORCH_NUMBER in [value for _, value in codes]
+    protocol = codes[0][1] if codes[0][0] == "PROTO" else "0 or 1"
+    if by_torch:
+        written = f"written by torch.save with protocol {protocol} of pickle"
+        return None if protocol in SAFE else (written, "torch.load('file', weights_only=False)")
+    return f"a plain pickle of protocol {protocol}, and not written by torch.save", "pickle.load(open('file', 'rb'))"
 
 
 def _check_pickles(data: bytes) -> None:

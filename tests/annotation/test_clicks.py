@@ -1,3 +1,4 @@
+import pickle
 import warnings
 import zipfile
 from collections import Counter
@@ -768,3 +769,34 @@ def test_a_class_without_a_click_is_named_and_one_click_anywhere_is_enough():
     assert said.startswith("no click of cabinet: what is never shown cannot be learnt") and "wall" not in said
     classes, rooms = gaps(scenes, {"a": Clicks([0], [0], [-1]), "b": Clicks([], [], [])})
     assert "no click of floor, cabinet:" in classes and rooms.startswith("no click lies in b:")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_points_of_another_protocol_of_pickle_say_how_to_save_them_again(tmp_path, protocol, zipped):
+    path, scene = tmp_path / "points20", annotated_room()
+    listed = {scene.name: torch.tensor([0, 3])}
+    torch.save(listed, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    if protocol == 3:
+        assert read_points(path, [scene])[scene.name].points.tolist() == [0, 3]
+        return
+    with pytest.raises(OtocError, match=f"points20: written by torch.save with protocol {protocol} of pickle") as told:
+        read_points(path, [scene])
+    run_what_the_message_says(str(told.value), path)
+    assert read_points(path, [scene])[scene.name].points.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_points_of_a_plain_pickle_say_how_to_save_them_again(tmp_path, protocol):
+    path, scene = tmp_path / "points20", annotated_room()
+    path.write_bytes(pickle.dumps({scene.name: np.array([0, 3])}, protocol))
+    shown = protocol if protocol > 1 else "0 or 1"  # which begin alike
+    with pytest.raises(OtocError, match=f"points20: a plain pickle of protocol {shown}, and not") as told:
+        read_points(path, [scene])
+    run_what_the_message_says(str(told.value), path)
+    assert read_points(path, [scene])[scene.name].points.tolist() == [0, 3]
+
+
+def run_what_the_message_says(message: str, path: Path) -> None:
+    code = message.partition("in Python: ")[2].replace("'file'", repr(str(path))).replace("'again'", repr(str(path)))
+    exec(code)
