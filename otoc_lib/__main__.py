@@ -97,15 +97,21 @@ def _parser() -> argparse.ArgumentParser:
     kept.completer = _complete_profiles
     keep.set_defaults(run=_keep)
 
-    doctor = command("doctor", "check every file of a copy of ScanNet-v2 or S3DIS")
-    doctor.add_argument("root", type=Path, help="folder that holds scans/ (ScanNet-v2) or Area_1/, Area_2/ ... (S3DIS)")
+    doctor = command("doctor", "check every file of a copy of ScanNet-v2 or S3DIS, or scans of your own")
+    doctor.add_argument(
+        "root", type=Path, help="folder that holds scans/ (ScanNet-v2), Area_1/, Area_2/ ... (S3DIS), or your scans"
+    )
     doctor.add_argument("--workers", type=int, default=2, help="processes that read files (default: %(default)s)")
+    doctor.add_argument("--json", action="store_true", help="the same for programs")
+    doctor.add_argument("--params", type=Path, help="of your scans: where their classes and clicks are named")
+    doctor.add_argument("--picture", type=Path, metavar="PNG", help="of your scans: draw them from above and the side")
     doctor.set_defaults(run=_doctor)
 
     prepare = command("prepare", "convert the scenes of params files before any training")
     prepare.add_argument("params", type=Path, nargs="+", metavar="PARAMS", help="for example params/scannet/otoc.yaml")
     cores = os.cpu_count() or 1
     prepare.add_argument("--workers", type=int, default=cores, help="processes (default: one a core)")
+    prepare.add_argument("--json", action="store_true", help="the summaries of your own scans for programs")
     takes_changes(prepare)
     prepare.set_defaults(run=_prepare)
 
@@ -224,17 +230,45 @@ def _keep(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> int:
     from otoc_lib.datasets import doctor
 
-    diagnosis = doctor.diagnose(options.root, options.workers)
-    doctor.print_diagnosis(diagnosis)
+    classes, clicks = None, options.root / "clicks.csv"
+    if options.params is not None:
+        from otoc_lib.config import in_project, load_config
+
+        config = load_config(options.params)
+        classes = config.own_classes
+        if config.source == "file" and not clicks.exists():
+            clicks = in_project(config.clicks_file)
+    diagnosis = doctor.diagnose(options.root, options.workers, with_views=options.picture is not None)
+    if diagnosis.dataset == doctor.OWN:
+        from otoc_lib.annotation.check_clicks import check_clicks
+
+        diagnosis = diagnosis.with_more(*check_clicks(options.root, clicks, classes))
+    elif options.params is not None or options.picture is not None:
+        raise OtocError(f"{options.root}: holds {diagnosis.dataset}; --params and --picture are for {doctor.OWN}")
+    if options.json:
+        print(json.dumps(diagnosis.as_json(), indent=1))
+    else:
+        doctor.print_diagnosis(diagnosis)
+    if diagnosis.views:
+        from otoc_lib.reporting.scan_pictures import write_scans
+
+        write_scans(options.picture, diagnosis.views)
     return 0 if diagnosis.ok else 1
 
 
 def _prepare(options: argparse.Namespace) -> None:
     from otoc_lib.config import changed_config
-    from otoc_lib.datasets import cache
+    from otoc_lib.datasets import cache, summary
 
     changes = _changes(options)
-    cache.prepare(*(changed_config(path, changes) for path in options.params), workers=options.workers)
+    configs = [changed_config(path, changes) for path in options.params]
+    cache.prepare(*configs, workers=options.workers)
+    once = {cache.folder(config): config for config in configs}.values()
+    found = [scan for config in once for scan in cache.summaries(config)]
+    if options.json:
+        print(json.dumps(found, indent=1))
+    elif found:
+        print(summary.as_text(map(summary.from_json, found)))
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -1,6 +1,10 @@
 """The exceptions that bad input and a full disk raise."""
 
 import reprlib
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 60
@@ -11,6 +15,40 @@ class OtocError(ValueError):
 
     The command line prints the message alone, without a traceback, and exits with status 2.
     """
+
+
+class SeveralFaultsError(OtocError):
+    """Bad input in several places, each with its message; as one text, a line each."""
+
+    def __init__(self, messages: Sequence[str]):
+        super().__init__("\n".join(messages))
+        self.messages = tuple(messages)
+
+
+class Faults:
+    """Collects what readers refuse, where one fault must not hide others."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def of(self, read: Callable[[], T]) -> T | None:
+        """What ``read()`` gives; None where it raises OtocError, which is kept."""
+        try:
+            return read()
+        except OtocError as error:
+            self.messages += messages_of(error)
+            return None
+
+    def check(self) -> None:
+        """Raise what was kept, if anything was."""
+        found = list(dict.fromkeys(self.messages))
+        if found:
+            raise OtocError(found[0]) if len(found) == 1 else SeveralFaultsError(found)
+
+
+def messages_of(error: Exception) -> tuple[str, ...]:
+    """The messages of an error, one for each fault."""
+    return error.messages if isinstance(error, SeveralFaultsError) else (str(error),)
 
 
 class CannotWriteError(OtocError, OSError):

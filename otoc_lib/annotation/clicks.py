@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from otoc_lib.csv_table import Row, number, read_rows
-from otoc_lib.errors import OtocError, shown
+from otoc_lib.errors import Faults, OtocError, shown
 from otoc_lib.files import write_aside, write_bytes
 from otoc_lib.labels import IGNORE, NO_CLASS, NO_CLASS_NAME
 from otoc_lib.scene import Scene, checked_name
@@ -31,7 +31,7 @@ POSITION_TOLERANCE = 0.01  # metres
 
 COLUMN = 1.0  # metres, side of ``columns``
 
-LISTED = 20  # names spelled out in one sentence
+LISTED = 20  # names in one sentence, lines in one message
 
 # What the tables call furniture is everything else.
 STRUCTURE = ("wall", "floor", "ceiling")
@@ -219,8 +219,8 @@ def read_clicks(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
         Scene name -> clicks, for every one of the scenes; one that the file does not mention has no clicks.
 
     Raises:
-        OtocError: naming file and line, for an unknown scene or class, a number that is none, a point that the scene
-            does not have, that lies elsewhere than the file says, or that is clicked twice.
+        OtocError: naming file and line, of each line at fault, for an unknown scene or class, a number that is none, a
+            point that the scene does not have, that lies elsewhere than the file says, or that is clicked twice.
     """
     return _parse_rows(path, _read_rows(path), scenes)
 
@@ -538,7 +538,12 @@ def _percent(part: int, whole: int) -> float | None:
 
 def _read_rows(path: Path) -> list[tuple[int, Row]]:
     """Line number and columns of every click in the file."""
-    rows = read_rows(path, COLUMNS, numbers=("point", "x", "y", "z", "object"), complete=True)
+    try:
+        rows = read_rows(path, COLUMNS, numbers=("point", "x", "y", "z", "object"), complete=True)
+    except OtocError as error:
+        if "no column point" not in str(error):
+            raise
+        raise OtocError(f"{error}. Positions without vertices become clicks by otoc snap-clicks") from error
     for line, row in rows:
         checked_name(row["scene"], f"{path}, line {line}")
     return rows
@@ -547,14 +552,18 @@ def _read_rows(path: Path) -> list[tuple[int, Row]]:
 def _parse_rows(path: Path, rows: Iterable[tuple[int, Row]], scenes: list[Scene]) -> dict[str, Clicks]:
     scene_of = {scene.name: scene for scene in scenes}
     found: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in scene_of}  # scene -> point -> class, object
+    faults = Faults()
     for line, row in rows:
         try:
             name, point, label, instance = _parse_row(row, scene_of)
             if point in found[name]:
                 raise OtocError(f"point {point} of {name} is clicked a second time; keep one of the lines")
+            found[name][point] = (label, instance)
         except OtocError as error:
-            raise OtocError(f"{path}, line {line}: {error}") from error
-        found[name][point] = (label, instance)
+            faults.messages.append(f"{path}, line {line}: {error}")
+    if len(faults.messages) > LISTED:
+        faults.messages[LISTED:] = [f"{path}: {len(faults.messages) - LISTED} more lines that are wrong"]
+    faults.check()
     return {
         name: Clicks(list(rows), [label for label, _ in rows.values()], [instance for _, instance in rows.values()])
         for name, rows in found.items()

@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from safetensors import SafetensorError
 from tqdm import tqdm
@@ -29,6 +30,7 @@ VERSION = 1
 LATER = {"own": 1}  # further versions of single datasets
 
 SOURCES = "sources"  # the note that holds sizes and times
+SUMMARY = "summary"  # the note of datasets that summarize their scenes
 LISTED = 20  # failures spelled out in one message
 
 
@@ -177,16 +179,40 @@ def _try_convert(config: Config, name: str) -> Result:
 def _convert(config: Config, name: str) -> None:
     sources = _sources(config, name)  # before reading, so that a change meanwhile is noticed
     try:
-        scene = reader_of(config).read_scene(config.data_folder, name, conversion(config))
+        scene, notes = _read(config, name)
     except OSError as error:
         raise OtocError(f"scene {name}: cannot be read ({error}); check the data root") from error
     except MemoryError as error:
         raise OtocError(f"scene {name}: is too large for the memory that is free; ask for one worker") from error
     path = _path(config, name)
     try:
-        scene.save(path, {SOURCES: sources})
+        scene.save(path, {SOURCES: sources, **notes})
     except (OSError, SafetensorError) as error:
         raise OtocError(f"{path}: cannot be written ({error}); set cache_root to a folder with space") from error
+
+
+def _read(config: Config, name: str) -> tuple[Scene, dict[str, Any]]:
+    """A scene from its files, and what is noted of it beside its sources."""
+    reader, given = reader_of(config), (config.data_folder, name, conversion(config))
+    if not hasattr(reader, "read_with_summary"):
+        return reader.read_scene(*given), {}
+    scene, summary = reader.read_with_summary(*given)
+    return scene, {SUMMARY: summary}
+
+
+def summaries(config: Config, split: str = "train") -> list[dict[str, Any]]:
+    """What is noted of the scenes of a split, as the reader of the dataset summarizes each; of most datasets nothing.
+
+    A scene that is not converted, or was before there were summaries, is read for it.
+    """
+    reader = reader_of(config)
+    if not hasattr(reader, "read_with_summary"):
+        return []
+    found = []
+    for name in list_scenes(config, split):
+        noted = read_notes(_path(config, name)).get(SUMMARY) if _is_fresh(config, name) else None
+        found.append(noted or reader.read_summary(config.data_folder, name, conversion(config)))
+    return found
 
 
 def reader_of(config: Config) -> ModuleType:

@@ -1,4 +1,5 @@
-"""Doctor: reads every file of a dataset before any training does, and tells what is missing, damaged or odd.
+"""Doctor: reads every file of a dataset, or scans of one's own, before any training does, and tells what is missing,
+damaged or odd.
 
 The files are read by the same readers that training uses. An *error* is what would stop a training; a *warning* is
 readable but odd: a part of the release that is not there, files that belong to nothing, lines that were mended.
@@ -10,7 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from otoc_lib.datasets import s3dis, scannet
+from otoc_lib.datasets import own, s3dis, scannet, summary
+from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.datasets.point_text import count_rows
-from otoc_lib.errors import OtocError
+from otoc_lib.datasets.scan_views import ScanViews, view_scan
+from otoc_lib.datasets.summary import Summary
+from otoc_lib.errors import OtocError, messages_of
 from otoc_lib.labels import IGNORE, PAPER_CLICKS, S3DIS13, SCANNET20, LabelSet
 from otoc_lib.outside import opening
 
 JUNK = {".DS_Store", "Icon\r", "Thumbs.db"}  # left by file managers, some of it in the release itself
 NAMES_SHOWN = 5
+OWN = "scans of your own"
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,31 @@ class Diagnosis:
     """What ``diagnose`` found under ``root``."""
 
     root: Path
-    dataset: str  # "ScanNet" or "S3DIS"
+    dataset: str  # "ScanNet", "S3DIS" or OWN
     problems: tuple[Problem, ...]  # errors first
     totals: tuple[Total, ...]
+    scans: tuple[Summary, ...] = ()  # of one's own
+    views: tuple[ScanViews, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether training would run."""
         return not any(problem.severity == "error" for problem in self.problems)
+
+    def with_more(self, problems: Sequence[Problem], totals: Sequence[Total]) -> "Diagnosis":
+        """This, with what else was found."""
+        return replace(self, problems=_in_order([*self.problems, *problems]), totals=(*self.totals, *totals))
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the pictures, as JSON can hold it."""
+        return {
+            "root": str(self.root),
+            "dataset": self.dataset,
+            "ok": self.ok,
+            "totals": [asdict(total) for total in self.totals],
+            "problems": [asdict(problem) for problem in self.problems],
+            "scans": [summary.to_json(scan) for scan in self.scans],
+        }
 
 
 @dataclass(frozen=True)
@@ -70,22 +92,25 @@ class Checkup:
     num_objects: int
     points_of_class: np.ndarray | None  # int64 [C]; None without labels
     problems: tuple[Problem, ...]
+    summary: Summary | None = None  # of a scan of one's own
+    views: ScanViews | None = None
 
     @property
     def readable(self) -> bool:
         return self.num_points > 0
 
 
-def diagnose(root: Path, workers: int = 1) -> Diagnosis:
-    """Read every file of a ScanNet or S3DIS tree and collect what is wrong with it.
+def diagnose(root: Path, workers: int = 1, with_views: bool = False) -> Diagnosis:
+    """Read every file of a ScanNet or S3DIS tree, or every scan of one's own, and collect what is wrong with it.
 
     Args:
         root: the folder a params file would name as ``data_root``.
         workers: processes that read; 1 reads in this one. A script that asks for more needs its
             ``if __name__ == "__main__":`` guard, since every process runs the script's top level again.
+        with_views: also draw scans of one's own, for ``Diagnosis.views``.
 
     Raises:
-        OtocError: there is no such folder, or neither dataset is in it.
+        OtocError: there is no such folder, or neither dataset nor a scan is in it.
     """
     root = Path(root)
     if not os.path.isdir(root):
@@ -96,10 +121,16 @@ def diagnose(root: Path, workers: int = 1) -> Diagnosis:
         return _diagnose_scannet(root, workers)
     if any(os.path.isdir(entry) for entry in root.glob("Area_*")):
         return _diagnose_s3dis(root, workers)
-    below = [entry.name for entry in _entries(root) if os.path.isdir(entry)]
+    folder, faults = own.survey(root)
+    if folder.scans or faults.messages:
+        return _diagnose_own(root, folder, faults.messages, workers, with_views)
+    entries = _entries(root)
+    below = [entry.name for entry in entries if os.path.isdir(entry)]
+    files = [f"{entry.name} ({folder.left_out.get(entry, 'no scan')})" for entry in entries if entry.name not in below]
     raise OtocError(
         f"{root}: no dataset that this kit knows; looked for scans/ or scans_test/ (ScanNet) and Area_1/ to Area_6/ "
-        f"(S3DIS), found {'the folders ' + _some(below) if below else 'no folder at all'}"
+        f"(S3DIS), and for scans of your own ({', '.join(FORMATS)}), found "
+        f"{'the folders ' + _some(below) if below else 'no folder at all'}{', ' + _some(files) if files else ''}"
     )
 
 
@@ -107,7 +138,10 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
     """Print the totals, the problems and, last, one line that says whether training would run."""
     print(f"{diagnosis.dataset} in {diagnosis.root}\n")
     totals = [(total.name, total.found, total.official) for total in diagnosis.totals]
-    _print_table(("", "found", "release / paper"), totals)
+    beside = diagnosis.dataset != OWN  # numbers of a release to compare with
+    _print_table(("", "found", "release / paper")[: 2 + beside], [total[: 2 + beside] for total in totals])
+    if diagnosis.scans:
+        print(f"\n{summary.as_text(diagnosis.scans)}")
     if diagnosis.problems:
         print()
         rows = [(problem.severity, problem.place, problem.text) for problem in diagnosis.problems]
@@ -272,7 +306,36 @@ def _check_s3dis(root: Path, name: str) -> Checkup:
     return Checkup(name, len(room.points), int(room.instances.max()) + 1, counts, tuple(problems))
 
 
-# ---- both
+# ---- scans of one's own
+
+
+def _diagnose_own(root: Path, folder: own.Folder, faults: list[str], workers: int, with_views: bool) -> Diagnosis:
+    problems = [_problem(root, "names", "error", message) for message in faults]
+    for path, reason in folder.left_out.items():
+        problems.append(_problem(root, path.name, "warning", f"is left out: {reason}"))
+    check = functools.partial(_checkup, functools.partial(_check_own, folder.scans, with_views), root)
+    checkups = _check_all(check, sorted(folder.scans), workers)
+    problems += [problem for checkup in checkups for problem in checkup.problems]
+    totals = [Total("scans", str(len(folder.scans)), "-"), Total("files left out", str(len(folder.left_out)), "-")]
+    diagnosis = _finish(root, OWN, SCANNET20, problems, totals, checkups, [])
+    return replace(
+        diagnosis,
+        scans=tuple(checkup.summary for checkup in checkups if checkup.summary),
+        views=tuple(checkup.views for checkup in checkups if checkup.views),
+    )
+
+
+def _check_own(files: dict[str, Path], with_views: bool, root: Path, name: str) -> Checkup:
+    """Read one scan; what was decided about it is in its summary, and what is odd among the problems."""
+    scan, problems = _read(root, name, lambda: read_scan(files[name]))
+    if scan is None:
+        return Checkup(name, 0, 0, None, tuple(problems))
+    views = view_scan(name, scan) if with_views else None
+    found = summary.summarize(name, files[name], scan, own.scan_axes(scan))
+    return Checkup(name, len(scan.points), 0, None, tuple(problems), found, views)
+
+
+# ---- all of them
 
 
 def _check_all(check: Callable[[str], Checkup], names: list[str], workers: int) -> list[Checkup]:
@@ -290,7 +353,8 @@ def _checkup(check: Callable[[Path, str], Checkup], root: Path, name: str) -> Ch
     try:
         return check(root, name)
     except (OtocError, OSError) as error:
-        return Checkup(name, 0, 0, None, (_problem(root, name, "error", str(error)),))
+        problems = tuple(_problem(root, name, "error", message) for message in messages_of(error))
+        return Checkup(name, 0, 0, None, problems)
 
 
 def _read(root: Path, name: str, read: Callable) -> tuple[Any, list[Problem]]:
@@ -301,7 +365,7 @@ def _read(root: Path, name: str, read: Callable) -> tuple[Any, list[Problem]]:
         try:
             result = read()
         except (OtocError, OSError) as error:
-            problems.append(_problem(root, name, "error", str(error)))
+            problems += [_problem(root, name, "error", message) for message in messages_of(error)]
         except MemoryError:
             problems.append(Problem(name, "error", "is too large for the memory that is free; ask for one worker"))
     problems += [_problem(root, name, "warning", str(warning.message)) for warning in told]
@@ -345,9 +409,12 @@ def _finish(
         if absent:
             text = f"no training scene holds {', '.join(absent)}: these classes cannot be learned"
             problems.append(Problem("classes", "warning", text))
-    unique = dict.fromkeys(problems)  # a file that all scenes share is told once
-    ordered = sorted(unique, key=lambda problem: problem.severity != "error")
-    return Diagnosis(root, dataset, tuple(ordered), tuple(totals))
+    return Diagnosis(root, dataset, _in_order(problems), tuple(totals))
+
+
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    """Errors first; a file that all scenes share is told once."""
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.severity != "error"))
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -9,18 +9,20 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from otoc_lib.config import Config
+from otoc_lib.datasets import summary
 from otoc_lib.datasets.other_formats import how_to_convert
 from otoc_lib.datasets.own_truth import read_truth
 from otoc_lib.datasets.point_files import FORMATS, Scan, companions, read_scan, scan_name, scan_suffix
 from otoc_lib.datasets.scan_axes import Axes, Unit, UpAxis, find_axes
 from otoc_lib.datasets.scan_text import first_names, holds_points
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import Faults, OtocError
 from otoc_lib.labels import NO_CLASS_NAME, LabelSet
 from otoc_lib.outside import opening
 from otoc_lib.palette import distinct_colors
@@ -94,11 +96,27 @@ def read_scene(root: Path, name: str, config: Config) -> Scene:
     )
 
 
+def read_with_summary(root: Path, name: str, config: Config) -> tuple[Scene, dict[str, Any]]:
+    """``read_scene``, and the summary of the scan as JSON can hold it."""
+    path = scan_file(root, name)
+    scan = read_scan(path)
+    axes = scan_axes(scan, config.up_axis, config.unit)
+    scene = _scene(path, scan, axes, name, label_set(config.own_classes), Partition.of(config), config.own_truth)
+    return scene, summary.to_json(summary.summarize(name, path, scan, axes))
+
+
+def read_summary(root: Path, name: str, config: Config) -> dict[str, Any]:
+    """The summary alone."""
+    path = scan_file(root, name)
+    scan = read_scan(path)
+    return summary.to_json(summary.summarize(name, path, scan, scan_axes(scan, config.up_axis, config.unit)))
+
+
 def load_scene(
     root: Path,
     name: str,
     label_set: LabelSet,
-    partition: Partition,
+    partition: Partition | None,
     truth: str | None = None,
     *,
     up_axis: UpAxis = "auto",
@@ -112,20 +130,34 @@ def load_scene(
         root: folder of the scans.
         name: the file's name without its suffix.
         label_set: see ``label_set``.
-        partition: how points without a mesh are cut into super-voxels.
+        partition: how points without a mesh are cut into super-voxels; None leaves the scan in one piece, for what asks
+            only where its points are.
         truth: the column that holds true labels, see ``own_truth``; None leaves the scene without.
         up_axis, unit: of the file's coordinates, see ``scan_axes``.
     """
     path = scan_file(root, name)
     scan = read_scan(path)
-    axes = scan_axes(scan, up_axis, unit)
+    return _scene(path, scan, scan_axes(scan, up_axis, unit), name, label_set, partition, truth)
+
+
+def _scene(
+    path: Path,
+    scan: Scan,
+    axes: Axes,
+    name: str,
+    label_set: LabelSet,
+    partition: Partition | None,
+    truth: str | None,
+) -> Scene:
+    """``load_scene`` of a scan that is read."""
     for sentence in axes.told:
-        warnings.warn(f"{path}: {sentence}", stacklevel=2)
+        warnings.warn(f"{path}: {sentence}", stacklevel=3)
     points = axes.to_metres(scan.within_box())
     origin = points.mean(axis=0)
     centred = points - origin
     try:
-        supervoxels = _supervoxels(path, centred, scan.colors, scan.faces, partition)
+        whole = np.zeros(len(centred), dtype=np.int32)
+        supervoxels = _supervoxels(path, centred, scan.colors, scan.faces, partition) if partition else whole
     except OtocError as error:
         raise OtocError(f"{path}: {error}") from error
     return Scene(
@@ -143,8 +175,8 @@ def load_scene(
 
 def read_faces(root: Path, name: str) -> np.ndarray | None:
     """The triangles of a scan, int32 [F, 3] of its points; None where its file holds points only."""
-    (path,) = scene_files(root, name)
-    return read_scan(path).faces
+    with warnings.catch_warnings(action="ignore"):  # told when its points were read
+        return read_scan(scan_file(root, name)).faces
 
 
 def scan_axes(scan: Scan, up_axis: UpAxis = "auto", unit: Unit = "auto") -> Axes:
@@ -170,13 +202,21 @@ def list_folder(root: Path) -> Folder:
     """What lies in a folder of scans.
 
     Raises:
-        OtocError: no such folder, or two scans of one name but for the suffix.
+        OtocError: no such folder, or scans of one name but for the suffix, or of none that can name a scene.
     """
+    folder, faults = survey(root)
+    faults.check()
+    return folder
+
+
+def survey(root: Path) -> tuple[Folder, Faults]:
+    """``list_folder``, and what is wrong with the names of scans, which are left out of it then."""
     root = Path(root)
     if not os.path.isdir(root):
         raise OtocError(f"data root {root}: no such folder; set it to the folder that holds your scans")
     scans: dict[str, Path] = {}
     left_out: dict[Path, str] = {}
+    faults = Faults()
     with opening(root):
         entries = sorted(root.iterdir())
     for path in entries:
@@ -187,12 +227,13 @@ def list_folder(root: Path) -> Folder:
         if reason:
             left_out[path] = reason
         elif name in scans:
-            raise OtocError(f"{path}: {scans[name].name} has the same name; rename one of the two scans")
-        else:
-            scans[checked_name(name, path)] = path
+            faults.messages.append(f"{path}: {scans[name].name} has the same name; rename one of the two scans")
+        elif faults.of(partial(checked_name, name, path)):
+            scans[name] = path
     named = {file for scan in scans.values() for file in _named_by(scan)} if left_out else set()
     named |= {folder for file in named for folder in file.parents}
-    return Folder(scans, {path: reason for path, reason in left_out.items() if path.resolve() not in named})
+    left_out = {path: reason for path, reason in left_out.items() if path.resolve() not in named}
+    return Folder(scans, left_out), faults
 
 
 def _named_by(scan: Path) -> tuple[Path, ...]:

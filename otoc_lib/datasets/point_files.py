@@ -25,7 +25,7 @@ from otoc_lib.datasets.ply import read_ply
 from otoc_lib.datasets.scan_text import read_text
 from otoc_lib.datasets.stray_points import find_strays
 from otoc_lib.datasets.vertices import Vertices
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import Faults, OtocError
 from otoc_lib.files import telling_full_disks
 from otoc_lib.outside import opening
 
@@ -156,12 +156,15 @@ def interpret(path: Path, vertices: Vertices) -> Scan:
     meaning = scan_columns.find_columns(path, columns)
     told = [*vertices.told, *meaning.told]
     axes = np.stack([columns[name] for name in meaning.axes]).astype(np.float64, copy=False)  # [3, N]
-    _check_points(path, axes)
-    stray, low, high = _box(path, axes, told)
-    _tell_coarse(axes, low, high, told)
+    faults = Faults()  # a file may have several: all are named
+    faults.of(lambda: _check_points(path, axes))
+    box = None if faults.messages else faults.of(lambda: _box(path, axes, told))
     faces = vertices.faces if vertices.faces is not None and len(vertices.faces) else None
-    _check_faces(path, faces, axes.shape[1])
-    colors, scale = _read_colors(path, vertices, meaning, told)
+    faults.of(lambda: _check_faces(path, faces, axes.shape[1]))
+    colored = faults.of(lambda: _read_colors(path, vertices, meaning, told))
+    faults.check()
+    (stray, low, high), (colors, scale) = box, colored
+    _tell_coarse(axes, low, high, told)
     return Scan(
         points=np.ascontiguousarray(axes.T),
         colors=colors,

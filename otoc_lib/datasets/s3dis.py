@@ -25,7 +25,7 @@ import numpy as np
 
 from otoc_lib.config import Config
 from otoc_lib.datasets.point_text import format_points, line_of_byte, line_of_row, parse_table, read_bytes
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import Faults, OtocError
 from otoc_lib.labels import S3DIS13
 from otoc_lib.outside import opening
 from otoc_lib.scene import Scene, checked_name
@@ -115,15 +115,17 @@ def read_room(root: Path, name: str) -> Room:
 
     Raises:
         OtocError: a file is missing, empty, truncated or damaged, its class is unknown, or a colour is not in 0..255;
-            the message names the file and the line.
+            the message names the file and the line, of all files that are damaged.
     """
-    files, tables, classes = [], [], []
+    files, tables, classes, faults = [], [], [], Faults()
     for path in scene_files(root, name):
-        label = class_of_file(path)
+        label = faults.of(lambda: class_of_file(path))  # noqa: B023, called at once
         if path.as_posix().endswith(UNWANTED):
             warnings.warn(f"{path}: left out, the release holds this object twice", stacklevel=2)
             continue
-        table = _read_object(path)
+        table = faults.of(lambda: _read_object(path))  # noqa: B023
+        if table is None or label is None:
+            continue
         twin = _twin(table, tables)
         if twin is not None and classes[twin] == label:
             warnings.warn(f"{path}: left out, it holds the same points as {files[twin].name}", stacklevel=2)
@@ -134,6 +136,7 @@ def read_room(root: Path, name: str) -> Room:
         tables.append(table)
         classes.append(label)
 
+    faults.check()
     if not tables:
         raise OtocError(f"{room_folder(root, name)}: holds no object that counts; the room is empty, copy it again")
     sizes = [len(table) for table in tables]

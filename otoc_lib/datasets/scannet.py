@@ -18,7 +18,7 @@ from otoc_lib import csv_table
 from otoc_lib.config import Config
 from otoc_lib.datasets.ply import read_ply
 from otoc_lib.datasets.point_files import read_scan
-from otoc_lib.errors import OtocError, shown
+from otoc_lib.errors import Faults, OtocError, shown
 from otoc_lib.labels import SCANNET20
 from otoc_lib.outside import read_json, read_text
 from otoc_lib.scene import Scene, checked_name, densify
@@ -101,30 +101,32 @@ def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
         has no segs.json: its super-voxels are cut from its mesh, as ScanNet's were.
 
     Raises:
-        OtocError: a file is missing, damaged or contradicts another one; the message names it.
+        OtocError: a file is missing, damaged or contradicts another one; the message names it, and all such files.
     """
     folder = _folder(root, name)
     if not os.path.isdir(folder):
         raise OtocError(f"{root}: has neither scans/{name} nor scans_test/{name}; check the data root")
 
+    faults = Faults()  # a scene may have several broken files: all are named
     mesh_path = folder / f"{name}_vh_clean_2.ply"
-    points, colors = _read_points(mesh_path)
+    mesh = faults.of(lambda: _read_points(mesh_path))
+    num_points = None if mesh is None else len(mesh[0])
     segments_path = folder / f"{name}_vh_clean_2.0.010000.segs.json"
     if segments_path in scene_files(root, name):
-        segments = _read_segments(segments_path)
+        segments = faults.of(lambda: _read_segments(segments_path, num_points))
     else:
-        segments = _segment(mesh_path)
-    if len(segments) != len(points):
-        raise OtocError(
-            f"{segments_path}: {len(segments)} segIndices for the {len(points)} vertices of {mesh_path.name}; "
-            "the two files are not of one release, copy both again"
-        )
+        segments = None if mesh is None else faults.of(lambda: _segment(mesh_path))
     labels = instances = None
     if with_labels and folder.parent.name == "scans":
-        labels = _read_labels(folder / f"{name}_vh_clean_2.labels.ply", len(points))
-        categories = _read_categories(_categories_file(root))
-        instances = _read_instances(_aggregation_file(folder, name), segments, categories)
+        labels = faults.of(lambda: _read_labels(folder / f"{name}_vh_clean_2.labels.ply", num_points))
+        categories = faults.of(lambda: _read_categories(_categories_file(root)))
+        aggregation = _aggregation_file(folder, name)
+        groups = faults.of(lambda: _read_groups(aggregation))
+        if segments is not None and categories is not None and groups is not None:
+            instances = faults.of(lambda: _instances(aggregation, groups, segments, categories))
+    faults.check()
 
+    points, colors = mesh
     origin = points.mean(axis=0)
     return Scene(
         name=name,
@@ -185,12 +187,12 @@ def _to_bytes(path: Path, colors: np.ndarray) -> np.ndarray:
     return np.rint(colors * scale).astype(np.uint8)
 
 
-def _read_labels(path: Path, num_points: int) -> np.ndarray:
-    """Class indices, int16 [N], of the vertices."""
+def _read_labels(path: Path, num_points: int | None) -> np.ndarray:
+    """Class indices, int16 [N], of the vertices; of any number where the mesh has none that can be read."""
     ids = _read_vertices(path, ("label",))["label"]
     if ids.dtype.kind not in "iu":
         raise OtocError(f"{path}: the labels are {ids.dtype}; write them as ushort")
-    if len(ids) != num_points:
+    if num_points is not None and len(ids) != num_points:
         raise OtocError(f"{path}: {len(ids)} vertices, but the mesh beside it has {num_points}; copy both again")
     bad = np.flatnonzero(~np.isin(ids, VALID_LABEL_IDS))
     if bad.size:
@@ -201,9 +203,15 @@ def _read_labels(path: Path, num_points: int) -> np.ndarray:
     return labels
 
 
-def _read_segments(path: Path) -> np.ndarray:
-    """Raw segment ids, int64 [N], not dense."""
-    return _whole_numbers(path, _member(path, read_json(path), "segIndices", list))
+def _read_segments(path: Path, num_points: int | None) -> np.ndarray:
+    """Raw segment ids, int64 [N], not dense; of any number where the mesh has none that can be read."""
+    segments = _whole_numbers(path, _member(path, read_json(path), "segIndices", list))
+    if num_points is not None and len(segments) != num_points:
+        raise OtocError(
+            f"{path}: {len(segments)} segIndices for the {num_points} vertices of the mesh beside it; the two files "
+            "are not of one release, copy both again"
+        )
+    return segments
 
 
 def _segment(mesh_path: Path) -> np.ndarray:
@@ -214,18 +222,24 @@ def _segment(mesh_path: Path) -> np.ndarray:
     return segment_mesh(scan.points, scan.faces)
 
 
-def _read_instances(path: Path, segments: np.ndarray, categories: dict[str, int]) -> np.ndarray:
-    """Object of every vertex, int32 [N]: dense ids of the objects of the benchmark classes, -1 elsewhere.
-
-    Args:
-        path: the aggregation file.
-        segments: int64 [N] raw segment ids of the vertices.
-        categories: raw category name -> NYU40 id.
-    """
+def _read_groups(path: Path) -> list:
+    """The segGroups of an aggregation file."""
     aggregation = read_json(path)
     groups = _member(path, aggregation, "segGroups", list)
     if str(aggregation.get("segmentsFile")).endswith("_vh_clean.segs.json"):
         raise OtocError(f"{path}: lists the objects of the full-resolution mesh; copy <id>.aggregation.json as well")
+    return groups
+
+
+def _instances(path: Path, groups: list, segments: np.ndarray, categories: dict[str, int]) -> np.ndarray:
+    """Object of every vertex, int32 [N]: dense ids of the objects of the benchmark classes, -1 elsewhere.
+
+    Args:
+        path: the aggregation file, named in errors.
+        groups: its segGroups.
+        segments: int64 [N] raw segment ids of the vertices.
+        categories: raw category name -> NYU40 id.
+    """
     raw_ids, supervoxels = np.unique(segments, return_inverse=True)
     group_of = np.full(len(raw_ids), -1)  # [M]
     instance_of_group = []

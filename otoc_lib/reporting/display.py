@@ -7,7 +7,8 @@ from IPython.display import Image, Markdown
 from matplotlib.figure import Figure
 
 from otoc_lib.annotation.clicks import Clicks, count_classes, gaps
-from otoc_lib.config import project_root
+from otoc_lib.config import Config, project_root
+from otoc_lib.datasets import cache, summary
 from otoc_lib.labels import NO_CLASS, PAPER_CLICKS, LabelSet
 from otoc_lib.methods.method import Iteration
 from otoc_lib.methods.stages import SUBCLOUDS, clicks_of
@@ -40,6 +41,15 @@ def room_table(scenes_by_split: dict[str, list[Scene]]) -> Markdown:
         means = [np.mean([getattr(scene, name) for scene in scenes]) for name in ROOM_COUNTS]
         rows.append([split, str(len(scenes)), *(f"{mean:,.1f}" for mean in means)])
     return _markdown(("split", "rooms", "points a room", "super-voxels a room", "objects a room"), rows)
+
+
+def scan_summaries(config: Config) -> Markdown:
+    """What was found, decided and left out of each scan of one's own; of other datasets nothing is to be said."""
+    found = [summary.from_json(noted) for noted in cache.summaries(config)]
+    if not found:
+        return bullets(["These rooms come in the layout of their dataset; `otoc doctor` checks their files."])
+    tables = [_markdown((scan.file, ""), [list(row) for row in summary.rows(scan)]).data for scan in found]
+    return Markdown("\n\n".join(tables))
 
 
 def click_table(scenes: list[Scene], clicks: dict[str, Clicks]) -> Markdown:

@@ -1,0 +1,112 @@
+"""What a scan of one's own is, on one page: what the reader found, decided and left out. For people, and as JSON."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from otoc_lib.datasets.point_files import Scan
+from otoc_lib.datasets.scan_axes import Axes
+from otoc_lib.spacing import point_spacing
+
+VALUES_SHOWN = 6  # of a class column, and names of columns
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One scan. Lengths and positions are in the unit and the axes of the file."""
+
+    name: str
+    file: str  # without its folder
+    points: int
+    triangles: int
+    spacing: float  # median distance from a point to its nearest neighbour
+    low: tuple[float, float, float]  # box without strays
+    high: tuple[float, float, float]
+    strays: int
+    unit: str
+    unit_from: str  # how that was decided
+    up: str
+    up_from: str
+    colors: str  # how they were scaled
+    class_column: str | None  # and its values; the kit trains on clicks, so it is shown and not used
+    left_out: tuple[str, ...]  # names of columns that mean nothing to the kit
+    told: tuple[str, ...]  # whatever else was changed, guessed or left out
+
+
+def summarize(name: str, path: Path, scan: Scan, axes: Axes) -> Summary:
+    """The summary of a scan, called ``name``, that was read from a file; axes: which way it is up, and its unit."""
+    return Summary(
+        name=name,
+        file=path.name,
+        points=len(scan.points),
+        triangles=0 if scan.faces is None else len(scan.faces),
+        spacing=point_spacing(scan.within_box()),
+        low=tuple(scan.low.tolist()),
+        high=tuple(scan.high.tolist()),
+        strays=len(scan.stray),
+        unit=axes.unit,
+        unit_from=f"by {axes.unit_from}" if axes.unit_from != "nothing" else "taken for granted",
+        up=axes.up,
+        up_from=f"by {axes.up_from}" if axes.up_from != "nothing" else "taken for granted",
+        colors=scan.color_scale,
+        class_column=_class_column(scan),
+        left_out=scan.left_out,
+        told=(*scan.told, *axes.told),
+    )
+
+
+def to_json(summary: Summary) -> dict[str, Any]:
+    """The summary as JSON can hold it."""
+    return asdict(summary)
+
+
+def from_json(value: dict[str, Any]) -> Summary:
+    """The summary that ``to_json`` gave."""
+    return Summary(**{name: tuple(v) if isinstance(v, list) else v for name, v in value.items()})
+
+
+def rows(summary: Summary) -> list[tuple[str, str]]:
+    """What a table says of a scan: the name of each line and its text."""
+    size = np.subtract(summary.high, summary.low)
+    box = " x ".join(f"{side:.2f}" for side in size)
+    corner = ", ".join(f"{value:.2f}" for value in summary.low)
+    triangles = f", {summary.triangles:,} triangles" if summary.triangles else ", no mesh"
+    found = [
+        ("points", f"{summary.points:,}{triangles}"),
+        ("spacing", f"{summary.spacing:.4g} {summary.unit}"),
+        ("box", f"{box} {summary.unit} from ({corner})" + (", without strays" if summary.strays else "")),
+        ("unit", f"{summary.unit}: {summary.unit_from}"),
+        ("up", f"{summary.up}: {summary.up_from}"),
+        ("colours", summary.colors),
+        ("class column", summary.class_column or "none"),
+        ("left out", _listed(summary.left_out) or "nothing"),
+    ]
+    return found + [("told", sentence) for sentence in summary.told]
+
+
+def as_text(summaries: Iterable[Summary]) -> str:
+    """All summaries, a block each."""
+    blocks = []
+    for summary in summaries:
+        lines = rows(summary)
+        width = max(len(name) for name, _ in lines)
+        blocks.append("\n".join([f"{summary.file}", *(f"  {name.ljust(width)}  {text}" for name, text in lines)]))
+    return "\n\n".join(blocks)
+
+
+def _class_column(scan: Scan) -> str | None:
+    if scan.class_name is None:
+        return None
+    values = np.unique(scan.classes)
+    shown = _listed([f"{value:g}" if value.dtype.kind in "iuf" else str(value) for value in values[:VALUES_SHOWN]])
+    more = ", ..." if len(values) > VALUES_SHOWN else ""
+    return f"{scan.class_name}, {len(values)} values ({shown}{more}); not used, the kit learns from clicks"
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - VALUES_SHOWN} more" if len(names) > VALUES_SHOWN else ""
+    return ", ".join(names[:VALUES_SHOWN]) + more
