@@ -330,8 +330,8 @@ def _check_own(files: dict[str, Path], with_views: bool, root: Path, name: str) 
     scan, problems = _read(root, name, lambda: read_scan(files[name]))
     if scan is None:
         return Checkup(name, 0, 0, None, tuple(problems))
-    views = view_scan(name, scan) if with_views else None
     found = summary.summarize(name, files[name], scan, own.scan_axes(scan))
+    views = view_scan(name, scan, found.spacing) if with_views else None
     return Checkup(name, len(scan.points), 0, None, tuple(problems), found, views)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from otoc_lib.datasets.point_files import Scan
 
 PIXELS = 420  # along the longer side
-PAPER = 255
+PAPER = (226, 230, 236)  # on which white walls are seen
+LARGEST_DOT = 9  # pixels
 MOST_POINTS = 2_000_000  # that are drawn, evenly chosen
 
 
@@ -23,9 +24,15 @@ class ScanViews:
     along: int  # the axis that the side view has to the right, 0 or 1
 
 
-def view_scan(name: str, scan: Scan) -> ScanViews:
+def view_scan(name: str, scan: Scan, spacing: float) -> ScanViews:
     """Look at a scan along its third axis, and along the shorter of the others: at the far half alone, so that walls
-    hide nothing."""
+    hide nothing.
+
+    Args:
+        name: of the scan.
+        scan: its points and colours.
+        spacing: between its points, in its unit; they are drawn so large that surfaces close.
+    """
     chosen = np.arange(0, len(scan.points), max(1, len(scan.points) // MOST_POINTS))
     points, colors = scan.points[chosen], scan.colors[chosen]
     inside = ((points >= scan.low) & (points <= scan.high)).all(axis=1)
@@ -34,10 +41,11 @@ def view_scan(name: str, scan: Scan) -> ScanViews:
     along = int(size[1] > size[0])
     across = 1 - along
     far = points[:, across] >= (scan.low + size / 2)[across]
+    spacing *= max(1.0, len(scan.points) / MOST_POINTS) ** 0.5
     return ScanViews(
         name=name,
-        top=_picture(points, colors, (0, 1), points[:, 2], scan.low, size),
-        side=_picture(points[far], colors[far], (along, 2), -points[far, across], scan.low, size),
+        top=_picture(points, colors, (0, 1), points[:, 2], scan.low, size, spacing),
+        side=_picture(points[far], colors[far], (along, 2), -points[far, across], scan.low, size, spacing),
         low=scan.low,
         high=scan.high,
         along=along,
@@ -51,15 +59,18 @@ def _picture(
     nearness: np.ndarray,
     low: np.ndarray,
     size: np.ndarray,
+    spacing: float,
 ) -> np.ndarray:
     """The nearest point of each pixel, uint8 [H, W, 3]."""
     extent = np.maximum(size[list(axes)], 1e-9)
     scale = PIXELS / extent.max()
     width, height = np.maximum(np.ceil(extent * scale), 1).astype(int)
+    dot = int(np.clip(np.ceil(1.5 * spacing * scale), 1, LARGEST_DOT))
     u, v = ((points[:, axis] - low[axis]) * scale for axis in axes)
-    column = np.clip(u.astype(int), 0, width - 1)
-    row = np.clip(height - 1 - v.astype(int), 0, height - 1)
-    picture = np.full((height, width, 3), PAPER, dtype=np.uint8)
     order = np.argsort(nearness, kind="stable")  # what is written last is in front
-    picture[row[order], column[order]] = colors[order]
+    right, down = (shift.ravel() - dot // 2 for shift in np.meshgrid(np.arange(dot), np.arange(dot)))
+    column = np.clip(u[order].astype(int)[:, None] + right, 0, width - 1)  # [N, dot squared]
+    row = np.clip(height - 1 - v[order].astype(int)[:, None] + down, 0, height - 1)
+    picture = np.full((height, width, 3), PAPER, dtype=np.uint8)
+    picture[row.ravel(), column.ravel()] = np.repeat(colors[order], dot**2, axis=0)
     return picture

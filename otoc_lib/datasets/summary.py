@@ -60,7 +60,7 @@ def summarize(name: str, path: Path, scan: Scan, axes: Axes) -> Summary:
 
 def to_json(summary: Summary) -> dict[str, Any]:
     """The summary as JSON can hold it."""
-    return asdict(summary)
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(summary).items()}
 
 
 def from_json(value: dict[str, Any]) -> Summary:

@@ -367,3 +367,30 @@ def test_a_truncated_file_of_s3dis_never_stops_the_doctor(whole_s3dis, tmp_path_
     told = rows(diagnose(root, workers=1), "error" if "Annotations" in relative else "warning")
     cut_between_lines = path.read_bytes().endswith(b"\n") or content[len(path.read_bytes())] in b" \n0123456789"
     assert any(row.startswith(relative) for row in told) or cut_between_lines
+
+
+# ---- several faults of one scene
+
+
+def test_all_broken_files_of_a_scene_are_named(scannet_root):
+    folder = scannet_root / "scans" / "scene0000_00"
+    for file, data in (("_vh_clean_2.ply", b"ply\n"), (".aggregation.json", b"{"), ("_vh_clean_2.labels.ply", b"?")):
+        (folder / f"scene0000_00{file}").write_bytes(data)
+    (folder / "scene0000_00_vh_clean_2.0.010000.segs.json").unlink()
+    errors = [row for row in rows(diagnose(scannet_root), "error") if "scene0000_00" in row]
+    named = [row.partition(":")[0].removeprefix("scans/scene0000_00/scene0000_00") for row in errors]
+    assert sorted(named) == sorted(
+        ["_vh_clean_2.ply", ".aggregation.json", "_vh_clean_2.labels.ply", "_vh_clean_2.0.010000.segs.json"]
+    )
+    with pytest.raises(OtocError) as told:  # training names them, too
+        scannet.load_scene(scannet_root, "scene0000_00")
+    assert len(str(told.value).splitlines()) == 4
+
+
+def test_all_broken_files_of_a_room_are_named(s3dis_root):
+    annotations = s3dis_root / "Area_1/office_1/Annotations"
+    (annotations / "chair_1.txt").write_text("1 2 3 4 5\n")
+    (annotations / "door_1.txt").write_text("1 2 3 x 5 6\n")
+    (annotations / "lamp_1.txt").write_text("1 2 3 4 5 6\n")
+    errors = [row for row in rows(diagnose(s3dis_root), "error") if "office_1/Annotations" in row]
+    assert [row.partition("Annotations/")[2].partition(".")[0] for row in errors] == ["chair_1", "door_1", "lamp_1"]
