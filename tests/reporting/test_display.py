@@ -3,6 +3,7 @@ import json
 import numpy as np
 
 from otoc_lib.annotation.clicks import Clicks, write_clicks
+from otoc_lib.config import config_from
 from otoc_lib.datasets.own import label_set
 from otoc_lib.files import checksum
 from otoc_lib.labels import NO_CLASS
@@ -12,6 +13,7 @@ from otoc_lib.reporting.display import (
     click_table,
     file_list,
     iteration_table,
+    scan_summaries,
     shown_path,
     subcloud_table,
 )
@@ -90,3 +92,13 @@ def test_clicks_of_every_class_and_what_lacks(tmp_path):
     assert table("statistics.json") == "- Every point has its true label here; nobody clicks."
     write_clicks(tmp_path / "subclouds.csv", {}, [scene])
     assert table("clicks.csv", "subclouds.csv", "statistics.json") == "- Sets of classes are known here, not points."
+
+
+def test_summaries_of_scans_and_that_other_rooms_have_none(tmp_path):
+    (tmp_path / "room.xyz").write_text("0 0 0 9 9 9\n1 0 0 9 9 9\n0 2 0 9 9 9\n0 0 1 200 9 9\n")
+    values = {"profile": "p", "experiment": "e", "dataset": "own", "own_classes": ["a", "b"]}
+    own = config_from({**values, "data_root": str(tmp_path), "cache_root": str(tmp_path / "cache")})
+    text = scan_summaries(own).data
+    assert text.startswith("| room.xyz |  |\n") and "| points | 4, no mesh |" in text
+    assert "| box | 1.00 x 2.00 x 1.00 m from (0.00, 0.00, 0.00) |" in text
+    assert "otoc doctor" in scan_summaries(config_from({"profile": "p", "experiment": "e"})).data
