@@ -31,7 +31,7 @@ class Summary:
     up: str
     up_from: str
     colors: str  # how they were scaled
-    class_column: str | None  # and its values; the kit trains on clicks, so it is shown and not used
+    class_column: str | None  # and its values; the kit learns from clicks, ``own_truth`` compares with it
     left_out: tuple[str, ...]  # names of columns that mean nothing to the kit
     told: tuple[str, ...]  # whatever else was changed, guessed or left out
 
@@ -103,7 +103,7 @@ def _class_column(scan: Scan) -> str | None:
     values = np.unique(scan.classes)
     shown = _listed([f"{value:g}" if value.dtype.kind in "iuf" else str(value) for value in values[:VALUES_SHOWN]])
     more = ", ..." if len(values) > VALUES_SHOWN else ""
-    return f"{scan.class_name}, {len(values)} values ({shown}{more}); not used, the kit learns from clicks"
+    return f"{scan.class_name}, {len(values)} values ({shown}{more}); not learnt from, own_truth compares with it"
 
 
 def _listed(names: Iterable[str]) -> str:
