@@ -19,6 +19,7 @@ import re
 import shutil
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +120,11 @@ def read_room(root: Path, name: str) -> Room:
     """
     files, tables, classes, faults = [], [], [], Faults()
     for path in scene_files(root, name):
-        label = faults.of(lambda: class_of_file(path))  # noqa: B023, called at once
+        label = faults.of(partial(class_of_file, path))
         if path.as_posix().endswith(UNWANTED):
             warnings.warn(f"{path}: left out, the release holds this object twice", stacklevel=2)
             continue
-        table = faults.of(lambda: _read_object(path))  # noqa: B023
+        table = faults.of(partial(_read_object, path))
         if table is None or label is None:
             continue
         twin = _twin(table, tables)

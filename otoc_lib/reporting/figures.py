@@ -125,8 +125,11 @@ def error_colors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def draw_panels(rows: list[list[Panel | None]], label_set: LabelSet, row_names: tuple[str, ...] = ()) -> Figure:
     """Pictures of rooms in rows, over a legend of the classes.
 
-    rows: all of one length, None leaves a place empty. row_names: one per row, written upright at the left.
+    rows: all of one length, None leaves a place empty; a column of None alone is left out. row_names: one per row,
+    written upright at the left.
     """
+    used = [place for place, panels in enumerate(zip(*rows, strict=True)) if any(panels)]
+    rows = [[row[place] for place in used] for row in rows]
     shown = [panel for row in rows for panel in row if panel]
     width, height = shown[0].view.camera.width, shown[0].view.camera.height
     columns, gap, left = len(rows[0]), 10, 28 if row_names else 6

@@ -28,6 +28,7 @@ from scannet_room import write_ply as write_scannet_ply
 from tiny_frames import camera, looking_along_x, write_frame_files
 from torch import nn
 
+from otoc_lib.annotation.check_clicks import check_clicks
 from otoc_lib.annotation.clicks import Clicks, read_clicks, read_clicks_among_others, read_points, write_clicks
 from otoc_lib.annotation.session import Session
 from otoc_lib.annotation.snap import snap_clicks
@@ -450,6 +451,13 @@ def click_seeds() -> list[bytes]:
     return [seed, german, german.decode().encode("utf-16")]
 
 
+def checked_seeds() -> list[bytes]:
+    return [
+        b"scene,point,x,y,z,class,object\nroom,0,1,2,3,wall,-1\n",
+        b"scene,point,x,y,z,class,object\nroom,0,9,2,3,w,x\n",
+    ]
+
+
 def read_clicks_file(folder: Path, data: bytes) -> None:
     path = folder / "clicks.csv"
     path.write_bytes(data)
@@ -474,6 +482,14 @@ def read_positions(folder: Path, data: bytes) -> None:
     root = write_once(lambda root: (root / "room.xyz").write_text("1 2 3\n4 5 6\n7 8 9\n"), folder)
     (folder / "picked.csv").write_bytes(data)
     snap_clicks(root, folder / "picked.csv", folder / "clicks.csv")
+
+
+def check_clicks_file(folder: Path, data: bytes) -> None:
+    """As the doctor does, which tells of every line."""
+    root = write_once(lambda root: (root / "room.xyz").write_text("1 2 3\n4 5 6\n7 8 9\n"), folder)
+    (folder / "clicks.csv").write_bytes(data)
+    for classes in (None, ["wall", "floor"]):
+        check_clicks(root, folder / "clicks.csv", classes)
 
 
 def read_points_file(folder: Path, data: bytes) -> None:
@@ -715,6 +731,7 @@ TARGETS = {
     "own_points": Target(own_reader(".xyz"), text_seeds),
     "clicks": Target(read_clicks_file, click_seeds),
     "session_clicks": Target(read_session, click_seeds),
+    "checked_clicks": Target(check_clicks_file, checked_seeds),
     "session_seconds": Target(read_seconds, lambda: [json.dumps({NAME: 12.5, "other": 3}).encode()]),
     "positions": Target(read_positions, lambda: [b"scene,x,y,z,class\nroom,1,2,3,wall\nroom,4,5,6,floor\n"]),
     "points": Target(read_points_file, lambda: [*points_seeds(zipped=True), *points_seeds(zipped=False)]),
