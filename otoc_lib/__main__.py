@@ -238,13 +238,12 @@ def _doctor(options: argparse.Namespace) -> int:
         classes = config.own_classes
         if config.source == "file" and not clicks.exists():
             clicks = in_project(config.clicks_file)
-    diagnosis = doctor.diagnose(options.root, options.workers, with_views=options.picture is not None)
+    with_views, only_own = options.picture is not None, options.params is not None
+    diagnosis = doctor.diagnose(options.root, options.workers, with_views, only_own)
     if diagnosis.dataset == doctor.OWN:
         from otoc_lib.annotation.check_clicks import check_clicks
 
         diagnosis = diagnosis.with_more(*check_clicks(options.root, clicks, classes))
-    elif options.params is not None or options.picture is not None:
-        raise OtocError(f"{options.root}: holds {diagnosis.dataset}; --params and --picture are for {doctor.OWN}")
     if options.json:
         print(json.dumps(diagnosis.as_json(), indent=1))
     else:

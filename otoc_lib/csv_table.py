@@ -92,14 +92,14 @@ def _decoded(path: Path) -> str:
     try:
         return decoded(path, data)
     except OtocError:
-        fault = next((byte for byte in range(len(data)) if data[byte] > 127), 0)
-        if b"\0" in data:  # no text, or UTF-16 whose mark is lost
+        beyond = re.search(rb"[\x80-\xff]", data)
+        if beyond is None or b"\0" in data:  # no text, or UTF-16 whose mark is lost
             raise
         try:
             text = data.decode(WINDOWS)
         except UnicodeDecodeError:
             raise OtocError(f"{path}: not a text file in UTF-8, nor in Windows-1252; save it as UTF-8") from None
-    line = len(re.findall(rb"\r\n|\r|\n", data[:fault])) + 1
+    line = len(re.findall(rb"\r\n|\r|\n", data[: beyond.start()])) + 1
     warnings.warn(
         f"{path}, line {line}: not UTF-8; the text is read as Windows-1252, as Excel's plain CSV is. Check names with "
         "letters beyond a to z, or save it as CSV UTF-8",

@@ -100,7 +100,7 @@ class Checkup:
         return self.num_points > 0
 
 
-def diagnose(root: Path, workers: int = 1, with_views: bool = False) -> Diagnosis:
+def diagnose(root: Path, workers: int = 1, with_views: bool = False, only_own: bool = False) -> Diagnosis:
     """Read every file of a ScanNet or S3DIS tree, or every scan of one's own, and collect what is wrong with it.
 
     Args:
@@ -108,6 +108,7 @@ def diagnose(root: Path, workers: int = 1, with_views: bool = False) -> Diagnosi
         workers: processes that read; 1 reads in this one. A script that asks for more needs its
             ``if __name__ == "__main__":`` guard, since every process runs the script's top level again.
         with_views: also draw scans of one's own, for ``Diagnosis.views``.
+        only_own: refuse a dataset before it is read.
 
     Raises:
         OtocError: there is no such folder, or neither dataset nor a scan is in it.
@@ -117,10 +118,11 @@ def diagnose(root: Path, workers: int = 1, with_views: bool = False) -> Diagnosi
         raise OtocError(f"{root}: no such folder; give the folder that holds the dataset")
     if workers < 1:
         raise OtocError(f"workers is {workers}; it must be at least 1")
-    if os.path.isdir(root / "scans") or os.path.isdir(root / "scans_test"):
-        return _diagnose_scannet(root, workers)
-    if any(os.path.isdir(entry) for entry in root.glob("Area_*")):
-        return _diagnose_s3dis(root, workers)
+    is_scannet = os.path.isdir(root / "scans") or os.path.isdir(root / "scans_test")
+    if is_scannet or any(os.path.isdir(entry) for entry in root.glob("Area_*")):
+        if only_own or with_views:
+            raise OtocError(f"{root}: holds a dataset; a picture, and parameters, are for {OWN} alone")
+        return _diagnose_scannet(root, workers) if is_scannet else _diagnose_s3dis(root, workers)
     folder, faults = own.survey(root)
     if folder.scans or faults.messages:
         return _diagnose_own(root, folder, faults.messages, workers, with_views)

@@ -125,6 +125,14 @@ def test_clicks_are_checked_line_by_line_and_classes_without_any_are_named(root)
     assert [problem.text for problem in check_clicks(root, path, CLASSES.names)[0]] == ["no clicks yet"]
 
 
+def test_clicks_on_a_scan_that_is_broken_are_not_called_wrong(root):
+    (root / "hall.ply").write_bytes(b"ply\n")
+    path = root / "clicks.csv"
+    path.write_text(CLICKS + click(0, "floor") + click(1, "box", scene="hall") + click(1, "box", scene="attic"))
+    problems, _ = check_clicks(root, path, CLASSES.names)
+    assert [problem.text.partition(";")[0] for problem in problems] == ["line 4: unknown scene 'attic'"]
+
+
 def test_the_command_its_status_and_its_files(root, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for folder in ("params/own", "notebooks"):
