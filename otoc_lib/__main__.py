@@ -230,20 +230,22 @@ def _keep(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> int:
     from otoc_lib.datasets import doctor
 
-    classes, clicks = None, options.root / "clicks.csv"
+    classes, truth, clicks = None, None, options.root / "clicks.csv"
     if options.params is not None:
         from otoc_lib.config import in_project, load_config
 
         config = load_config(options.params)
-        classes = config.own_classes
+        classes, truth = config.own_classes, config.own_truth
         if config.source == "file" and not clicks.exists():
             clicks = in_project(config.clicks_file)
     with_views, only_own = options.picture is not None, options.params is not None
     diagnosis = doctor.diagnose(options.root, options.workers, with_views, only_own)
     if diagnosis.dataset == doctor.OWN:
-        from otoc_lib.annotation.check_clicks import check_clicks
+        from otoc_lib.annotation.check_own import check_clicks, check_truth
 
         diagnosis = diagnosis.with_more(*check_clicks(options.root, clicks, classes))
+        if truth is not None:
+            diagnosis = diagnosis.with_more(check_truth(options.root, classes, truth), [])
     if options.json:
         print(json.dumps(diagnosis.as_json(), indent=1))
     else:

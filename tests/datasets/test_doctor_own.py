@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from otoc_lib.__main__ import main
-from otoc_lib.annotation.check_clicks import check_clicks
+from otoc_lib.annotation.check_own import check_clicks, check_truth
 from otoc_lib.config import config_from
 from otoc_lib.datasets import cache, summary
 from otoc_lib.datasets.doctor import OWN, diagnose
@@ -131,6 +131,14 @@ def test_clicks_on_a_scan_that_is_broken_are_not_called_wrong(root):
     path.write_text(CLICKS + click(0, "floor") + click(1, "box", scene="hall") + click(1, "box", scene="attic"))
     problems, _ = check_clicks(root, path, CLASSES.names)
     assert [problem.text.partition(";")[0] for problem in problems] == ["line 4: unknown scene 'attic'"]
+
+
+def test_true_labels_that_a_params_file_asks_for_are_checked(root):
+    np.savetxt(root / "hall.csv", np.column_stack([POINTS, TRUTH]), delimiter=",", header="x,y,z,class", comments="")
+    (problem,) = check_truth(root, CLASSES.names, "class")
+    assert problem.place == "room.ply" and "asks for a class column 'class', and it has none" in problem.text
+    problems = check_truth(root, CLASSES.names[:2], "class")
+    assert [found.place for found in problems] == ["hall.csv", "room.ply"] and "counted from 0" in problems[0].text
 
 
 def test_the_command_its_status_and_its_files(root, tmp_path, monkeypatch, capsys):

@@ -28,7 +28,7 @@ from scannet_room import write_ply as write_scannet_ply
 from tiny_frames import camera, looking_along_x, write_frame_files
 from torch import nn
 
-from otoc_lib.annotation.check_clicks import check_clicks
+from otoc_lib.annotation.check_own import check_clicks
 from otoc_lib.annotation.clicks import Clicks, read_clicks, read_clicks_among_others, read_points, write_clicks
 from otoc_lib.annotation.session import Session
 from otoc_lib.annotation.snap import snap_clicks

@@ -1,15 +1,18 @@
-"""Clicks on scans of one's own, checked before any training: the doctor's part that needs to know what a click is."""
+"""Clicks and true labels of scans of one's own, checked before any training: what the doctor needs classes for."""
 
 import os
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from otoc_lib.annotation.clicks import count_classes, gaps, read_clicks
 from otoc_lib.csv_table import read_rows
 from otoc_lib.datasets import own
 from otoc_lib.datasets.doctor import Problem, Total
-from otoc_lib.errors import OtocError, messages_of
+from otoc_lib.datasets.own_truth import read_truth
+from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.errors import Faults, OtocError, messages_of
 from otoc_lib.labels import LabelSet
 from otoc_lib.scene import Scene
 
@@ -27,7 +30,7 @@ def check_clicks(root: Path, path: Path, classes: Sequence[str] | None) -> tuple
         return ([Problem(place, "warning", "no clicks yet")] if classes else []), []
     try:
         rows = read_rows(path, ("scene", "class"))
-        named = list(dict.fromkeys((row["class"] or "").strip() for _, row in rows))
+        named = list(dict.fromkeys(row["class"] for _, row in rows if row["class"])) or ["no class"]
         label_set = own.label_set(classes) if classes else LabelSet("own", *_plain(named))
         scenes, broken = _load(root, label_set)
         clicks = read_clicks(path, scenes)
@@ -41,6 +44,21 @@ def check_clicks(root: Path, path: Path, classes: Sequence[str] | None) -> tuple
     counts = [Total(f"clicks: {count.name}", str(count.clicks), "-") for count in count_classes(scenes, clicks)]
     total = sum(len(of_scene) for of_scene in clicks.values())
     return problems, [Total("clicks", str(total), "-"), *counts]
+
+
+def check_truth(root: Path, classes: Sequence[str], column: str) -> list[Problem]:
+    """What is wrong with the true labels that scans bring along, in the column ``own_truth``."""
+    problems, label_set = [], own.label_set(classes)
+    for path in own.survey(root)[0].scans.values():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the doctor has told them
+            scan = Faults().of(partial(read_scan, path))
+            try:
+                if scan is not None:
+                    read_truth(path, scan, label_set, column)
+            except OtocError as error:
+                problems.append(Problem(path.name, "error", str(error).removeprefix(f"{path}: ")))
+    return problems
 
 
 def _load(root: Path, label_set: LabelSet) -> tuple[list[Scene], list[str]]:
