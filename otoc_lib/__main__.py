@@ -231,19 +231,21 @@ def _doctor(options: argparse.Namespace) -> int:
     from otoc_lib.datasets import doctor
 
     classes, truth, clicks = None, None, options.root / "clicks.csv"
+    axes: dict[str, Any] = {}
     if options.params is not None:
         from otoc_lib.config import in_project, load_config
 
         config = load_config(options.params)
         classes, truth = config.own_classes, config.own_truth
+        axes = {"up_axis": config.up_axis, "unit": config.unit}
         if config.source == "file" and not clicks.exists():
             clicks = in_project(config.clicks_file)
     with_views, only_own = options.picture is not None, options.params is not None
-    diagnosis = doctor.diagnose(options.root, options.workers, with_views, only_own)
+    diagnosis = doctor.diagnose(options.root, options.workers, with_views, only_own, **axes)
     if diagnosis.dataset == doctor.OWN:
         from otoc_lib.annotation.check_own import check_clicks, check_truth
 
-        diagnosis = diagnosis.with_more(*check_clicks(options.root, clicks, classes))
+        diagnosis = diagnosis.with_more(*check_clicks(options.root, clicks, classes, **axes))
         if truth is not None:
             diagnosis = diagnosis.with_more(check_truth(options.root, classes, truth), [])
     if options.json:

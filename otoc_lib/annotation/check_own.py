@@ -12,18 +12,22 @@ from otoc_lib.datasets import own
 from otoc_lib.datasets.doctor import Problem, Total
 from otoc_lib.datasets.own_truth import read_truth
 from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.datasets.scan_axes import Unit, UpAxis
 from otoc_lib.errors import Faults, OtocError, messages_of
 from otoc_lib.labels import LabelSet
 from otoc_lib.scene import Scene
 
 
-def check_clicks(root: Path, path: Path, classes: Sequence[str] | None) -> tuple[list[Problem], list[Total]]:
+def check_clicks(
+    root: Path, path: Path, classes: Sequence[str] | None, up_axis: UpAxis = "auto", unit: Unit = "auto"
+) -> tuple[list[Problem], list[Total]]:
     """What is wrong with a table of clicks, line by line, and how many clicks each class has.
 
     Args:
         root: folder of the scans.
         path: the clicks.csv; without it there are no clicks yet.
         classes: ``own_classes``; None takes those that the table names, so that none can be wrong or missing.
+        up_axis, unit: of the scans, see ``scan_axes``.
     """
     place, broken = path.name if path.parent == root else str(path), []
     if not os.path.exists(path):
@@ -32,7 +36,7 @@ def check_clicks(root: Path, path: Path, classes: Sequence[str] | None) -> tuple
         rows = read_rows(path, ("scene", "class"))
         named = list(dict.fromkeys(row["class"] for _, row in rows if row["class"])) or ["no class"]
         label_set = own.label_set(classes) if classes else LabelSet("own", *_plain(named))
-        scenes, broken = _load(root, label_set)
+        scenes, broken = _load(root, label_set, up_axis, unit)
         clicks = read_clicks(path, scenes)
     except OtocError as error:
         shown = [message.removeprefix(f"{path}: ").removeprefix(f"{path}, ") for message in messages_of(error)]
@@ -61,14 +65,14 @@ def check_truth(root: Path, classes: Sequence[str], column: str) -> list[Problem
     return problems
 
 
-def _load(root: Path, label_set: LabelSet) -> tuple[list[Scene], list[str]]:
+def _load(root: Path, label_set: LabelSet, up_axis: UpAxis, unit: Unit) -> tuple[list[Scene], list[str]]:
     """The scans as scenes in one piece, and the names of those that cannot be read, of which the doctor tells."""
     scenes, broken = [], []
     for name in own.survey(root)[0].scans:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the doctor has told them
             try:
-                scenes.append(own.load_scene(root, name, label_set, None))
+                scenes.append(own.load_scene(root, name, label_set, None, up_axis=up_axis, unit=unit))
             except OtocError:
                 broken.append(name)
     return scenes, broken

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from otoc_lib.datasets import own, s3dis, scannet, summary
 from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.datasets.point_text import count_rows
+from otoc_lib.datasets.scan_axes import Unit, UpAxis
 from otoc_lib.datasets.scan_views import ScanViews, view_scan
 from otoc_lib.datasets.summary import Summary
 from otoc_lib.errors import OtocError, messages_of
@@ -100,7 +101,14 @@ class Checkup:
         return self.num_points > 0
 
 
-def diagnose(root: Path, workers: int = 1, with_views: bool = False, only_own: bool = False) -> Diagnosis:
+def diagnose(
+    root: Path,
+    workers: int = 1,
+    with_views: bool = False,
+    only_own: bool = False,
+    up_axis: UpAxis = "auto",
+    unit: Unit = "auto",
+) -> Diagnosis:
     """Read every file of a ScanNet or S3DIS tree, or every scan of one's own, and collect what is wrong with it.
 
     Args:
@@ -109,6 +117,7 @@ def diagnose(root: Path, workers: int = 1, with_views: bool = False, only_own: b
             ``if __name__ == "__main__":`` guard, since every process runs the script's top level again.
         with_views: also draw scans of one's own, for ``Diagnosis.views``.
         only_own: refuse a dataset before it is read.
+        up_axis, unit: of scans of one's own, see ``scan_axes``.
 
     Raises:
         OtocError: there is no such folder, or neither dataset nor a scan is in it.
@@ -125,7 +134,8 @@ def diagnose(root: Path, workers: int = 1, with_views: bool = False, only_own: b
         return _diagnose_scannet(root, workers) if is_scannet else _diagnose_s3dis(root, workers)
     folder, faults = own.survey(root)
     if folder.scans or faults.messages:
-        return _diagnose_own(root, folder, faults.messages, workers, with_views)
+        check = functools.partial(_check_own, folder.scans, with_views, up_axis, unit)
+        return _diagnose_own(root, folder, faults.messages, workers, check)
     entries = _entries(root)
     below = [entry.name for entry in entries if os.path.isdir(entry)]
     files = [f"{entry.name} ({folder.left_out.get(entry, 'no scan')})" for entry in entries if entry.name not in below]
@@ -311,11 +321,13 @@ def _check_s3dis(root: Path, name: str) -> Checkup:
 # ---- scans of one's own
 
 
-def _diagnose_own(root: Path, folder: own.Folder, faults: list[str], workers: int, with_views: bool) -> Diagnosis:
+def _diagnose_own(
+    root: Path, folder: own.Folder, faults: list[str], workers: int, check_scan: Callable[[Path, str], Checkup]
+) -> Diagnosis:
     problems = [_problem(root, "names", "error", message) for message in faults]
     for path, reason in folder.left_out.items():
         problems.append(_problem(root, path.name, "warning", f"is left out: {reason}"))
-    check = functools.partial(_checkup, functools.partial(_check_own, folder.scans, with_views), root)
+    check = functools.partial(_checkup, check_scan, root)
     checkups = _check_all(check, sorted(folder.scans), workers)
     problems += [problem for checkup in checkups for problem in checkup.problems]
     totals = [Total("scans", str(len(folder.scans)), "-"), Total("files left out", str(len(folder.left_out)), "-")]
@@ -327,13 +339,17 @@ def _diagnose_own(root: Path, folder: own.Folder, faults: list[str], workers: in
     )
 
 
-def _check_own(files: dict[str, Path], with_views: bool, root: Path, name: str) -> Checkup:
+def _check_own(
+    files: dict[str, Path], with_views: bool, up_axis: UpAxis, unit: Unit, root: Path, name: str
+) -> Checkup:
     """Read one scan; what was decided about it is in its summary, and what is odd among the problems."""
     scan, problems = _read(root, name, lambda: read_scan(files[name]))
     if scan is None:
         return Checkup(name, 0, 0, None, tuple(problems))
-    found = summary.summarize(name, files[name], scan, own.scan_axes(scan))
-    views = view_scan(name, scan, found.spacing) if with_views else None
+    axes = own.scan_axes(scan, up_axis, unit)
+    problems += [_problem(root, files[name].name, "warning", sentence) for sentence in axes.told]
+    found = summary.summarize(name, files[name], scan, axes)
+    views = view_scan(name, scan, axes, found.spacing) if with_views else None
     return Checkup(name, len(scan.points), 0, None, tuple(problems), found, views)
 
 

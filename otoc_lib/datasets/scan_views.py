@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from otoc_lib.datasets.point_files import Scan
+from otoc_lib.datasets.scan_axes import METRES, Axes
 
 PIXELS = 420  # along the longer side
 PAPER = (226, 230, 236)  # on which white walls are seen
@@ -14,7 +15,7 @@ MOST_POINTS = 2_000_000  # that are drawn, evenly chosen
 
 @dataclass(frozen=True, eq=False)
 class ScanViews:
-    """Two pictures of one scan, without its strays, in the axes of the file."""
+    """Two pictures of one scan, without its strays, in metres and with z up."""
 
     name: str
     top: np.ndarray  # uint8 [H, W, 3]: x to the right, y upwards, the highest points in front
@@ -24,30 +25,33 @@ class ScanViews:
     along: int  # the axis that the side view has to the right, 0 or 1
 
 
-def view_scan(name: str, scan: Scan, spacing: float) -> ScanViews:
+def view_scan(name: str, scan: Scan, axes: Axes, spacing: float) -> ScanViews:
     """Look at a scan along its third axis, and along the shorter of the others: at the far half alone, so that walls
     hide nothing.
 
     Args:
         name: of the scan.
         scan: its points and colours.
+        axes: which way it is up, and in what unit.
         spacing: between its points, in its unit; they are drawn so large that surfaces close.
     """
     chosen = np.arange(0, len(scan.points), max(1, len(scan.points) // MOST_POINTS))
     points, colors = scan.points[chosen], scan.colors[chosen]
     inside = ((points >= scan.low) & (points <= scan.high)).all(axis=1)
-    points, colors = points[inside], colors[inside]
-    size = scan.high - scan.low
+    points, colors = axes.to_metres(points[inside]), colors[inside]
+    corners = axes.to_metres(np.stack([scan.low, scan.high]))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    size = high - low
     along = int(size[1] > size[0])
     across = 1 - along
-    far = points[:, across] >= (scan.low + size / 2)[across]
-    spacing *= max(1.0, len(scan.points) / MOST_POINTS) ** 0.5
+    far = points[:, across] >= (low + size / 2)[across]
+    spacing *= METRES[axes.unit] * max(1.0, len(scan.points) / MOST_POINTS) ** 0.5
     return ScanViews(
         name=name,
-        top=_picture(points, colors, (0, 1), points[:, 2], scan.low, size, spacing),
-        side=_picture(points[far], colors[far], (along, 2), -points[far, across], scan.low, size, spacing),
-        low=scan.low,
-        high=scan.high,
+        top=_picture(points, colors, (0, 1), points[:, 2], low, size, spacing),
+        side=_picture(points[far], colors[far], (along, 2), -points[far, across], low, size, spacing),
+        low=low,
+        high=high,
         along=along,
     )
 

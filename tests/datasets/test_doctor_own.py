@@ -197,7 +197,7 @@ def test_the_views_show_the_highest_point_and_the_far_half(tmp_path):
     path.write_text("\n".join(" ".join(map(str, point)) for point in points * 20))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        views = view_scan("room", read_scan(path), 0.0)
+        views = view_scan("room", read_scan(path), own.scan_axes(read_scan(path)), 0.0)
     assert views.along == 0 and views.top.shape == (210, 420, 3) and views.side.shape == (105, 420, 3)
     assert tuple(views.top[-1, 0]) == green and tuple(views.top[0, -1]) == red  # y upwards
     assert tuple(views.top[105, 105]) == PAPER
