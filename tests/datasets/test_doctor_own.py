@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from otoc_lib.__main__ import main
 from otoc_lib.annotation.check_own import check_clicks, check_truth
 from otoc_lib.config import config_from
-from otoc_lib.datasets import cache, summary
+from otoc_lib.datasets import cache, own, summary
 from otoc_lib.datasets.doctor import OWN, diagnose
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.datasets.scan_views import PAPER, view_scan
