@@ -13,7 +13,7 @@ DEGREE_0 = (
 
 SCALES = {1: "fractions 0..1, times 255", 255: "0..255, as they are", 65535: "16 bits, divided by 256"}
 SAMPLE = 20_000  # points that show the scale
-SLACK = 1.02  # times a scale that its bulk may reach: 256 of 255, 1.02 of 1
+REACH = {1: 2, 255: 260, 65535: 66_000}  # what the bulk of a scale may reach: fractions may be overexposed
 DARKEST = 1 / 16  # of a scale: no scan whose bulk stays below shows by itself that it has this scale
 
 
@@ -88,7 +88,7 @@ def _scale(path: Path, colors: np.ndarray) -> int:
     bulk = float(np.partition(lit, lit.size - 1 - few)[lit.size - 1 - few]) if lit.size else 0.0
     is_float = colors.dtype.kind == "f"
     whole = not is_float or bool((lit == np.rint(lit)).all())
-    scale = next((scale for scale in SCALES if bulk <= SLACK * scale and (scale > 1 or is_float)), None)
+    scale = next((scale for scale in SCALES if bulk <= REACH[scale] and (scale > 1 or is_float)), None)
     if scale == 1 and whole and colors.max() > 1:  # the dark 1s of bytes
         scale = 255
     advice = "scale them to 0..255, or export them again with 8 bits"

@@ -81,6 +81,14 @@ def test_one_fraction_beyond_1_darkens_nothing(tmp_path, name, stray):
 
 
 @pytest.mark.parametrize("name", PLY + TEXT)
+def test_overexposed_fractions_are_clipped(tmp_path, name):
+    colors = BYTES / 255 * 1.3
+    scan, told = read(tmp_path, name, colors)
+    np.testing.assert_array_equal(scan.colors, np.rint(np.minimum(colors, 1) * 255))
+    assert "points have colours outside 0..1" in told
+
+
+@pytest.mark.parametrize("name", PLY + TEXT)
 def test_a_rounding_error_is_no_stray(tmp_path, name):
     colors = np.maximum(BYTES, 1) / 255
     colors[7, 1], colors[8, 2] = -1e-7, 1 + 1e-7
