@@ -183,7 +183,7 @@ def e57(scans: list[dict], xml_head: str = "") -> bytes:
 
     Each scan: ``columns``, field name -> float64 or unsigned integers [N]; ``name``; ``pose``, a quaternion w, x, y, z
     and a translation, if it has one; ``limits`` of its colours, if it names them; how many points are ``announced``,
-    if not as many as there are.
+    if not as many as there are; and ``scales``, field name -> scale and offset of what integers stand for.
     """
     body, entries = b"\0" * 48, []
     for scan in scans:
@@ -200,12 +200,15 @@ def e57(scans: list[dict], xml_head: str = "") -> bytes:
         entry = struct.pack("<BBHHB9xQQ", 0, 0, 31, 1, 0, 0, physical(section + 32))
         length = 32 + len(packets) + len(entry)
         body += struct.pack("<B7xQQQ", 1, length, physical(section + 32), physical(index)) + packets + entry
-        fields = "".join(
-            f'<{name} type="Float"/>'
-            if column.dtype.kind == "f"
-            else f'<{name} type="Integer" minimum="0" maximum="{np.iinfo(column.dtype).max}"/>'
-            for name, column in columns.items()
-        )
+        fields = ""
+        for name, column in columns.items():
+            if column.dtype.kind == "f":
+                fields += f'<{name} type="Float"/>'
+                continue
+            kind, more = "Integer", ""
+            if name in scan.get("scales", {}):
+                kind, more = "ScaledInteger", 'scale="{}" offset="{}"'.format(*scan["scales"][name])
+            fields += f'<{name} type="{kind}" minimum="0" maximum="{np.iinfo(column.dtype).max}" {more}/>'
         pose = ""
         if "pose" in scan:  # the parts of the rotation in another order than usual: they have names
             (w, x, y, z), (tx, ty, tz) = scan["pose"]

@@ -196,7 +196,8 @@ def _read_columns(library: ModuleType, image: Any, points: Any, names: list[str]
 
 def _to_bytes(scan: Any, node: Any, name: str, values: np.ndarray) -> np.ndarray:
     """A colour channel as uint8 [N], from the limits that the file names: of the scanner, else of the numbers' type."""
-    low, high = node.minimum(), node.maximum()
+    scaled = hasattr(node, "scaledMinimum")
+    low, high = (node.scaledMinimum(), node.scaledMaximum()) if scaled else (node.minimum(), node.maximum())
     if scan.isDefined("colorLimits") and scan["colorLimits"].isDefined(f"{name}Maximum"):
         limits = scan["colorLimits"]
         named = limits[f"{name}Minimum"].value(), limits[f"{name}Maximum"].value()

@@ -1,4 +1,4 @@
-"""Scans in the formats people have: PLY (mesh or points), LAS/LAZ, and text tables (XYZ, TXT, CSV).
+"""Scans in the formats people have: meshes or points in PLY, OBJ and glTF, points in LAS/LAZ, E57, PCD and text tables.
 
 Whatever the format, a scan is points, a colour each, and triangles where the file holds a mesh, all in file order. A
 format's reader gives its columns as ``Vertices``; what they mean is decided here and in ``scan_columns`` and
@@ -74,9 +74,9 @@ def read_scan(path: Path) -> Scan:
     """Read a scan.
 
     Args:
-        path: .ply (ascii or binary; polygons are cut into triangles), .las or .laz, .xyz, .txt, .csv, .asc or .pts, or
-            one of these packed as .gz. Columns are known by their names in any case, those without names by their
-            numbers; colours are 0..255, 0..65535 or fractions 0..1, whichever the bulk of them shows.
+        path: .ply, .obj, .glb or .gltf (polygons are cut into triangles), .las, .laz, .e57, .pcd, .xyz, .txt, .csv,
+            .asc or .pts, or one of these packed as .gz. Columns are known by their names in any case, those without
+            names by their numbers; colours are 0..255, 0..65535 or fractions 0..1, whichever the bulk of them shows.
 
     Returns:
         Scan. Each of its sentences ``told`` is warned of with the file's name.

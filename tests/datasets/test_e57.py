@@ -81,6 +81,15 @@ def test_invalid_points_are_left_out_and_invalid_colours_are_grey(tmp_path):
     assert vertices.unread == ("rowIndex",)
 
 
+def test_coordinates_in_steps(tmp_path):
+    """Scanners write whole numbers of a tenth of a millimetre, say, and where these begin."""
+    raw = np.rint((POINTS + 3) * 10_000).astype(np.uint32)
+    scales = dict.fromkeys(AXES, (0.0001, -3.0))
+    vertices = read(tmp_path, {"columns": columns(raw, colors=COLORS), "scales": scales})
+    np.testing.assert_allclose(stacked(vertices, "xyz"), POINTS, atol=0.00006)
+    np.testing.assert_array_equal(stacked(vertices, ("red", "green", "blue")), COLORS)
+
+
 def test_spherical_coordinates(tmp_path):
     x, y, z = POINTS.T
     ranges = np.linalg.norm(POINTS, axis=1)
