@@ -140,9 +140,11 @@ class Picker(anywidget.AnyWidget):
             buffers.append(probabilities.argmax(axis=1).astype(np.uint8).tobytes())
         try:
             faces = self.session.faces(scene.name)
+            if faces is not None and faces.max(initial=0) >= scene.num_points:
+                raise OtocError("the mesh in its file has more vertices by now; open the rooms again")
         except OtocError as error:  # the room can be clicked without them
             faces, message["text"] = None, f"Drawn as points: {error}"
-        if faces is not None and faces.max(initial=0) < scene.num_points:
+        if faces is not None:
             message["faces"] = len(faces)
             buffers.append(faces.astype("<u4").tobytes())
         self._shown = index

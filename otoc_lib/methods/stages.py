@@ -260,8 +260,8 @@ class Stages:
 
         What was clicked keeps its label, and what a click says is of no class gets none: the rule does not see it. The
         rule may look at all rooms, so their scores wait for it on the disk; an interrupted stage predicts none of them
-        again. The statistics say how right the labels are, and those that the
-        rule would have made without propagation (``before_...``).
+        again. The statistics say how right the labels are, and those that the rule would have made without propagation
+        (``before_...``).
         """
         name = f"pseudo_{iteration}"
         view = self.prediction_view(name, "pseudo", config=self.config.teacher)
@@ -312,7 +312,7 @@ class Stages:
         """The points of the training rooms, bool [N], that the clicks of a stage ``clicks`` say are of no class."""
         rooms = self.scenes.train
         if self.config.source != "file":  # only a person says so
-            return {scene.name: np.zeros(scene.num_points, dtype=bool) for scene in rooms}
+            return {scene.name: np.broadcast_to(np.False_, scene.num_points) for scene in rooms}
         made = clicks_of(clicks, rooms)
         return {scene.name: of_no_class(scene, made[scene.name]) for scene in rooms}
 

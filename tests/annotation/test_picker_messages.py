@@ -273,7 +273,11 @@ def test_the_browser_gets_the_triangles_where_there_are_some(rooms, tmp_path, se
     message, buffers = sent.pop()
     assert message["faces"] == 2 and len(buffers) == 4
     np.testing.assert_array_equal(np.frombuffer(buffers[-1], "<u4").reshape(-1, 3), faces)
-    for index, said in ((1, "Click each"), (2, "Drawn as points: scan.ply: no such file"), (3, "Click each")):
+    for index, said in (
+        (1, "Click each"),
+        (2, "Drawn as points: scan.ply: no such file"),
+        (3, "Drawn as points: the mesh"),
+    ):
         picker._send_room(index)  # no mesh, a file that is gone, and the mesh of other data
         message, buffers = sent.pop()
         assert "faces" not in message and len(buffers) == 3 and said in message["text"]
