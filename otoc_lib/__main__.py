@@ -115,6 +115,24 @@ def _parser() -> argparse.ArgumentParser:
     takes_changes(prepare)
     prepare.set_defaults(run=_prepare)
 
+    predict = command("predict", "label scans that a finished run never saw")
+    predict.add_argument("run_folder", type=Path, metavar="RUN", help="for example runs/rooms/otoc")
+    predict.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan files, or folders of them")
+    predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the labelled scans to")
+    predict.add_argument(
+        "--mode", help="full (the whole method), point (the U-Net alone), sv or another (default: full if it has that)"
+    )
+    predict.add_argument(
+        "--format",
+        choices=("ply", "las", "same"),
+        default="same",
+        help="of the labelled scans; same: LAS for LAS and LAZ, PLY for others (default: %(default)s)",
+    )
+    predict.add_argument(
+        "--views", type=_count, metavar="N", help="augmented views to average (default: as many as the run's evaluation)"
+    )
+    predict.set_defaults(run=_predict)
+
     export = command("export-benchmark", "write predictions as the ScanNet benchmark takes them")
     export.add_argument("params", type=Path, metavar="PARAMS", help="params file of a finished experiment")
     export.add_argument("zip", type=Path, help="file to write: one <scene>.txt a scene, one NYU40 id a vertex")
@@ -272,6 +290,26 @@ def _prepare(options: argparse.Namespace) -> None:
         print(json.dumps(found, indent=1))
     elif found:
         print(summary.as_text(map(summary.from_json, found)))
+
+
+def _count(text: str) -> int:
+    """A number of views; what argparse says of anything else is enough."""
+    if not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text}: from 1 to 100")
+    return int(text)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from otoc_lib.predict import label_scans
+
+    label_scans(
+        options.run_folder,
+        options.scans,
+        options.out,
+        mode=options.mode,
+        form=options.format,
+        views=options.views,
+    )
 
 
 def _export(options: argparse.Namespace) -> None:

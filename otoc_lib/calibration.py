@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from otoc_lib.store import Stage
 
@@ -53,6 +54,41 @@ def calibration_of(counts: np.ndarray) -> Calibration:
     count, sure, right = counts
     with np.errstate(invalid="ignore"):  # 0 / 0 in an empty bin
         return Calibration(count.astype(np.int64), sure / count, right / count)
+
+
+SURE = 1e-6  # how near to 0 and 1 a confidence is taken seriously
+TEMPERATURES = (0.05, 20.0)  # beyond, a network was right, or wrong, whatever it said
+
+
+def temperature_of(calibration: Calibration) -> float:
+    """The temperature T that makes confidences most likely: the one that minimises, over the points of all bins,
+
+        - sum_b right_b log s(z_b / T) + wrong_b log (1 - s(z_b / T)),    s the logistic function, z_b = logit of the
+                                                                           mean confidence of bin b
+
+    Guo et al. (section 4.2) divide the logits of all classes; here the likeliest class stands against all others, which
+    is the same for two classes and needs no more than the counts that evaluations keep.
+    """
+    filled = calibration.count > 0
+    count, right = calibration.count[filled], (calibration.count * np.nan_to_num(calibration.accuracy))[filled]
+    logits = _logit(calibration.confidence[filled])
+
+    def unlikeliness(log_temperature: float) -> float:
+        z = logits / np.exp(log_temperature)
+        return float((right * np.logaddexp(0, -z) + (count - right) * np.logaddexp(0, z)).sum())
+
+    low, high = np.log(TEMPERATURES)
+    return float(np.exp(minimize_scalar(unlikeliness, bounds=(low, high), method="bounded").x))
+
+
+def at_temperature(confidence: np.ndarray, temperature: float) -> np.ndarray:
+    """Confidences float32 [N] in 0..1 as ``temperature_of`` makes them; the order of points by confidence is kept."""
+    return (1 / (1 + np.exp(-_logit(confidence) / temperature))).astype(np.float32)
+
+
+def _logit(confidence: np.ndarray) -> np.ndarray:
+    sure = np.clip(np.asarray(confidence, np.float64), SURE, 1 - SURE)
+    return np.log(sure) - np.log1p(-sure)
 
 
 def read_calibration(evaluation: Stage, mode: str, split: str = "val") -> Calibration | None:

@@ -131,6 +131,11 @@ class Config:
     partition_strength: float = param(0.05, "partition", low=1e-6, high=1e6)
     partition_minimum: int = param(20, "partition", low=1, high=10**6)  # voxels
 
+    # A scan wider than this is cut into tiles of this side, for super-voxels of points, training and prediction
+    # (tiling.py); null: no scan is. Neighbours overlap by a share of the side
+    tile_metres: float | None = param(None, "partition training inference", low=0.1, high=10_000, added=True)
+    tile_overlap: float = param(0.25, "partition training inference", low=0, high=0.5, added=True)
+
     seed: int = param(0, "clicks network tsne", low=0, high=2**31)  # t-SNE takes 32 bits
 
     # Annotation: one click per object, official or own click lists, single points drawn at random, labelled images,

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import unicodedata
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,17 @@ class Scene:
         """Mean position of the points of each super-voxel, float64 [M, 3]."""
         sums = [np.bincount(self.supervoxels, weights=axis) for axis in self.coords.T]
         return np.stack(sums, axis=1) / np.bincount(self.supervoxels)[:, None]
+
+    def part(self, points: np.ndarray) -> "Scene":
+        """Some of its points, int64 [P], as a scene of the same name, without labels; super-voxels are renumbered."""
+        return replace(
+            self,
+            coords=self.coords[points],
+            colors=self.colors[points],
+            supervoxels=densify(self.supervoxels[points]),
+            labels=None,
+            instances=None,
+        )
 
     @cached_property
     def num_objects(self) -> int:

@@ -20,7 +20,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -129,12 +129,14 @@ def run_stage(
         found = _finished(folder, key, tell=True)
         if found is None and (found := _finished_elsewhere(folder, key)) is not None:
             _discard(folder)
-            write_json(folder / MANIFEST, {"stage": name, "key": key, "reused_from": found.path.parent.name})
+            elsewhere = {"reused_from": found.path.parent.name, "config": asdict(config)}
+            write_json(folder / MANIFEST, {"stage": name, "key": key, **elsewhere})
         if found is not None:
             return found
         part = folder.with_name(f"{name}.part")
         if not _is_complete(part, key):
             about = {"seed": config.seed, "device": device, "steps": steps, "versions": versions()}
+            about["config"] = asdict(config)  # all of it, so that a run can be used where its params file has changed
             _make(part, key, content | {"key": key} | about, work)
         _discard(folder)
         part.rename(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # From the bottom to the top; parts on one line may not import each other.
 LAYERS = (
-    ("errors", "labels", "spacing", "jit", "vector_code", "one_thread"),
+    ("errors", "labels", "spacing", "jit", "vector_code", "one_thread", "tiling"),
     ("files", "outside"),
     ("config", "csv_table", "scene", "palette", "lock", "torch_files"),
     ("device", "store", "evaluation", "supervoxels", "notebooks"),
@@ -18,6 +18,7 @@ LAYERS = (
     ("experiments", "progress"),
     ("current", "run"),
     ("reporting", "release"),
+    ("predict",),
     ("__main__",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -17,7 +17,12 @@ from otoc_lib.store import Stage
 
 
 def export_labels(
-    scan_path: Path, labels: np.ndarray, confidence: np.ndarray | None, label_set: LabelSet, out_path: Path
+    scan_path: Path,
+    labels: np.ndarray,
+    confidence: np.ndarray | None,
+    label_set: LabelSet,
+    out_path: Path,
+    comments: Sequence[str] = (),
 ) -> None:
     """Write a scan as a binary PLY with a label and its colour at every vertex, in the order of the input.
 
@@ -31,22 +36,32 @@ def export_labels(
         confidence: float [N], 0..1, or None.
         label_set: the classes.
         out_path: file to write, .ply.
+        comments: further lines of the header, before those of the classes.
     """
     scan = read_scan(scan_path)
-    if labels.shape != (len(scan.points),) or (confidence is not None and confidence.shape != labels.shape):
-        raise OtocError(
-            f"{scan_path}: has {len(scan.points)} points, but there are labels for {len(labels)}; run again"
-        )
-    if labels.max() >= len(label_set):
-        raise OtocError(f"{scan_path}: label {labels.max()} is not one of the {len(label_set)} classes; run again")
+    check_labels(scan_path, len(scan.points), labels, confidence, label_set)
     columns = {name: channel for name, channel in zip(("red", "green", "blue"), label_set.paint(labels).T, strict=True)}
     columns["label"] = labels.astype(np.int32)
     if confidence is not None:
         columns["confidence"] = confidence.astype(np.float32)
     for name, channel in zip(("scan_red", "scan_green", "scan_blue"), scan.colors.T, strict=True):
         columns[name] = channel
-    comments = [f"label {index} is {name}" for index, name in enumerate(label_set.names)]
-    write_ply(out_path, scan.points, columns, scan.faces, comments)
+    write_ply(out_path, scan.points, columns, scan.faces, [*comments, *class_lines(label_set)])
+
+
+def check_labels(
+    scan_path: Path, num_points: int, labels: np.ndarray, confidence: np.ndarray | None, label_set: LabelSet
+) -> None:
+    """OtocError where labels, or their confidence, are not those of a scan of so many points, or of other classes."""
+    if labels.shape != (num_points,) or (confidence is not None and confidence.shape != labels.shape):
+        raise OtocError(f"{scan_path}: has {num_points} points, but there are labels for {len(labels)}; run again")
+    if labels.max() >= len(label_set):
+        raise OtocError(f"{scan_path}: label {labels.max()} is not one of the {len(label_set)} classes; run again")
+
+
+def class_lines(label_set: LabelSet) -> list[str]:
+    """Lines that say which label means which class."""
+    return [f"label {index} is {name}" for index, name in enumerate(label_set.names)]
 
 
 def export_run(config: Config, scenes: list[Scene], evaluation: Stage) -> list[Path]:

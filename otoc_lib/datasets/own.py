@@ -135,7 +135,20 @@ def load_scene(
         truth: the column that holds true labels, see ``own_truth``; None leaves the scene without.
         up_axis, unit: of the file's coordinates, see ``scan_axes``.
     """
-    path = scan_file(root, name)
+    return read_file(scan_file(root, name), name, label_set, partition, truth, up_axis=up_axis, unit=unit)
+
+
+def read_file(
+    path: Path,
+    name: str,
+    label_set: LabelSet,
+    partition: Partition | None,
+    truth: str | None = None,
+    *,
+    up_axis: UpAxis = "auto",
+    unit: Unit = "auto",
+) -> Scene:
+    """``load_scene`` of a scan by its path, whatever else lies in its folder."""
     scan = read_scan(path)
     return _scene(path, scan, scan_axes(scan, up_axis, unit), name, label_set, partition, truth)
 

@@ -7,11 +7,9 @@ control in the same mode. On every label (``source: all``) its first iteration i
 from collections.abc import Iterator
 from dataclasses import replace
 
-from torch import Tensor
-
 from otoc_lib.config import Config
 from otoc_lib.methods import one_thing_one_click
-from otoc_lib.methods.method import Iteration, Method, Networks, predict_unet
+from otoc_lib.methods.method import Iteration, Method, Networks, Scores, predict_unet
 from otoc_lib.methods.stages import Stages
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
@@ -31,7 +29,7 @@ METHOD = replace(one_thing_one_click.METHOD, title="Control: clicks only, as man
 # --- the first U-Net alone --------------------------------------------------------------------------------------------
 
 
-def predict_baseline(config: Config, scene: Scene, networks: Networks) -> dict[str, Tensor]:
+def predict_baseline(config: Config, scene: Scene, networks: Networks) -> dict[str, Scores]:
     """Modes of the U-Net alone, and after propagation where the variant asks for no network beside it."""
     predicts = one_thing_one_click.predict_modes if config.variant == "unet_gp" else predict_unet
     return predicts(config, scene, networks)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from otoc_lib.config import Config, param
 from otoc_lib.methods import pi_model
-from otoc_lib.methods.method import Method, Networks, unet_modes
+from otoc_lib.methods.method import Method, Networks, Scores, unet_modes
 from otoc_lib.methods.pi_model import consistency_weight, probabilities, squared_distance
 from otoc_lib.models.build import new_unet
 from otoc_lib.scene import Scene
@@ -83,11 +83,11 @@ class Taught(CrossEntropy):
         self.model.average(min(1 - 1 / (step + 2), self.config.teacher_decay))
 
 
-def predict_modes(config: Config, scene: Scene, networks: Networks) -> dict[str, Tensor]:
-    """``point`` and ``sv`` of the teacher, and ``student``: class probabilities [N, C] each."""
-    student = predict(config, scene, networks["unet"].student, None).probabilities.cpu()
+def predict_modes(config: Config, scene: Scene, networks: Networks) -> dict[str, Scores]:
+    """``point`` and ``sv`` of the teacher, and ``student``."""
+    student = predict(config, scene, networks["unet"].student, None).probabilities
     taught = predict(config, scene, networks["unet"], None).probabilities
-    return {**unet_modes(scene, taught), "student": student}
+    return {**unet_modes(scene, taught), "student": Scores(student, None)}
 
 
 METHOD = Method("Mean Teacher", pi_model.loop, networks=lambda config: {"unet": Taught}, predict=predict_modes)

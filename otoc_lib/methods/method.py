@@ -41,13 +41,30 @@ class Iteration:
 class Scores:
     """Class probabilities of one room that labels may be made of: float32 [K, C] of its K nodes, on any device.
 
-    nodes: the node of every point, int64 [N]; None where the points are the nodes. before: the probabilities before
-    propagation, float32 [K, C], so that what the graph changes can be counted; None where there is none.
+    nodes: the node of every point, int64 [N] on the CPU; None where the points are the nodes. before: the probabilities
+    before propagation, float32 [K, C], so that what the graph changes can be counted; None where there is none.
     """
 
     probabilities: Tensor
     nodes: Tensor | None
     before: Tensor | None = None
+
+    def labels(self) -> np.ndarray:
+        """The likeliest class of every point, int16 [N]."""
+        return self._at_points(self.probabilities.argmax(dim=1).to(torch.int16))
+
+    def confidence(self) -> np.ndarray:
+        """Its probability, float32 [N]."""
+        return self._at_points(self.probabilities.amax(dim=1))
+
+    def at_points(self) -> Tensor:
+        """Class probabilities [N, C] of the points, on the CPU."""
+        probabilities = self.probabilities.cpu()
+        return probabilities if self.nodes is None else probabilities[self.nodes]
+
+    def _at_points(self, of_nodes: Tensor) -> np.ndarray:
+        of_nodes = of_nodes.cpu()
+        return (of_nodes if self.nodes is None else of_nodes[self.nodes]).numpy()
 
 
 def supervoxel_nodes(scene: Scene) -> Tensor:
@@ -55,16 +72,17 @@ def supervoxel_nodes(scene: Scene) -> Tensor:
     return torch.from_numpy(scene.supervoxels.astype(np.int64))
 
 
-def predict_unet(config: Config, scene: Scene, networks: Networks) -> dict[str, Tensor]:
-    """Modes of a U-Net alone, class probabilities [N, C] each: ``point``, as it is (the paper's dagger), and ``sv``,
-    averaged in super-voxels, the control of everything that works on super-voxels."""
+def predict_unet(config: Config, scene: Scene, networks: Networks) -> dict[str, Scores]:
+    """Modes of a U-Net alone: ``point``, as it is (the paper's dagger), and ``sv``, averaged in super-voxels, the control
+    of everything that works on super-voxels."""
     return unet_modes(scene, predict(config, scene, networks["unet"], None).probabilities)
 
 
-def unet_modes(scene: Scene, probabilities: Tensor) -> dict[str, Tensor]:
+def unet_modes(scene: Scene, probabilities: Tensor) -> dict[str, Scores]:
     """``point`` and ``sv``, on the CPU, of a U-Net's probabilities [N, C] on any device."""
     probabilities, supervoxels = probabilities.cpu(), supervoxel_nodes(scene)
-    return {"point": probabilities, "sv": pool_mean(probabilities, supervoxels, scene.num_supervoxels)[supervoxels]}
+    pooled = pool_mean(probabilities, supervoxels, scene.num_supervoxels)  # [M, C]
+    return {"point": Scores(probabilities, None), "sv": Scores(pooled, supervoxels)}
 
 
 def may_be_labelled(count: int, nodes: np.ndarray | None, no_class: np.ndarray) -> np.ndarray:
@@ -100,7 +118,7 @@ class Method:
         loop: runs the stages of an experiment, given as ``stages.Stages``, iteration by iteration. It is run twice:
             once to plan, with stages that make nothing, so it may look at keys and the config, but not into folders.
         networks: name -> task of every network that is trained for a config.
-        predict: class probabilities [N, C], on the CPU, of one room by mode of inference, the first mode first.
+        predict: class probabilities of one room by mode of inference, the first mode first.
         modes: those of what ``predict`` may give that are rows of tables.
         scores: what pseudo labels are made of, by the rule that the config names; None for a method without any.
         reads: groups of parameters that ``predict`` and ``scores`` read for a config, beside "network" and "inference".
@@ -110,7 +128,7 @@ class Method:
     title: str
     loop: Callable[..., Iterator[Iteration]]
     networks: Callable[[Config], dict[str, type[Task]]] = lambda config: {"unet": CrossEntropy}
-    predict: Callable[[Config, Scene, Networks], dict[str, Tensor]] = predict_unet
+    predict: Callable[[Config, Scene, Networks], dict[str, Scores]] = predict_unet
     modes: tuple[str, ...] = ("point", "sv")
     scores: Callable[[Config, Scene, Networks], Scores] | None = None
     reads: Callable[[Config], tuple[str, ...]] = lambda config: ()

@@ -14,7 +14,7 @@ of more channels than ours has, so these have a least size here.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, log2
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from otoc_lib.models.build import IN_CHANNELS
 from otoc_lib.models.region_miner import RegionMiner
 from otoc_lib.propagation import crf
 from otoc_lib.propagation.effect import propagation_effect
-from otoc_lib.scene import Scene, densify
+from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
 from otoc_lib.training.batches import Batches
 from otoc_lib.training.optimizers import Schedule
@@ -69,18 +69,6 @@ def loop(stages: Stages) -> Iterator[Iteration]:
 # --- balls ------------------------------------------------------------------------------------------------------------
 
 
-def ball_of(scene: Scene, points: np.ndarray) -> Scene:
-    """Some points of a room, int64 [P], as a room without labels."""
-    return replace(
-        scene,
-        coords=scene.coords[points],
-        colors=scene.colors[points],
-        supervoxels=densify(scene.supervoxels[points]),
-        labels=None,
-        instances=None,
-    )
-
-
 class Balls(Batches):
     """Batches of balls of all rooms, each cut when its turn comes. The groups of their points are the balls' numbers.
 
@@ -90,16 +78,16 @@ class Balls(Batches):
     config: Parameters
 
     def __init__(self, config: Parameters, scenes: list[Scene], sets: Mapping[str, Subclouds], seed: list[int]):
-        balls = [(scene, sets[scene.name], ball) for scene in scenes for ball in range(len(sets[scene.name]))]
-        super().__init__(config, balls, {}, seed)
-        self.batch_size = min(config.balls_per_step, len(balls))
-        self.per_epoch = len(balls) // self.batch_size
+        super().__init__(config, scenes, {}, seed)
+        self.rooms = [(scene, sets[scene.name], ball) for scene in scenes for ball in range(len(sets[scene.name]))]
+        self.batch_size = min(config.balls_per_step, len(self.rooms))
+        self.per_epoch = len(self.rooms) // self.batch_size
 
     def room(self, index: int) -> tuple[Scene, np.ndarray, np.ndarray]:
-        scene, sets, ball = self.scenes[index]
+        scene, sets, ball = self.rooms[index]
         points = sets.points(scene, ball)
         points = points[:: ceil(len(points) / self.config.max_points)]
-        return ball_of(scene, points), np.full(len(points), IGNORE), np.full(len(points), index)
+        return scene.part(points), np.full(len(points), IGNORE), np.full(len(points), index)
 
 
 # --- the classification network ---------------------------------------------------------------------------------------
@@ -164,7 +152,7 @@ def mine(config: Config, scene: Scene, model: RegionMiner, sets: Subclouds) -> T
     for start in range(0, len(useful), TOGETHER):
         balls = useful[start : start + TOGETHER]
         points = [sets.points(scene, ball) for ball in balls]
-        cut = [ball_of(scene, inside) for inside in points]
+        cut = [scene.part(inside) for inside in points]
         for view in range(config.views):
             seeds = [[config.seed, view, ball, *name] for ball in balls]
             samples = [

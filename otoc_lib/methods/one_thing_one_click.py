@@ -136,10 +136,10 @@ def _supervoxels(scene: Scene, prediction: Prediction) -> tuple[Tensor, int]:
     return supervoxel_nodes(scene).to(prediction.probabilities.device), scene.num_supervoxels
 
 
-def predict_modes(config: Config, scene: Scene, trained: Networks) -> dict[str, Tensor]:
+def predict_modes(config: Config, scene: Scene, trained: Networks) -> dict[str, Scores]:
     """``point``: the U-Net alone (the paper's dagger); ``sv``: averaged in super-voxels, nothing else; where a variant
     has them, ``relation``: the relation net alone, ``product``: of the two, before propagation, and ``full``: after it.
-    Class probabilities [N, C] each."""
+    """
     prediction = predict(config, scene, trained["unet"], trained.get("relation"))
     modes = unet_modes(scene, prediction.probabilities)
     of_supervoxels = {}  # [M, C]
@@ -149,7 +149,7 @@ def predict_modes(config: Config, scene: Scene, trained: Networks) -> dict[str, 
     if config.variant != "unet":
         of_supervoxels["full"] = propagate(config, scene, prediction)
     nodes = supervoxel_nodes(scene)
-    return modes | {mode: values.cpu()[nodes] for mode, values in of_supervoxels.items()}
+    return modes | {mode: Scores(values, nodes) for mode, values in of_supervoxels.items()}
 
 
 # --- how it relabels --------------------------------------------------------------------------------------------------

@@ -58,13 +58,13 @@ def label_scores(unet: Tensor, relation: Tensor) -> Tensor:
     return scores.scatter(1, flattened_product(unet, relation).argmax(dim=1, keepdim=True), sure[:, None])
 
 
-def predict_modes(config: Config, scene: Scene, trained: Networks) -> dict[str, Tensor]:
-    """``point`` and ``sv`` of the U-Net, and ``full``, Q. Class probabilities [N, C] each."""
+def predict_modes(config: Config, scene: Scene, trained: Networks) -> dict[str, Scores]:
+    """``point`` and ``sv`` of the U-Net, and ``full``, Q."""
     prediction = predict(config, scene, trained["unet"], trained["relation"])
     blocks = one_thing_one_click.hand_made_features(scene, prediction)
     blocks += [prediction.features, prediction.relation_features]
     unary = flattened_product(_pooled(scene, prediction.probabilities), prediction.relation_probabilities)
-    full = propagated(unary, kernel(blocks)).cpu()[supervoxel_nodes(scene)]
+    full = Scores(propagated(unary, kernel(blocks)), supervoxel_nodes(scene))
     return {**unet_modes(scene, prediction.probabilities), "full": full}
 
 

@@ -470,9 +470,14 @@ def _labelled(labels: np.ndarray) -> Clicks:
 
 def load_networks(config: Config, method: Method, scene: Scene, networks: dict[str, Stage]) -> Networks:
     """The trained networks of one iteration, for the classes of ``scene``, on the compute device, in eval mode."""
+    return networks_of(config, method, len(scene.label_set), networks)
+
+
+def networks_of(config: Config, method: Method, num_classes: int, networks: dict[str, Stage]) -> Networks:
+    """``load_networks`` by the number of classes."""
     device, tasks, loaded = choose_device(config), method.networks(config), {}
     for name, stage in networks.items():
-        model = tasks[name].build(config, len(scene.label_set))
+        model = tasks[name].build(config, num_classes)
         model.load_state_dict(weights_of(stage))
         loaded[name] = model.to(device).eval()
     return loaded
@@ -571,14 +576,13 @@ def _predict_labels(
     """Class per point, int16 [N], in each mode; and beside them ``confidence``, float16 [N], of ``full``, else of the
     first mode, and ``calibration``, float64 [modes, 3, B], the ``calibration_counts`` of the labelled points."""
     modes = method.predict(view, scene, networks)
-    labels = {mode: values.argmax(dim=1).numpy().astype(np.int16) for mode, values in modes.items()}
+    labels = {mode: scores.labels() for mode, scores in modes.items()}
     trusted = modes["full"] if "full" in modes else next(iter(modes.values()))
     truth = np.full(scene.num_points, IGNORE) if scene.labels is None else scene.labels
     known, calibrations = truth != IGNORE, []
-    for mode, values in modes.items():
-        sure = values.max(dim=1).values.numpy()
-        calibrations.append(calibration_counts(sure[known], (labels[mode] == truth)[known]))
-    confidence = trusted.max(dim=1).values.numpy().astype(np.float16)
+    for mode, scores in modes.items():
+        calibrations.append(calibration_counts(scores.confidence()[known], (labels[mode] == truth)[known]))
+    confidence = trusted.confidence().astype(np.float16)
     return labels, {"confidence": confidence, "calibration": np.stack(calibrations)}
 
 

@@ -25,7 +25,7 @@ from torch.nn import functional
 from otoc_lib.annotation.clicks import columns
 from otoc_lib.config import Config, param
 from otoc_lib.methods import pi_model
-from otoc_lib.methods.method import Method, Networks, unet_modes
+from otoc_lib.methods.method import Method, Networks, Scores, unet_modes
 from otoc_lib.methods.pi_model import probabilities, squared_distance
 from otoc_lib.propagation.label_propagation import propagate_labels
 from otoc_lib.scene import Scene
@@ -130,10 +130,10 @@ class Weak(CrossEntropy):
         return loss
 
 
-def predict_modes(config: Config, scene: Scene, networks: Networks) -> dict[str, Tensor]:
+def predict_modes(config: Config, scene: Scene, networks: Networks) -> dict[str, Scores]:
     """``point`` and ``sv`` of the network, and ``propagated``, its probabilities smoothed over the points."""
     modes = unet_modes(scene, predict(config, scene, networks["unet"], None).probabilities)
-    return {**modes, "propagated": propagate_labels(scene, modes["point"])}
+    return {**modes, "propagated": Scores(propagate_labels(scene, modes["point"].probabilities), None)}
 
 
 METHOD = Method(

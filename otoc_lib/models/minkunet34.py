@@ -57,6 +57,9 @@ class MinkUNet34(nn.Module):
         unit: channels of the stem and the first level, 32 in the published one; the features have 3 times as many.
         num_classes: outputs of the classifier, or None for the backbone alone.
         coarse_classes: outputs of further classifiers, one at each coarser level, for training alone; None for none.
+
+    Attributes:
+        coarsest, receptive_field: as those of UNet.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class MinkUNet34(nn.Module):
         super().__init__()
         planes = [unit * part for part in PLANES]
         self.width = planes[-1]
+        self.coarsest, self.receptive_field = 2 ** len(DOWN), STEM // 2 + _reach()
         self.conv0p1s1, self.bn0 = SubmanifoldConv3d(in_channels, unit, STEM), BatchNormReLU(unit, EPS)
         channels, beside = unit, [unit]  # of the features so far, and of those that wait on each level for the way up
         for (conv, norm, blocks), width, count in zip(DOWN, planes, BLOCKS, strict=False):
@@ -116,6 +120,16 @@ class MinkUNet34(nn.Module):
 
     def _classified(self, finest: SparseTensor) -> tuple[Tensor, Tensor | None]:
         return finest.features, None if self.classifier is None else self.classifier(finest.features)
+
+
+def _reach() -> int:
+    """Voxels of the first level that all levels together see; as ``unet._reach``, with the blocks of each level."""
+    down, up = BLOCKS[: len(DOWN)], BLOCKS[: len(DOWN) - 1 : -1]  # both from the finest level on
+    reach = 2 * down[-1]
+    for level in reversed(range(len(UP))):
+        own = down[level - 1] if level else 0  # on the first level the stem alone
+        reach = 2 * up[level] + 2 * reach + 1 + 2 * own
+    return reach
 
 
 def _blocks(in_channels: int, out_channels: int, count: int) -> nn.Sequential:

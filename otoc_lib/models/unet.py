@@ -109,6 +109,15 @@ class UNetLevel(nn.Module):
         return [self.tail(x.with_features(met)), *coarser]
 
 
+def _reach(levels: int, blocks: int) -> int:
+    """How far, in voxels of its own, a UNetLevel sees that ends ``levels`` coarser ones, itself counted.
+
+    A block sees 2 voxels, of two convolutions. What r voxels of the next level see is 2 r + 1 of this one, since a voxel
+    may lie at either end of the one that holds it.
+    """
+    return 2 * blocks if levels == 1 else 4 * blocks + 2 * _reach(levels - 1, blocks) + 1
+
+
 class CoarseClassifier(nn.Module):
     """Logits of the voxels of one coarser level: [V, C] to [V, num_classes]."""
 
@@ -132,6 +141,10 @@ class UNet(nn.Module):
         num_classes: outputs of the classifier, or None for the backbone alone.
         coarse_classes: outputs of further classifiers, one at each coarser level, for training alone; None for none.
         skip: ``concat`` or ``add``, how a level's own features meet those from the coarser levels.
+
+    Attributes:
+        coarsest: voxels of the input along a voxel of the coarsest level.
+        receptive_field: voxels along any axis beyond which nothing of the input changes an output in eval mode.
     """
 
     def __init__(
@@ -151,6 +164,8 @@ class UNet(nn.Module):
         self.pyramid = UNetLevel(channels, blocks, skip)
         self.norm = BatchNormReLU(width)
         self.classifier = None if num_classes is None else Linear(width, num_classes)
+        self.coarsest = 2 ** (levels - 1)
+        self.receptive_field = 1 + _reach(levels, blocks)  # the first 1 of the stem
         self.coarse = nn.ModuleList()
         if coarse_classes is not None:
             self.coarse.extend(CoarseClassifier(of_level, coarse_classes) for of_level in channels[1:])

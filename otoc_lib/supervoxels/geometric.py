@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from otoc_lib.config import Config
 from otoc_lib.errors import OtocError
+from otoc_lib.tiling import Tiling, tiling
 
 SURFACE = 20  # neighbours that describe the surface around a voxel
 NEIGHBOURS = 10  # neighbours a voxel has in the graph
@@ -32,16 +33,21 @@ class Partition:
     voxel: metres, edge of the grid cells in which points are averaged first; at least as fine as the labels need.
     strength: regularisation; larger gives fewer, larger and less pure super-voxels.
     minimum: voxels; smaller super-voxels join the neighbour they resemble most.
+    tile, overlap: metres, and a share of that; what is wider than a tile is cut tile by tile (otoc_lib/tiling.py).
+        None: nothing is.
     """
 
     voxel: float = 0.03
     strength: float = 0.05
     minimum: int = 20
+    tile: float | None = None
+    overlap: float = 0.25
 
     @classmethod
     def of(cls, config: Config) -> "Partition":
         """The partition that an experiment asks for."""
-        return cls(config.partition_voxel, config.partition_strength, config.partition_minimum)
+        grid = config.partition_voxel, config.partition_strength, config.partition_minimum
+        return cls(*grid, config.tile_metres, config.tile_overlap)
 
     def __post_init__(self) -> None:
         for name in ("voxel", "strength"):
@@ -75,13 +81,46 @@ def segment_points(points: np.ndarray, colors: np.ndarray, partition: Partition)
         raise OtocError(f"points: point {first} is {points[first].tolist()}; remove points that are not finite")
     if len(points) == 0:
         return np.zeros(0, np.int32)
+    tiles = tiling(points, partition.tile, partition.overlap)
+    return _in_order(_segment(points, colors, partition) if len(tiles) == 1 else _in_tiles(points, colors, partition, tiles))
+
+
+def _in_tiles(points: np.ndarray, colors: np.ndarray, partition: Partition, tiles: Tiling) -> np.ndarray:
+    """Segments int [N] of a scan larger than a tile, joined without seams.
+
+    A point has the segment of the tile that it belongs to. Two segments of two tiles are one if, of the points that
+    both tiles hold, more than half of those of either lie in the other.
+    """
+    own, before = np.empty(len(points), np.int32), np.full(len(points), -1, np.int32)
+    count, joined = 0, [np.zeros((2, 0), np.int64)]
+    for tile in tiles:
+        segments = _segment(points[tile.points], colors[tile.points], partition).astype(np.int32) + count
+        met = before[tile.points]
+        joined.append(_mutual(met[met >= 0], segments[met >= 0]))
+        before[tile.points[met < 0]] = segments[met < 0]
+        own[tile.points[tile.core]] = segments[tile.core]
+        count = int(segments.max()) + 1
+    ends = np.concatenate(joined, axis=1)
+    graph = coo_array((np.ones(ends.shape[1], bool), tuple(ends)), shape=(count, count))
+    return connected_components(graph, directed=False)[1][own]
+
+
+def _mutual(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The pairs int64 [2, K] of segments of the same points, int [P] each, that hold more than half of each other."""
+    (a, b), shared = np.unique(np.stack([first, second]).astype(np.int64), axis=1, return_counts=True)
+    sizes = np.bincount(first), np.bincount(second)
+    most = (2 * shared > sizes[0][a]) & (2 * shared > sizes[1][b]) if len(a) else np.zeros(0, bool)
+    return np.stack([a[most], b[most]])
+
+
+def _segment(points: np.ndarray, colors: np.ndarray, partition: Partition) -> np.ndarray:
+    """``segment_points`` of one tile, with ids int [N] in any order."""
     voxel_of, centres, shades = voxel_means(points, colors, partition.voxel)
     neighbours, distances = nearest(centres, SURFACE + 1)
     features = np.hstack([surface_features(centres, neighbours), shades]) * WEIGHTS  # [V, 9]
     edges, lengths = neighbour_graph(neighbours, distances)
     segments = cut_pursuit(features, edges, lengths, partition.strength)
-    segments = merge_small(segments, features, edges, partition.minimum)
-    return _in_order(segments[voxel_of])
+    return merge_small(segments, features, edges, partition.minimum)[voxel_of]
 
 
 def voxel_means(points: np.ndarray, colors: np.ndarray, voxel: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

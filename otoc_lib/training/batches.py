@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from otoc_lib.config import Config
 from otoc_lib.scene import Scene
+from otoc_lib.tiling import tiling
 from otoc_lib.training.voxels import Batch, Sample, make_batch, training_sample
 
 
@@ -31,12 +32,14 @@ class Batches(Dataset):
     ) -> None:
         self.config, self.scenes, self.labels, self.seed, self.views = config, scenes, labels, seed, views
         self.groups = groups or {}
-        self.batch_size = min(config.batch_size, len(scenes))
-        self.per_epoch = len(scenes) // self.batch_size
+        tilings = [(scene, tiling(scene.coords, config.tile_metres, config.tile_overlap)) for scene in scenes]
+        self.rooms = [(scene, tiles, number) for scene, tiles in tilings for number in range(len(tiles))]
+        self.batch_size = min(config.batch_size, len(self.rooms))
+        self.per_epoch = len(self.rooms) // self.batch_size
 
     def __getitem__(self, step: int) -> list[Batch]:
         epoch, position = divmod(step, self.per_epoch)
-        order = np.random.default_rng([*self.seed, epoch]).permutation(len(self.scenes))
+        order = np.random.default_rng([*self.seed, epoch]).permutation(len(self.rooms))
         samples: list[list[Sample]] = [[] for _ in range(self.views)]
         for index in order[position * self.batch_size : (position + 1) * self.batch_size].tolist():
             scene, labels, groups = self.room(index)
@@ -47,9 +50,13 @@ class Batches(Dataset):
         return [make_batch(of_view, self.config.sparse_backend) for of_view in samples]
 
     def room(self, index: int) -> tuple[Scene, np.ndarray, np.ndarray | None]:
-        """A room by its place, its labels and its groups."""
-        scene = self.scenes[index]
-        return scene, self.labels[scene.name], self.groups.get(scene.name)
+        """A room by its place, its labels and its groups. Every tile of a scan larger than one is a room of its own."""
+        scene, tiles, number = self.rooms[index]
+        labels, groups = self.labels[scene.name], self.groups.get(scene.name)
+        if len(tiles) == 1:
+            return scene, labels, groups
+        points = tiles[number].points
+        return scene.part(points), labels[points], None if groups is None else groups[points]
 
 
 def batch_loader(batches: Batches, steps: range, workers: int, device: torch.device) -> DataLoader:

@@ -171,12 +171,36 @@ def inference_sample(scene: Scene, config: Config, generator: np.random.Generato
     return _sample(scene, coords, config, np.zeros(3), np.full(scene.num_points, IGNORE))
 
 
-def _sample(scene: Scene, coords: np.ndarray, config: Config, shift: np.ndarray, labels: np.ndarray) -> Sample:
-    """The sample of augmented ``coords`` (N, 3) in voxels, which become the sample's own."""
+def tile_sample(part: Scene, config: Config, matrix: np.ndarray, low: np.ndarray, coarsest: int) -> Sample:
+    """A view of a tile, on the voxels of the whole scan's view.
+
+    Args:
+        part: the tile's points.
+        matrix: of the view, float64 (3, 3).
+        low: smallest coordinates of the whole scan's view, float64 (3,), in voxels.
+        coarsest: side in voxels of the cells that must stay whole, those of the network's coarsest level.
+    """
+    coords = kernels.transform(part.coords, matrix, config.voxel_size)
+    sample = _sample(part, coords, config, np.zeros(3), np.full(part.num_points, IGNORE), low)
+    coords -= coarsest * np.floor(kernels.bounds(coords)[0] / coarsest)  # exact: whole numbers
+    return sample
+
+
+def _sample(
+    scene: Scene,
+    coords: np.ndarray,
+    config: Config,
+    shift: np.ndarray,
+    labels: np.ndarray,
+    low: np.ndarray | None = None,
+) -> Sample:
+    """The sample of augmented ``coords`` (N, 3) in voxels, which become the sample's own; counted from ``low``, by
+    default from the smallest."""
     palette = (np.arange(256)[:, None] / 127.5 - 1.0 + shift).astype(np.float32)  # (256, 3)
-    low, high = kernels.bounds(coords)
-    if not _fits(np.floor(high - low) + 1, 1):
-        raise OtocError(f"scene {scene.name}: {_too_fine(high - low, 1)}")
+    lowest, high = kernels.bounds(coords)
+    if not _fits(np.floor(high - lowest) + 1, 1):
+        raise OtocError(f"scene {scene.name}: {_too_fine(high - lowest, 1)}")
+    low = lowest if low is None else low
     features = kernels.features(coords, low, scene.colors, palette, config.voxel_size)
     if config.input_position == "height":
         features[:, 3:5] = 0.0  # zeros, so that the network has one shape

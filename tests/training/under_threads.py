@@ -41,7 +41,7 @@ def results(optimizer: str, width: int, coarse_loss: float, backbone: str = "une
         found |= {f"{backbone} {optimizer} {name} {key}": value for key, value in weights.items()}
         networks[name] = made.model.eval()
     modes = predict_modes(config, ROOMS[0], networks)
-    return found | {f"{backbone} {optimizer} {mode}": value for mode, value in modes.items()}
+    return found | {f"{backbone} {optimizer} {mode}": scores.probabilities for mode, scores in modes.items()}
 
 
 def main() -> None:

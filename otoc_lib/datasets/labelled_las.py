@@ -1,0 +1,110 @@
+"""Scans with a label at every point, as LAS and LAZ files."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import laspy
+import numpy as np
+
+from otoc_lib.datasets.labelled_ply import check_labels, class_lines
+from otoc_lib.datasets.las import CHANNELS
+from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.errors import OtocError
+from otoc_lib.files import write_aside
+from otoc_lib.labels import LabelSet
+
+WITH_COLORS = {0: 2, 1: 3, 4: 5, 6: 7, 9: 10}  # point formats without colours -> the same with
+PLAIN = 7  # point format of scans that came in another file
+STEP = 1e-4  # metres, of their coordinates
+AT_ONCE = 1 << 20  # points that are written at a time
+SOFTWARE = "otoc predict"
+EXTRA = (("label", np.int32), ("confidence", np.float32), *((f"scan_{channel}", np.uint8) for channel in CHANNELS))
+
+
+def export_labels(
+    scan_path: Path,
+    labels: np.ndarray,
+    confidence: np.ndarray,
+    label_set: LabelSet,
+    out_path: Path,
+    comments: Sequence[str] = (),
+) -> None:
+    """Write a scan as LAS or LAZ with a label at every point, in the order of the input.
+
+    Colours are those of the classes, and the extra dimensions ``label``, ``confidence`` and ``scan_red``,
+    ``scan_green``, ``scan_blue`` (of the input) are added. What else a LAS or LAZ input holds is kept as it is: its
+    whole numbers with their scale and offset, so that coordinates are exact, its own classification, and its header
+    with the coordinate system. Coordinates of other inputs are rounded to a tenth of a millimetre.
+
+    Args:
+        scan_path: the scan that was labelled, of any format.
+        labels, confidence, label_set, comments: as for ``labelled_ply.export_labels``; comments and classes go to a
+            record of text in the header (user ``otoc``).
+        out_path: file to write, .las or .laz.
+    """
+    scan = read_scan(scan_path)  # which has looked at what a LAS file claims
+    check_labels(scan_path, len(scan.points), labels, confidence, label_set)
+    columns = {"label": labels.astype(np.int32), "confidence": confidence.astype(np.float32)}
+    columns |= {name: channel.astype(np.uint16) * 257 for name, channel in zip(CHANNELS, label_set.paint(labels).T, strict=True)}
+    columns |= {f"scan_{name}": channel for name, channel in zip(CHANNELS, scan.colors.T, strict=True)}
+    is_las = scan_path.suffix.lower() in (".las", ".laz")
+    header = _header_of(scan_path) if is_las else _new_header(scan.points)
+    header.vlrs.append(laspy.VLR("otoc", 1, "labels", "\n".join([*comments, *class_lines(label_set)]).encode()))
+    parts = _parts_of(scan_path, header) if is_las else _new_parts(scan.points, header)
+    compressed = out_path.suffix.lower() == ".laz"
+    with write_aside(out_path) as aside, aside.open("wb") as file:
+        with laspy.open(file, "w", header=header, do_compress=compressed, closefd=False) as las:
+            done = 0
+            for part in parts:
+                for name, column in columns.items():
+                    part[name] = column[done : done + len(part)]
+                done += len(part)
+                las.write_points(part)
+
+
+def _header_of(path: Path) -> laspy.LasHeader:
+    """Header of a LAS file for its points with labels and colours."""
+    with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as las:
+        header = copy.deepcopy(las.header)
+    known = set(header.point_format.extra_dimension_names)
+    header.remove_extra_dims([name for name, _ in EXTRA if name in known])  # of a file that was labelled before
+    if header.point_format.id in WITH_COLORS:
+        extra = list(header.point_format.extra_dimensions)
+        header.set_version_and_point_format(header.version, laspy.PointFormat(WITH_COLORS[header.point_format.id]))
+        header.add_extra_dims([laspy.ExtraBytesParams(dim.name, dim.dtype or dim.type_str()) for dim in extra])
+    return _labelled(header)
+
+
+def _new_header(points: np.ndarray) -> laspy.LasHeader:
+    header = laspy.LasHeader(version="1.4", point_format=PLAIN)
+    header.scales, header.offsets = np.full(3, STEP), np.floor(points.min(axis=0))
+    if np.ptp(points, axis=0).max() / STEP >= 2**31:
+        raise OtocError(f"the scan spans {np.ptp(points, axis=0).max():.3g} m, too much for LAS; write PLY")
+    return _labelled(header)
+
+
+def _labelled(header: laspy.LasHeader) -> laspy.LasHeader:
+    header.add_extra_dims([laspy.ExtraBytesParams(name, np.dtype(kind)) for name, kind in EXTRA])
+    header.generating_software = SOFTWARE
+    return header
+
+
+def _parts_of(path: Path, header: laspy.LasHeader) -> Iterator[laspy.ScaleAwarePointRecord]:
+    """The points of a LAS file, with what they hold, some at a time."""
+    with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as las:
+        for chunk in las.chunk_iterator(AT_ONCE):
+            part = laspy.ScaleAwarePointRecord.zeros(len(chunk), header=header)
+            kept = set(part.point_format.dimension_names)
+            for name in chunk.point_format.dimension_names:
+                if name in kept:
+                    part[name] = chunk[name]
+            yield part
+
+
+def _new_parts(points: np.ndarray, header: laspy.LasHeader) -> Iterator[laspy.ScaleAwarePointRecord]:
+    for start in range(0, len(points), AT_ONCE):
+        chunk = points[start : start + AT_ONCE]
+        part = laspy.ScaleAwarePointRecord.zeros(len(chunk), header=header)
+        part.x, part.y, part.z = chunk.T
+        yield part
