@@ -222,6 +222,10 @@ def scans_in(paths: Iterable[Path]) -> dict[str, Path]:
         else:
             raise OtocError(f"{path}: no such scan or folder; check its name")
         for name, file in files.items():
+            if _is_ours(file):
+                raise OtocError(
+                    f"{file}: otoc predict wrote it, so its colours are those of classes; give the scan that it was made of"
+                )
             if name in found and not os.path.samefile(found[name], file):
                 raise OtocError(f"{file}: {found[name]} has the same name, which the labelled scan gets; rename one")
             found[name] = file

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-AT_ONCE = 1 << 20  # points that are counted at a time
+AT_ONCE = 1 << 17  # points that are counted at a time
 
 
 @dataclass(frozen=True, eq=False)

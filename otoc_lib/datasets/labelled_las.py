@@ -1,6 +1,7 @@
 """Scans with a label at every point, as LAS and LAZ files."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ PLAIN = 7  # point format of scans that came in another file
 STEP = 1e-4  # metres, of their coordinates
 AT_ONCE = 1 << 20  # points that are written at a time
 SOFTWARE = "otoc predict"
+OURS = "otoc"  # user of the record that says what labels mean
 EXTRA = (("label", np.int32), ("confidence", np.float32), *((f"scan_{channel}", np.uint8) for channel in CHANNELS))
 
 
@@ -50,7 +52,7 @@ def export_labels(
     columns |= {f"scan_{name}": channel for name, channel in zip(CHANNELS, scan.colors.T, strict=True)}
     is_las = scan_path.suffix.lower() in (".las", ".laz")
     header = _header_of(scan_path) if is_las else _new_header(scan.points)
-    header.vlrs.append(laspy.VLR("otoc", 1, "labels", "\n".join([*comments, *class_lines(label_set)]).encode()))
+    header.vlrs.append(laspy.VLR(OURS, 1, "labels", "\n".join([*comments, *class_lines(label_set)]).encode()))
     parts = _parts_of(scan_path, header) if is_las else _new_parts(scan.points, header)
     compressed = out_path.suffix.lower() == ".laz"
     with write_aside(out_path) as aside, aside.open("wb") as file:
@@ -68,7 +70,9 @@ def _header_of(path: Path) -> laspy.LasHeader:
     with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as las:
         header = copy.deepcopy(las.header)
     known = set(header.point_format.extra_dimension_names)
-    header.remove_extra_dims([name for name, _ in EXTRA if name in known])  # of a file that was labelled before
+    if taken := [name for name, _ in EXTRA if name in known]:
+        warnings.warn(f"{path}: its dimensions {', '.join(taken)} give way to ours of that name", stacklevel=3)
+        header.remove_extra_dims(taken)
     if header.point_format.id in WITH_COLORS:
         extra = list(header.point_format.extra_dimensions)
         header.set_version_and_point_format(header.version, laspy.PointFormat(WITH_COLORS[header.point_format.id]))
@@ -86,6 +90,7 @@ def _new_header(points: np.ndarray) -> laspy.LasHeader:
 
 def _labelled(header: laspy.LasHeader) -> laspy.LasHeader:
     header.add_extra_dims([laspy.ExtraBytesParams(name, np.dtype(kind)) for name, kind in EXTRA])
+    header.vlrs = laspy.vlrs.vlrlist.VLRList([vlr for vlr in header.vlrs if vlr.user_id != OURS])
     header.generating_software = SOFTWARE
     return header
 

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otoc_lib.calibration import calibration_counts, calibration_of, read_calibration
+from otoc_lib.calibration import (
+    TEMPERATURES,
+    at_temperature,
+    calibration_counts,
+    calibration_of,
+    read_calibration,
+    temperature_of,
+)
 
 HALVES = slice(2), slice(2, None)
 
@@ -47,3 +54,32 @@ def test_every_mode_of_an_evaluation_is_judged_and_nothing_that_was_not_evaluate
     for evaluation, mode in ((whole, "full"), (whole, "point"), (control, "sv")):
         assert read_calibration(evaluation, mode).count.sum() == count
     assert read_calibration(control, "relation") is None and read_calibration(whole, "full", "train") is None
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_is_the_one_that_the_points_were_drawn_with(temperature):
+    rng = np.random.default_rng(1)
+    confidence = rng.beta(4, 1, 400_000).clip(0.01, 0.999)
+    truth = at_temperature(confidence, temperature)
+    correct = rng.random(len(truth)) < truth
+    found = temperature_of(calibration_of(calibration_counts(confidence, correct, bins=60)))
+    assert found == pytest.approx(temperature, rel=0.05)
+    before = calibration_of(calibration_counts(confidence, correct)).error
+    after = calibration_of(calibration_counts(at_temperature(confidence, found), correct)).error
+    assert after < 0.01 and (temperature == 1 or after < before / 3)
+
+
+def test_a_temperature_keeps_the_order_of_confidences_and_a_half():
+    confidence = np.array([0, 0.2, 0.5, 0.7, 1], np.float16)
+    for temperature in (0.05, 3.0):
+        found = at_temperature(confidence, temperature)
+        assert (np.diff(found) >= 0).all() and found[2] == 0.5 and found.dtype == np.float32
+        assert ((found >= 0) & (found <= 1)).all()
+    np.testing.assert_allclose(at_temperature(confidence[1:4], 1.0), confidence[1:4], rtol=1e-6)
+
+
+def test_networks_that_are_always_right_or_wrong_get_the_ends_of_the_range():
+    sure = np.full(100, 0.9)
+    for correct, end in ((np.ones(100, bool), TEMPERATURES[0]), (np.zeros(100, bool), TEMPERATURES[1])):
+        found = temperature_of(calibration_of(calibration_counts(sure, correct)))
+        assert found == pytest.approx(end, rel=0.01)

@@ -354,3 +354,66 @@ def test_partitions_at_the_edges_of_the_ranges_number_every_point_or_name_the_ex
             assert "too much for cells of 0.001 m" in str(error) and size == 1e4
         else:
             assert ids.shape == (count,) and set(ids.tolist()) == set(range(ids.max() + 1))
+
+
+# --- larger scans, tile by tile ---------------------------------------------------------------------------------------
+
+
+def patches(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A floor of patches of 1.5 m, each in a colour that no neighbour has; the patch of each point."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, [1.5 * rows, 1.5 * columns, 0], (rows * columns * 3000, 3))
+    place = (points[:, :2] // 1.5).astype(int)
+    palette = np.array([(220, 40, 40), (40, 200, 60), (50, 60, 220), (230, 220, 40)])
+    colors = palette[(place[:, 0] + 2 * place[:, 1]) % 4] + rng.normal(0, 3, points.shape)
+    return points, colors.clip(0, 255).astype(np.uint8), place[:, 0] * columns + place[:, 1]
+
+
+def pairs_alike(first: np.ndarray, second: np.ndarray) -> float:
+    """Of the pairs of points that either joins, the share that both do (Jaccard)."""
+    pairs = lambda ids: (np.unique(ids, return_counts=True)[1].astype(float) ** 2).sum()  # noqa: E731
+    both = pairs(first.astype(np.int64) * (second.max() + 1) + second)
+    return both / (pairs(first) + pairs(second) - both)
+
+
+@pytest.mark.parametrize("overlap", [0.2, 0.4])
+def test_super_voxels_are_joined_across_the_borders_of_tiles(overlap, monkeypatch):
+    points, colors, patch = patches(5, 3)
+    whole = segment_points(points, colors, DEFAULT)
+    tiled = segment_points(points, colors, Partition(tile=3.2, overlap=overlap))
+    assert_numbered(tiled)
+    assert pairs_alike(whole, patch) > 0.9  # the patches are what there is to find
+    assert pairs_alike(tiled, whole) > 0.97
+    monkeypatch.setattr("otoc_lib.supervoxels.geometric._mutual", lambda *_: np.zeros((2, 0), np.int64))
+    cut = segment_points(points, colors, Partition(tile=3.2, overlap=overlap))
+    assert pairs_alike(cut, whole) < 0.8  # what the borders cut where nothing joins it
+
+
+def test_a_room_smaller_than_a_tile_is_not_cut():
+    points, colors, _ = corner(5000)
+    assert np.array_equal(segment_points(points, colors, Partition(tile=2.1)), segment_points(points, colors, DEFAULT))
+
+
+def test_far_away_tiles_and_coordinates_change_nothing():
+    points, colors, _ = patches(4, 1)
+    partition = Partition(tile=3.0)
+    here, there = (segment_points(points + shift, colors, partition) for shift in (0, [389_512.0, 5_819_123.0, 0]))
+    assert pairs_alike(here, there) > 0.97
+
+
+def assert_numbered(ids: np.ndarray) -> None:
+    """0..M-1 in the order of first points."""
+    first = np.unique(ids, return_index=True)
+    assert ids.dtype == np.int32 and np.array_equal(first[0], np.arange(len(first[0])))
+    assert (np.diff(first[1]) > 0).all()
+
+
+def test_memory_of_the_partition_does_not_grow_with_the_number_of_tiles():
+    from memory import peak  # here: a test above runs this file where there is no such module
+
+    partition, taken = Partition(tile=6.0, voxel=0.05), {}
+    segment_points(*patches(2, 2)[:2], partition)
+    for rows in (8, 32):
+        points, colors, _ = patches(rows, 4)
+        taken[rows] = peak(lambda points=points, colors=colors: segment_points(points, colors, partition))
+    assert taken[32] < 1.3 * taken[8] + 24 * 3 * 3000 * 24 * 4  # and some numbers of every point
