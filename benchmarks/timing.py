@@ -1,8 +1,12 @@
-"""What the benchmarks share: the sides of a comparison timed in turn, and the table of targets that run.py collects."""
+"""What benchmarks share: sides of a comparison timed in turn, peak memory, and the table of targets for run.py."""
 
+import ctypes
+import gc
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 Target = tuple[str, str, bool | None]  # words, measured, met; None: not measured
 
@@ -26,3 +30,21 @@ def print_targets(targets: Iterable[Target]) -> None:
     print("\n| target | measured | met |\n|---|---|---|")
     for words, measured, met in targets:
         print(f"| {words} | {measured} | {({True: 'yes', False: 'no', None: 'not measured'})[met]} |")
+
+
+def peak_memory() -> Callable[[], float | None]:
+    """Begins to watch the memory of this process; the result tells by how many MB it was more than now at most, None
+    where the system does not tell (only Linux does)."""
+    process = Path("/proc/self")
+
+    def held(kind: str) -> int:
+        return int(re.search(rf"{kind}:\s+(\d+) kB", (process / "status").read_text(encoding="ascii"))[1])
+
+    try:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        (process / "clear_refs").write_text("5", encoding="ascii")
+        before = held("VmRSS")
+    except (OSError, AttributeError):
+        return lambda: None
+    return lambda: (held("VmHWM") - before) * 1024 / 1e6

@@ -129,7 +129,10 @@ def _parser() -> argparse.ArgumentParser:
         help="of the labelled scans; same: LAS for LAS and LAZ, PLY for others (default: %(default)s)",
     )
     predict.add_argument(
-        "--views", type=_count, metavar="N", help="augmented views to average (default: as many as the run's evaluation)"
+        "--views",
+        type=_count,
+        metavar="N",
+        help="augmented views to average (default: as many as the run's evaluation)",
     )
     predict.set_defaults(run=_predict)
 

@@ -47,8 +47,9 @@ MOST_OVERLAP = 0.5
 class TrainedRun:
     """A finished run.
 
-    name: profile/run. config: every parameter that it was made with, but those of the machine. method: how it predicts.
-    networks: its last ones, by name. evaluation: its last. modes: what that evaluated, in order. label_set: its classes.
+    name: profile/run. config: every parameter that it was made with, but those of the machine. method: how it
+    predicts. networks: its last ones, by name. evaluation: its last. modes: what that evaluated, in order. label_set:
+    its classes.
     """
 
     name: str
@@ -174,7 +175,9 @@ def _tell_changes(run: TrainedRun) -> None:
     changed = [name for name in names if getattr(now, name, None) != getattr(run.config, name)]
     if changed:
         said = "; ".join(f"{name} was {getattr(run.config, name)}" for name in changed)
-        warnings.warn(f"{path}: has changed since the run was made ({said}); the run's own values are used", stacklevel=3)
+        warnings.warn(
+            f"{path}: has changed since the run was made ({said}); the run's own values are used", stacklevel=3
+        )
 
 
 # --- confidence -------------------------------------------------------------------------------------------------------
@@ -224,7 +227,7 @@ def scans_in(paths: Iterable[Path]) -> dict[str, Path]:
         for name, file in files.items():
             if _is_ours(file):
                 raise OtocError(
-                    f"{file}: otoc predict wrote it, so its colours are those of classes; give the scan that it was made of"
+                    f"{file}: otoc predict wrote it, so its colours are those of classes; give the scan it was made of"
                 )
             if name in found and not os.path.samefile(found[name], file):
                 raise OtocError(f"{file}: {found[name]} has the same name, which the labelled scan gets; rename one")
@@ -289,11 +292,11 @@ def labeller(folder: Path, mode: str | None = None, views: int | None = None) ->
     _tell_changes(run)
     used = {"unet": run.networks["unet"]} if mode in OF_UNET else run.networks
     networks = networks_of(run.config, run.method, len(run.label_set), used)
-    config = _tiled(replace(run.config, views=views or run.config.views), networks["unet"])
+    config = tiled(replace(run.config, views=views or run.config.views), networks["unet"])
     return Labeller(run, config, mode, networks, trust_of(run, mode))
 
 
-def _tiled(config: Config, unet: nn.Module) -> Config:
+def tiled(config: Config, unet: nn.Module) -> Config:
     """The same with tiles. Of neighbours each holds what the other's core looks at, where half a tile is enough."""
     if config.tile_metres is not None:
         return config

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from otoc_lib.__main__ import main
 from otoc_lib.calibration import at_temperature, read_calibration, temperature_of
 from otoc_lib.config import config_from
 from otoc_lib.datasets import own
+from otoc_lib.datasets.labelled_ply import write_ply
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.errors import OtocError
+from otoc_lib.files import checksum
 from otoc_lib.labels import SCANNET20
 from otoc_lib.methods.control import BASELINE, train_baseline
 from otoc_lib.methods.stages import Scenes, Stages, method_of, run_method
@@ -49,7 +52,10 @@ def project(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         list(run_method(config_named("otoc"), Scenes(rooms[:2], {"val": rooms[2:]})))
-    write_ascii(folder / "scans" / "kitchen.ply", POINTS + UTM)
+    kitchen = make_room("kitchen", seed=7, spacing=0.05)
+    (folder / "scans").mkdir()
+    colors = dict(zip(("red", "green", "blue"), kitchen.colors.T, strict=True))
+    write_ply(folder / "scans" / "kitchen.ply", kitchen.coords + np.array(UTM), colors, None)
     return folder
 
 
@@ -98,7 +104,8 @@ def test_labels_are_those_of_plain_evaluation(mode, tmp_path):
     np.testing.assert_array_equal(np.stack([written[axis] for axis in "xyz"], axis=1), read_scan(scan).points)
     palette = np.stack([written[channel] for channel in ("red", "green", "blue")], axis=1)
     np.testing.assert_array_equal(palette, SCANNET20.paint(expected[mode]))
-    np.testing.assert_array_equal(np.stack([written[f"scan_{c}"] for c in ("red", "green", "blue")], axis=1), COLORS)
+    scanned = np.stack([written[f"scan_{channel}"] for channel in ("red", "green", "blue")], axis=1)
+    np.testing.assert_array_equal(scanned, read_scan(scan).colors)
     if mode == "full":
         calibration = read_calibration(find_stage(Path("runs"), "p", "otoc", "evaluate_2"), "full")
         calibrated = at_temperature(expected["confidence"], temperature_of(calibration))
@@ -109,7 +116,7 @@ def test_labels_are_those_of_plain_evaluation(mode, tmp_path):
 def test_the_whole_method_is_what_is_asked_for_by_default_and_said_so(tmp_path, capsys):
     predict.label_scans(run(), [Path("scans")], tmp_path)
     out = capsys.readouterr()
-    assert "kitchen.ply: 3600 points in" in out.out and "calibrated on 1 rooms of val (1 view, temperature" in out.out
+    assert "kitchen.ply: 5508 points in" in out.out and "calibrated on 1 rooms of val (1 view, temperature" in out.out
     assert "labelling by p/otoc" in out.err  # the bar
     comments = PlyData.read(str(tmp_path / "kitchen.ply")).comments
     assert comments[0] == "labelled by otoc predict, run p/otoc, mode full, 1 view"
@@ -172,7 +179,9 @@ def test_confidence_of_a_run_without_labelled_rooms_is_raw_and_its_classes_are_i
     write_ascii(Path("new/second.ply"))
     (path,) = predict.label_scans(Path("runs/p/mine"), [Path("new/second.ply")], Path("out"))
     comments = PlyData.read(str(path)).comments
-    assert comments[1].startswith("confidence is raw (not calibrated") and "raw (not calibrated" in capsys.readouterr().out
+    assert (
+        comments[1].startswith("confidence is raw (not calibrated") and "raw (not calibrated" in capsys.readouterr().out
+    )
     assert comments[2:] == ["label 0 is floor", "label 1 is box", "label 2 is crate"]
     assert set(np.unique(vertices(path)["label"])) <= {0, 1, 2}
     assert predict.open_run(Path("runs/p/mine")).config.partition_minimum == 7
@@ -213,16 +222,10 @@ def test_a_scan_wider_than_a_tile_gets_the_same_labels(tmp_path, monkeypatch):
         monkeypatch.setattr(predict, "TILE", side)
         with_run = predict.labeller(run(), "point")
         assert with_run.config.tile_metres == pytest.approx(0.1 * side)
-        with pytest.warns(UserWarning, match="long.xyz: is 10 m wide") if side == 80 else _nothing():
+        with pytest.warns(UserWarning, match="long.xyz: is 10 m wide") if side == 80 else nullcontext():
             (path,) = predict.label_scans(run(), [tmp_path / "long.xyz"], tmp_path / str(side), mode="point")
         labels[side] = vertices(path)["label"]
     assert (labels[600] == labels[80]).mean() > 0.99
-
-
-def _nothing():
-    import contextlib
-
-    return contextlib.nullcontext()
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------
@@ -323,7 +326,7 @@ def test_a_backbone_that_this_kit_does_not_have(again):
 def test_classes_that_nothing_names(again):
     path = run() / "evaluate_2" / "metrics.json"
     spoil(path, lambda metrics: metrics["classes"].reverse())
-    digest = __import__("hashlib").sha256(path.read_bytes()).hexdigest()
+    digest = checksum(path)
     spoil(run() / "evaluate_2" / MANIFEST, lambda manifest: manifest["files"].update({"metrics.json": digest}))
     with pytest.raises(OtocError, match="evaluate_2: its classes are unclear"):
         predict.open_run(run())
@@ -394,4 +397,4 @@ def test_the_command_runs_as_a_program(tmp_path):
     command = [sys.executable, "-m", "otoc_lib", "predict", run(), "scans", "--out", tmp_path, "--mode", "point"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    assert "kitchen.ply: 3600 points" in done.stdout and (tmp_path / "kitchen.ply").is_file()
+    assert "kitchen.ply: 5508 points" in done.stdout and (tmp_path / "kitchen.ply").is_file()

@@ -48,7 +48,9 @@ def export_labels(
     scan = read_scan(scan_path)  # which has looked at what a LAS file claims
     check_labels(scan_path, len(scan.points), labels, confidence, label_set)
     columns = {"label": labels.astype(np.int32), "confidence": confidence.astype(np.float32)}
-    columns |= {name: channel.astype(np.uint16) * 257 for name, channel in zip(CHANNELS, label_set.paint(labels).T, strict=True)}
+    columns |= {
+        name: channel.astype(np.uint16) * 257 for name, channel in zip(CHANNELS, label_set.paint(labels).T, strict=True)
+    }
     columns |= {f"scan_{name}": channel for name, channel in zip(CHANNELS, scan.colors.T, strict=True)}
     is_las = scan_path.suffix.lower() in (".las", ".laz")
     header = _header_of(scan_path) if is_las else _new_header(scan.points)

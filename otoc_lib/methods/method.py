@@ -73,8 +73,8 @@ def supervoxel_nodes(scene: Scene) -> Tensor:
 
 
 def predict_unet(config: Config, scene: Scene, networks: Networks) -> dict[str, Scores]:
-    """Modes of a U-Net alone: ``point``, as it is (the paper's dagger), and ``sv``, averaged in super-voxels, the control
-    of everything that works on super-voxels."""
+    """Modes of a U-Net alone: ``point``, as it is (the paper's dagger), and ``sv``, averaged in super-voxels, the
+    control of everything that works on super-voxels."""
     return unet_modes(scene, predict(config, scene, networks["unet"], None).probabilities)
 
 

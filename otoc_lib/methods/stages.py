@@ -404,7 +404,7 @@ class Plan(Stages):
         key = stage_key(content)
         self.contents[name] = content
         self.stages.append(PlannedStage(name, key, steps))
-        return Stage(name, self.config.run_folder / name, key, reused=False)
+        return Stage(name, Path(name), key, reused=False)  # of no project: there need be none
 
     def device_of(self, view: View) -> str:
         return view.device  # which this machine may lack

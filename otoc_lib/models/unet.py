@@ -112,8 +112,8 @@ class UNetLevel(nn.Module):
 def _reach(levels: int, blocks: int) -> int:
     """How far, in voxels of its own, a UNetLevel sees that ends ``levels`` coarser ones, itself counted.
 
-    A block sees 2 voxels, of two convolutions. What r voxels of the next level see is 2 r + 1 of this one, since a voxel
-    may lie at either end of the one that holds it.
+    A block sees 2 voxels, of two convolutions. What r voxels of the next level see is 2 r + 1 of this one, since a
+    voxel may lie at either end of the one that holds it.
     """
     return 2 * blocks if levels == 1 else 4 * blocks + 2 * _reach(levels - 1, blocks) + 1
 

@@ -82,7 +82,9 @@ def segment_points(points: np.ndarray, colors: np.ndarray, partition: Partition)
     if len(points) == 0:
         return np.zeros(0, np.int32)
     tiles = tiling(points, partition.tile, partition.overlap)
-    return _in_order(_segment(points, colors, partition) if len(tiles) == 1 else _in_tiles(points, colors, partition, tiles))
+    return _in_order(
+        _segment(points, colors, partition) if len(tiles) == 1 else _in_tiles(points, colors, partition, tiles)
+    )
 
 
 def _in_tiles(points: np.ndarray, colors: np.ndarray, partition: Partition, tiles: Tiling) -> np.ndarray:

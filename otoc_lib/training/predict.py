@@ -1,4 +1,4 @@
-"""Inference of the two networks on whole rooms, averaged over views; tile by tile where a scan is larger than a room."""
+"""Inference of the two networks on whole rooms, averaged over views; tile by tile on scans larger than rooms."""
 
 from dataclasses import dataclass
 
@@ -58,7 +58,7 @@ def predict(config: Config, scene: Scene, unet: nn.Module, relation: RelationNet
     )
 
 
-def _of_voxels(unet: UNet, batch: Batch) -> tuple[Tensor, Tensor]:
+def _of_voxels(unet: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Features [V, m] and class probabilities [V, C] of the voxels of a batch."""
     features, logits = unet(batch.voxels)
     probabilities = functional.softmax(widened(logits.float()), dim=1)[:, : logits.shape[1]]
@@ -102,9 +102,7 @@ def view_of(config: Config, scene: Scene, view: int) -> tuple[np.ndarray, np.nda
     return matrix, np.min(lows, axis=0)
 
 
-def _predict_tiles(
-    config: Config, scene: Scene, tiles: Tiling, unet: UNet, relation: RelationNet | None
-) -> Prediction:
+def _predict_tiles(config: Config, scene: Scene, tiles: Tiling, unet: nn.Module, relation: RelationNet | None) -> Prediction:
     """``predict`` with one tile in memory at a time, beside the class probabilities of all points."""
     device, coarsest = next(unet.parameters()).device, _attribute(unet, "coarsest") or 1
     views = [view_of(config, scene, view) for view in range(config.views)]
@@ -142,7 +140,10 @@ class _Means:
         present, nodes, counts = np.unique(self.scene.supervoxels[points], return_inverse=True, return_counts=True)
         means = pool_mean(values.double(), torch.from_numpy(nodes).to(values.device), len(present)).cpu()
         if self.sums is None:
-            self.sums, self.like = torch.zeros(len(self.counts), means.shape[1], dtype=torch.float64), values.new_empty(0)
+            self.sums, self.like = (
+                torch.zeros(len(self.counts), means.shape[1], dtype=torch.float64),
+                values.new_empty(0),
+            )
         rows, counts = torch.from_numpy(present.astype(np.int64)), torch.from_numpy(counts).double()
         self.sums[rows] += means * counts[:, None]
         self.counts[rows] += counts

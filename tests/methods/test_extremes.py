@@ -74,5 +74,5 @@ def test_a_step_at_the_edges_of_all_ranges_is_made_or_refused(rooms, tmp_path_fa
     except OtocError as error:
         assert len(str(error)) < 500
         return
-    for probabilities in (*(scores.probabilities for scores in modes.values()), nodes):
+    for probabilities in (*(mode.probabilities for mode in modes.values()), nodes):
         np.testing.assert_allclose(probabilities.sum(dim=1).numpy(), 1, atol=1e-3)

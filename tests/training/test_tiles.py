@@ -168,7 +168,9 @@ def test_every_tile_of_a_large_scan_is_a_room_of_an_epoch():
         assert np.array_equal(part.coords, scene.coords[tile.points])
         assert np.array_equal(used, labels[tile.points]) and np.array_equal(groups, tile.points)
         same = scene.supervoxels[tile.points]
-        assert len(np.unique(same)) == part.num_supervoxels == len(np.unique(np.stack([same, part.supervoxels]), axis=1).T)
+        assert (
+            len(np.unique(same)) == part.num_supervoxels == len(np.unique(np.stack([same, part.supervoxels]), axis=1).T)
+        )
 
 
 def test_batches_of_rooms_are_the_same_with_tiles_larger_than_they():
