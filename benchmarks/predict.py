@@ -39,7 +39,7 @@ ROOM = 125_000  # points of a room
 PITCH = 8.0  # metres from a room to the next
 SECONDS = 60  # for half a million points
 WHOLE = 2_000_000  # points up to which the whole is predicted too
-NARROW = 16.0  # metres: tiles that cut even a few rooms
+NARROW = 8.0  # metres: tiles that cut even a few rooms
 
 
 def storey(count: int) -> tuple[np.ndarray, np.ndarray]:

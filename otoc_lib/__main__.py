@@ -119,9 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="for example runs/rooms/otoc")
     predict.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan files, or folders of them")
     predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the labelled scans to")
-    predict.add_argument(
+    mode = predict.add_argument(
         "--mode", help="full (the whole method), point (the U-Net alone), sv or another (default: full if it has that)"
     )
+    mode.completer = _complete_modes
     predict.add_argument(
         "--format",
         choices=("ply", "las", "same"),
@@ -403,6 +404,10 @@ def _complete_parameters(**_: object) -> list[str]:
 
 def _complete_notebooks(**_: object) -> list[str]:
     return [path.stem for path in _in_project("notebooks", "*.ipynb")]
+
+
+def _complete_modes(**_: object) -> list[str]:
+    return ["full", "point", "product", "relation", "sv"]
 
 
 def _complete_profiles(**_: object) -> list[str]:

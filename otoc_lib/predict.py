@@ -111,10 +111,10 @@ def _config_of(folder: Path) -> Config:
     """The parameters of a run, as the manifest of its last evaluation notes them, or else that of any stage."""
     names = sorted(stages_in(folder), key=_lateness)
     manifest = read_manifest(folder / names[-1])
-    if "config" not in manifest:
-        config = _config_by_file(folder)
-    else:
+    if isinstance(manifest.get("config"), dict):
         config = config_from(manifest["config"], str(folder / names[-1] / MANIFEST))
+    else:
+        config = _config_by_file(folder)
     machine = names_in(type(config), ["machine"])
     return replace(config, **{field.name: field.default for field in fields(config) if field.name in machine})
 

@@ -172,6 +172,8 @@ def test_the_tab_key_completes_what_is_typed(checkout):
     assert "threshold=" in completions("otoc run params/rooms/otoc.yaml -p thresh")
     assert completions("otoc run params/rooms/otoc.yaml --notebook 03") == {"03_self_train"}
     assert completions("otoc status smo") == {"smoke"}
+    assert completions("otoc predict runs/rooms/otoc a.ply --mode p") == {"point", "product"}
+    assert completions("otoc predict runs/rooms/otoc a.ply --format l") == {"las"}
 
 
 @pytest.mark.slow

@@ -116,11 +116,12 @@ def write_ply(
     for name, column in values.items():
         vertices[name] = column
         header.append(f"property {types[column.dtype.str[1:]]} {name}")
-    body = vertices.tobytes()
+    triangles = np.empty(0, np.uint8)
     if faces is not None:
         header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
         triangles = np.empty(len(faces), [("count", "u1"), ("corners", "<i4", (3,))])
         triangles["count"], triangles["corners"] = 3, faces
-        body += triangles.tobytes()
-    with write_aside(path) as aside:
-        aside.write_bytes("\n".join([*header, "end_header", ""]).encode("ascii", "backslashreplace") + body)
+    with write_aside(path) as aside, aside.open("wb") as file:
+        file.write("\n".join([*header, "end_header", ""]).encode("ascii", "backslashreplace"))
+        for table in (vertices, triangles):
+            file.write(table.view(np.uint8).data)

@@ -107,7 +107,7 @@ def _predict_tiles(config: Config, scene: Scene, tiles: Tiling, unet: nn.Module,
     device, coarsest = next(unet.parameters()).device, _attribute(unet, "coarsest") or 1
     views = [view_of(config, scene, view) for view in range(config.views)]
     probabilities, features, embeddings = None, _Means(scene), [_Means(scene) for _ in views]
-    for tile in tqdm(tiles, f"{scene.name}: tiles", len(tiles), unit="tile", mininterval=5.0, dynamic_ncols=True):
+    for tile in tqdm(tiles, f"{scene.name}: tiles", len(tiles), leave=False, unit="tile", dynamic_ncols=True):
         part, core, mean = scene.part(tile.points), torch.from_numpy(np.flatnonzero(tile.core)), 0.0
         points = tile.points[tile.core]
         for (matrix, low), of_view in zip(views, embeddings, strict=True):
