@@ -203,7 +203,8 @@ def trust_of(run: TrainedRun, mode: str) -> Trust:
         if calibration is not None:
             temperature, rooms = temperature_of(calibration), len(metrics["splits"][split]["rooms"])
             views = f"{metrics['views']} view{'s' if metrics['views'] > 1 else ''}"
-            words = f"calibrated on {rooms} rooms of {split} ({views}, temperature {temperature:.3g})"
+            on = f"{rooms} room{'s' if rooms > 1 else ''} of {split}"
+            words = f"calibrated on {on} ({views}, temperature {temperature:.3g})"
             return Trust(temperature, words)
     return Trust(None, "raw (not calibrated: the run has judged no labelled room that it did not train on)")
 

@@ -116,11 +116,11 @@ def test_labels_are_those_of_plain_evaluation(mode, tmp_path):
 def test_the_whole_method_is_what_is_asked_for_by_default_and_said_so(tmp_path, capsys):
     predict.label_scans(run(), [Path("scans")], tmp_path)
     out = capsys.readouterr()
-    assert "kitchen.ply: 5508 points in" in out.out and "calibrated on 1 rooms of val (1 view, temperature" in out.out
+    assert "kitchen.ply: 5508 points in" in out.out and "calibrated on 1 room of val (1 view, temperature" in out.out
     assert "labelling by p/otoc" in out.err  # the bar
     comments = PlyData.read(str(tmp_path / "kitchen.ply")).comments
     assert comments[0] == "labelled by otoc predict, run p/otoc, mode full, 1 view"
-    assert comments[1].startswith("confidence is calibrated on 1 rooms of val")
+    assert comments[1].startswith("confidence is calibrated on 1 room of val")
     assert comments[2:] == [f"label {index} is {name}" for index, name in enumerate(SCANNET20.names)]
     (full,) = predict.label_scans(run(), [Path("scans")], tmp_path / "full", mode="full")
     np.testing.assert_array_equal(vertices(full)["label"], vertices(tmp_path / "kitchen.ply")["label"])
@@ -159,14 +159,17 @@ def test_formats(tmp_path, suffix, form, written):
     np.testing.assert_array_equal(found.colors, SCANNET20.paint(labels))
 
 
-def test_confidence_of_a_run_without_labelled_rooms_is_raw_and_its_classes_are_its_own(tmp_path, capsys, monkeypatch):
-    """A run on scans of one's own labels another one."""
+@pytest.mark.parametrize("side", [None, 1.6])
+def test_confidence_of_a_run_without_labelled_rooms_is_raw_and_its_classes_are_its_own(
+    side, tmp_path, capsys, monkeypatch
+):
+    """A run on scans of one's own labels another one; with tiles smaller than its scan it is trained on those."""
     for folder in ("notebooks", "params"):
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
     values = {"dataset": "own", "own_classes": ["floor", "box", "crate"], "partition_minimum": 7, "batch_size": 1}
     values |= {"method": "control", "self_train_iterations": 1, "source": "file", "clicks_file": "clicks.csv"}
-    config = config_named("mine", **values)
+    config = config_named("mine", tile_metres=side, **values)
     points, colors, faces, truth = make_scan(1)
     write_ascii(Path("data/own/first.ply"), points, colors, faces)
     lines = ["scene,point,x,y,z,class,object"]
@@ -175,7 +178,11 @@ def test_confidence_of_a_run_without_labelled_rooms_is_raw_and_its_classes_are_i
             lines.append(f"first,{point},{','.join(map(str, points[point]))},{name},-1")
     Path("clicks.csv").write_text("\n".join(lines) + "\n")
     scene = own.load_scene(Path("data/own"), "first", own.label_set(config.own_classes), Partition.of(config))
-    list(run_method(config, Scenes([scene], {"val": [scene]})))
+    (last,) = run_method(config, Scenes([scene], {"val": [scene]}))
+    evaluated = safetensors.numpy.load(last.evaluation.read("first.safetensors"))
+    (path,) = predict.label_scans(Path("runs/p/mine"), [Path("data/own")], Path("same"))
+    np.testing.assert_array_equal(vertices(path)["label"], evaluated["full"])
+    assert (predict.labeller(Path("runs/p/mine")).config.tile_metres == side) == (side is not None)
     write_ascii(Path("new/second.ply"))
     (path,) = predict.label_scans(Path("runs/p/mine"), [Path("new/second.ply")], Path("out"))
     comments = PlyData.read(str(path)).comments

@@ -21,6 +21,7 @@ STEP = 1e-4  # metres, of their coordinates
 AT_ONCE = 1 << 20  # points that are written at a time
 SOFTWARE = "otoc predict"
 OURS = "otoc"  # user of the record that says what labels mean
+OWN = {*CHANNELS, "label", "confidence", *(f"scan_{channel}" for channel in CHANNELS)}
 EXTRA = (("label", np.int32), ("confidence", np.float32), *((f"scan_{channel}", np.uint8) for channel in CHANNELS))
 
 
@@ -53,7 +54,7 @@ def export_labels(
     }
     columns |= {f"scan_{name}": channel for name, channel in zip(CHANNELS, scan.colors.T, strict=True)}
     is_las = scan_path.suffix.lower() in (".las", ".laz")
-    header = _header_of(scan_path) if is_las else _new_header(scan.points)
+    header = _header_of(scan_path) if is_las else _new_header(scan_path, scan.points)
     header.vlrs.append(laspy.VLR(OURS, 1, "labels", "\n".join([*comments, *class_lines(label_set)]).encode()))
     parts = _parts_of(scan_path, header) if is_las else _new_parts(scan.points, header)
     compressed = out_path.suffix.lower() == ".laz"
@@ -71,22 +72,27 @@ def _header_of(path: Path) -> laspy.LasHeader:
     """Header of a LAS file for its points with labels and colours."""
     with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as las:
         header = copy.deepcopy(las.header)
+    if header.number_of_evlrs:
+        warnings.warn(
+            f"{path}: its {header.number_of_evlrs} extended records are left out of what is written", stacklevel=3
+        )
+        header.number_of_evlrs = header.start_of_first_evlr = 0
     known = set(header.point_format.extra_dimension_names)
     if taken := [name for name, _ in EXTRA if name in known]:
         warnings.warn(f"{path}: its dimensions {', '.join(taken)} give way to ours of that name", stacklevel=3)
         header.remove_extra_dims(taken)
     if header.point_format.id in WITH_COLORS:
-        extra = list(header.point_format.extra_dimensions)
-        header.set_version_and_point_format(header.version, laspy.PointFormat(WITH_COLORS[header.point_format.id]))
-        header.add_extra_dims([laspy.ExtraBytesParams(dim.name, dim.dtype or dim.type_str()) for dim in extra])
+        colored = laspy.PointFormat(WITH_COLORS[header.point_format.id])
+        colored.dimensions.extend(header.point_format.extra_dimensions)
+        header.set_version_and_point_format(header.version, colored)
     return _labelled(header)
 
 
-def _new_header(points: np.ndarray) -> laspy.LasHeader:
+def _new_header(path: Path, points: np.ndarray) -> laspy.LasHeader:
     header = laspy.LasHeader(version="1.4", point_format=PLAIN)
     header.scales, header.offsets = np.full(3, STEP), np.floor(points.min(axis=0))
     if np.ptp(points, axis=0).max() / STEP >= 2**31:
-        raise OtocError(f"the scan spans {np.ptp(points, axis=0).max():.3g} m, too much for LAS; write PLY")
+        raise OtocError(f"{path}: spans {np.ptp(points, axis=0).max():.3g} m, too much for LAS; write --format ply")
     return _labelled(header)
 
 
@@ -102,10 +108,9 @@ def _parts_of(path: Path, header: laspy.LasHeader) -> Iterator[laspy.ScaleAwareP
     with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as las:
         for chunk in las.chunk_iterator(AT_ONCE):
             part = laspy.ScaleAwarePointRecord.zeros(len(chunk), header=header)
-            kept = set(part.point_format.dimension_names)
-            for name in chunk.point_format.dimension_names:
-                if name in kept:
-                    part[name] = chunk[name]
+            for name in chunk.array.dtype.names:  # whole numbers and bits, without their scales
+                if name in part.array.dtype.names and name not in OWN:
+                    part.array[name] = chunk.array[name]
             yield part
 
 

@@ -18,7 +18,11 @@ def write(path, kind, version, scale=0.001):
     header.scales, header.offsets = np.full(3, scale), np.floor(UTM)
     header.vlrs.append(laspy.VLR("LASF_Projection", 2112, "crs", b"PROJCS[...]"))
     header.add_extra_dim(laspy.ExtraBytesParams("plane", "u2", "of a program"))
+    header.add_extra_dim(laspy.ExtraBytesParams("range", "i4", "", offsets=np.array([0.5]), scales=np.array([0.003])))
+    header.add_extra_dim(laspy.ExtraBytesParams("normal", "3f4"))
     las = laspy.LasData(header)
+    las.range = np.arange(len(POINTS)) * 0.003 + 0.5
+    las.normal = np.arange(3 * len(POINTS)).reshape(-1, 3)
     las.x, las.y, las.z = (POINTS + UTM).T
     las.intensity = np.arange(len(POINTS)) % 65536
     las.classification = np.arange(len(POINTS)) % 7
@@ -46,6 +50,8 @@ def test_what_a_las_file_holds_comes_out_with_labels_beside_it(tmp_path, monkeyp
     for name in before.point_format.dimension_names:
         if name not in ("red", "green", "blue"):
             np.testing.assert_array_equal(np.asarray(after[name]), np.asarray(before[name]), err_msg=name)
+    descriptions = [dim.description for dim in before.point_format.extra_dimensions]
+    assert [dim.description for dim in after.point_format.extra_dimensions][:3] == descriptions
     np.testing.assert_array_equal(after.xyz, before.xyz)  # to the bit: the same whole numbers, scale and offset
     np.testing.assert_array_equal(after.label, LABELS)
     np.testing.assert_array_equal(after.confidence, CONFIDENCE)
@@ -75,7 +81,12 @@ def test_dimensions_of_the_same_name_give_way_and_that_is_told(tmp_path):
         labelled_las.export_labels(tmp_path / "b.las", LABELS[::-1], CONFIDENCE, CLASSES, tmp_path / "c.las")
     las = laspy.read(tmp_path / "c.las")
     np.testing.assert_array_equal(las.label, LABELS[::-1])
-    assert list(las.point_format.extra_dimension_names) == ["plane", *(name for name, _ in labelled_las.EXTRA)]
+    assert list(las.point_format.extra_dimension_names) == [
+        "plane",
+        "range",
+        "normal",
+        *(name for name, _ in labelled_las.EXTRA),
+    ]
     assert sum(vlr.user_id == "otoc" for vlr in las.header.vlrs) == 1
 
 
@@ -84,3 +95,22 @@ def test_labels_of_another_scan_leave_no_file(tmp_path):
     with pytest.raises(OtocError, match="a.las: has 3600 points, but there are labels for 3599"):
         labelled_las.export_labels(path, LABELS[1:], CONFIDENCE[1:], CLASSES, tmp_path / "out.las")
     assert not (tmp_path / "out.las").exists()
+
+
+def test_extended_records_are_left_out_and_that_is_told(tmp_path):
+    path = write(tmp_path / "a.las", 7, "1.4")
+    las = laspy.read(path)
+    las.evlrs = laspy.vlrs.vlrlist.VLRList([laspy.VLR("somebody", 7, "x", b"y" * 100)])
+    las.write(str(path))
+    with pytest.warns(UserWarning, match="a.las: its 1 extended records are left out"):
+        labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / "out.las")
+    after = laspy.read(tmp_path / "out.las")
+    assert not after.evlrs and after.label.tolist() == LABELS.tolist()
+
+
+def test_a_scan_that_las_cannot_span(tmp_path):
+    points = POINTS.copy()
+    points[0] = 3e8
+    path = write_ascii(tmp_path / "room.ply", points)
+    with pytest.warns(UserWarning, match="spans"), pytest.raises(OtocError, match="room.ply: spans .*too much for LAS"):
+        labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / "out.las")
