@@ -1,6 +1,6 @@
 """Scans larger than a room, cut into overlapping tiles, so that memory does not grow with their number.
 
-Tiles are columns of one side along x and y, over the whole height. Neighbours overlap, and every point belongs to the
+Tiles are columns of one size along x and y, over the whole height. Neighbours overlap, and every point belongs to the
 tile in which it lies farthest from a border that was cut: to its core. Whatever looks no farther than half the overlap
 says of a point in the core what it would say in the whole scan.
 """
@@ -26,12 +26,12 @@ class Tiling:
     """The tiles of a scan, in order of x, then y; those to which no point belongs are left out. One is cut when asked
     for.
 
-    coords: [N, 3]. side: of a tile, in the unit of the coordinates. starts: lowest x and lowest y of the tiles, float64
-    [X] and [Y]. cells: place along x and y of each tile, int64 [T, 2].
+    coords: [N, 3]. sides: of a tile along x and y, in the unit of the coordinates. starts: lowest x and lowest y of the
+    tiles, float64 [X] and [Y]. cells: place along x and y of each tile, int64 [T, 2].
     """
 
     coords: np.ndarray
-    side: float
+    sides: tuple[float, float]
     starts: tuple[np.ndarray, np.ndarray]
     cells: np.ndarray
 
@@ -48,14 +48,17 @@ class Tiling:
             if place > 0:
                 inside &= values >= starts[place]
             if place < len(starts) - 1:
-                inside &= values < starts[place] + self.side
+                inside &= values < starts[place] + self.sides[axis]
         points = np.flatnonzero(inside)
         return Tile(points, (self._places(self.coords[points]) == self.cells[number]).all(axis=1))
 
     def _places(self, coords: np.ndarray) -> np.ndarray:
         """Place along x and y, int64 [P, 2], of the tile that each point belongs to."""
         return np.stack(
-            [np.searchsorted(_borders(self.starts[axis], self.side), coords[:, axis], "right") for axis in (0, 1)],
+            [
+                np.searchsorted(_borders(starts, side), coords[:, axis], "right")
+                for axis, (starts, side) in enumerate(zip(self.starts, self.sides, strict=True))
+            ],
             axis=1,
         )
 
@@ -65,13 +68,13 @@ def tiling(coords: np.ndarray, side: float | None, overlap: float) -> Tiling:
 
     Args:
         coords: float [N, 3], N > 0.
-        side: of a tile, in their unit; None for one tile, however large the scan is.
-        overlap: share of the side by which neighbours overlap at least, 0 to 0.5.
+        side: of a tile at most, in their unit; None for one tile, however large the scan is.
+        overlap: share of ``side`` by which neighbours overlap, 0 to 0.5.
     """
     side = np.inf if side is None else side
     ends = ((float(values.min()), float(values.max())) for values in coords.T[:2])
-    starts = tuple(_starts(low, high, side, overlap * side) for low, high in ends)
-    whole = Tiling(coords, side, starts, np.zeros((1, 2), dtype=np.int64))
+    starts, sides = zip(*(_spread(low, high, side, overlap * side) for low, high in ends), strict=True)
+    whole = Tiling(coords, sides, starts, np.zeros((1, 2), dtype=np.int64))
     shape = tuple(len(of_axis) for of_axis in starts)
     if shape == (1, 1):
         return whole
@@ -79,15 +82,16 @@ def tiling(coords: np.ndarray, side: float | None, overlap: float) -> Tiling:
     for start in range(0, len(coords), AT_ONCE):
         places = whole._places(coords[start : start + AT_ONCE])
         counts += np.bincount(np.ravel_multi_index(places.T, shape), minlength=len(counts))
-    return Tiling(coords, side, starts, np.stack(np.unravel_index(np.flatnonzero(counts), shape), axis=1))
+    return Tiling(coords, sides, starts, np.stack(np.unravel_index(np.flatnonzero(counts), shape), axis=1))
 
 
-def _starts(low: float, high: float, side: float, overlap: float) -> np.ndarray:
-    """Where the tiles along an axis begin: evenly, the first at ``low``, the last so that it ends at ``high``."""
+def _spread(low: float, high: float, side: float, overlap: float) -> tuple[np.ndarray, float]:
+    """Where the tiles along an axis begin, and how long they are: as few as suffice, and no longer than needed then."""
     if high - low <= side:
-        return np.array([low])
+        return np.array([low]), side
     count = int(np.ceil((high - low - overlap) / (side - overlap)))
-    return np.linspace(low, high - side, count)
+    side = (high - low + (count - 1) * overlap) / count
+    return np.linspace(low, high - side, count), side
 
 
 def _borders(starts: np.ndarray, side: float) -> np.ndarray:

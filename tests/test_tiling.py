@@ -14,7 +14,7 @@ def inner_distance(tiles: Tiling, number: int, points: np.ndarray) -> np.ndarray
         if place > 0:
             found = np.minimum(found, values - starts[place])
         if place < len(starts) - 1:
-            found = np.minimum(found, starts[place] + tiles.side - values)
+            found = np.minimum(found, starts[place] + tiles.sides[axis] - values)
     return found
 
 
@@ -39,6 +39,8 @@ def test_every_point_belongs_to_the_tile_in_which_it_is_farthest_from_a_cut(seed
         assert (depths[number, mine] >= np.where(np.isinf(best), best, best - 1e-9)).all()
         assert (depths[number, mine] >= overlap * side / 2 - 1e-9).all()
     assert (owners == 1).all()
+    fewest = [max(1, np.ceil((np.ptp(points[:, axis]) - overlap * side) / (side - overlap * side))) for axis in (0, 1)]
+    assert [len(starts) for starts in tiles.starts] == fewest and max(tiles.sides) <= side * (1 + 1e-12)
 
 
 def is_below(tiles, number, points):
@@ -46,7 +48,7 @@ def is_below(tiles, number, points):
     inside = np.ones(len(points), bool)
     for axis, place in enumerate(tiles.cells[number]):
         if place < len(tiles.starts[axis]) - 1:
-            inside &= points[:, axis] < tiles.starts[axis][place] + tiles.side
+            inside &= points[:, axis] < tiles.starts[axis][place] + tiles.sides[axis]
     return inside
 
 

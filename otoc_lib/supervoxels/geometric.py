@@ -23,6 +23,7 @@ from otoc_lib.tiling import Tiling, tiling
 SURFACE = 20  # neighbours that describe the surface around a voxel
 NEIGHBOURS = 10  # neighbours a voxel has in the graph
 WEIGHTS = np.repeat(np.array([0.5, 1, 2], np.float32), 3)  # of shape, normal and colour; by benchmarks/supervoxels.py
+SHARED = 2.0  # metres that neighbouring tiles need share, at most, to tell which super-voxels go on in the other
 REACH = 3.0  # no edge to a voxel from farther than this times the distance of its own farthest neighbour
 
 
@@ -47,7 +48,8 @@ class Partition:
     def of(cls, config: Config) -> "Partition":
         """The partition that an experiment asks for."""
         grid = config.partition_voxel, config.partition_strength, config.partition_minimum
-        return cls(*grid, config.tile_metres, config.tile_overlap)
+        side, overlap = config.tile_metres, config.tile_overlap
+        return cls(*grid, side, overlap if side is None else min(overlap, SHARED / side))
 
     def __post_init__(self) -> None:
         for name in ("voxel", "strength"):

@@ -99,12 +99,12 @@ def test_in_float64_a_tile_says_the_same_of_every_point_farther_than_the_field_f
 
     whole, depth = logits(scene), reach(config, unet)
     assert depth == pytest.approx((1 + 9 + 1) * 0.1 * (2**0.5 if not rotation else 1))
-    tiles, differ, inside = tiling(scene.coords, 4.0, 0.25), 0, 0
+    tiles, differ, inside = tiling(scene.coords, 5.5, 0.4), 0, 0
     for tile, (start,) in zip(tiles, zip(tiles.starts[0], strict=True), strict=True):
         found = logits(scene.part(tile.points))
         x = scene.coords[tile.points, 0]
         ends = [start if start > tiles.starts[0][0] else -np.inf]
-        ends.append(start + 4.0 if start < tiles.starts[0][-1] else np.inf)
+        ends.append(start + tiles.sides[0] if start < tiles.starts[0][-1] else np.inf)
         deep = (x - ends[0] > depth) & (ends[1] - x > depth)
         inside += deep.sum()
         torch.testing.assert_close(found[deep], whole[tile.points[deep]], rtol=0, atol=1e-12)
