@@ -147,9 +147,10 @@ def _last(config: Config) -> tuple[Method, dict[str, str], str]:
         unet, evaluation = train_baseline(Plan(config, BASELINE, unseen))
         return BASELINE, {"unet": unet.name}, evaluation.name
     method = method_of(config)
-    *_, last = method.loop(Plan(config, method, unseen))
-    evaluated = {name: stage.name for name, stage in last.networks.items() if name in ("unet", "relation")}
-    return method, evaluated, last.evaluation.name
+    plan = Plan(config, method, unseen)
+    *_, last = method.loop(plan)
+    judged = plan.contents[last.evaluation.name]["inputs"]  # others only helped to train
+    return method, {name: stage.name for name, stage in last.networks.items() if name in judged}, last.evaluation.name
 
 
 def _label_set(config: Config, names: Sequence[str], evaluation: Path) -> LabelSet:

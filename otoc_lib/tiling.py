@@ -71,7 +71,8 @@ def tiling(coords: np.ndarray, side: float | None, overlap: float) -> Tiling:
         side: of a tile at most, in their unit; None for one tile, however large the scan is.
         overlap: share of ``side`` by which neighbours overlap, 0 to 0.5.
     """
-    side = np.inf if side is None else side
+    if side is None:  # without a look at the points: they may lie in a file
+        return Tiling(coords, (np.inf, np.inf), (np.zeros(1), np.zeros(1)), np.zeros((1, 2), dtype=np.int64))
     ends = ((float(values.min()), float(values.max())) for values in coords.T[:2])
     starts, sides = zip(*(_spread(low, high, side, overlap * side) for low, high in ends), strict=True)
     whole = Tiling(coords, sides, starts, np.zeros((1, 2), dtype=np.int64))
