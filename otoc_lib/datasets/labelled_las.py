@@ -16,6 +16,7 @@ from otoc_lib.files import write_aside
 from otoc_lib.labels import LabelSet
 
 WITH_COLORS = {0: 2, 1: 3, 4: 5, 6: 7, 9: 10}  # point formats without colours -> the same with
+OLDEST = laspy.header.Version(1, 2)  # that knows colours
 PLAIN = 7  # point format of scans that came in another file
 STEP = 1e-4  # metres, of their coordinates
 AT_ONCE = 1 << 20  # points that are written at a time
@@ -81,10 +82,9 @@ def _header_of(path: Path) -> laspy.LasHeader:
     if taken := [name for name, _ in EXTRA if name in known]:
         warnings.warn(f"{path}: its dimensions {', '.join(taken)} give way to ours of that name", stacklevel=3)
         header.remove_extra_dims(taken)
-    if header.point_format.id in WITH_COLORS:
-        colored = laspy.PointFormat(WITH_COLORS[header.point_format.id])
-        colored.dimensions.extend(header.point_format.extra_dimensions)
-        header.set_version_and_point_format(header.version, colored)
+    colored = laspy.PointFormat(WITH_COLORS.get(header.point_format.id, header.point_format.id))
+    colored.dimensions.extend(header.point_format.extra_dimensions)
+    header.set_version_and_point_format(max(header.version, OLDEST), colored)
     return _labelled(header)
 
 

@@ -114,3 +114,18 @@ def test_a_scan_that_las_cannot_span(tmp_path):
     path = write_ascii(tmp_path / "room.ply", points)
     with pytest.warns(UserWarning, match="spans"), pytest.raises(OtocError, match="room.ply: spans .*too much for LAS"):
         labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / "out.las")
+
+
+@pytest.mark.filterwarnings("ignore:.*has no colours")
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_files_of_a_version_before_colours_become_the_first_one_with(tmp_path, minor, kind):
+    path = write(tmp_path / "a.las", kind, "1.2")
+    data = bytearray(path.read_bytes())
+    data[25] = minor
+    path.write_bytes(data)
+    labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / "out.las")
+    after = laspy.read(tmp_path / "out.las")
+    assert str(after.header.version) == "1.2" and after.point_format.id == kind + 2
+    np.testing.assert_array_equal(after.xyz, laspy.read(path).xyz)
+    np.testing.assert_array_equal(after.intensity, laspy.read(path).intensity)
