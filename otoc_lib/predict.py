@@ -28,6 +28,7 @@ from otoc_lib.labels import LABEL_SETS, LabelSet
 from otoc_lib.methods.control import BASELINE, train_baseline
 from otoc_lib.methods.method import Method, Networks, Scores, predict_unet
 from otoc_lib.methods.stages import FILES, Plan, method_of, networks_of
+from otoc_lib.outside import opening
 from otoc_lib.reporting.runs import last_mode, read_json
 from otoc_lib.scene import Scene, checked_name
 from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest, stages_in
@@ -132,9 +133,9 @@ def _config_by_file(folder: Path) -> Config:
     for experiment in experiments:
         for seed in (seed for seed, run in held.seeds(experiment.name).items() if run == folder.name):
             state = held.state(experiment.name, experiment.last_evaluation, seed)
-            if state.stage is not None:
+            if not state.why:  # current, or not finished, as is told next
                 return replace(experiment.config, seed=seed)
-            why = f"its params file is not current: {state.why or 'its last evaluation was not run'}"
+            why = f"its params file is not current: {state.why}"
     raise OtocError(
         f"{folder}: an older version of the kit made it, which did not note every parameter, and {why}; run it again"
     )
@@ -256,7 +257,7 @@ def _outputs(scans: dict[str, Path], out: Path, form: Format) -> dict[str, Path]
 
 def _is_ours(path: Path) -> bool:
     """Whether ``otoc predict`` wrote a file, as both formats note in their first lines."""
-    with path.open("rb") as file:
+    with opening(path), path.open("rb") as file:
         return labelled_las.SOFTWARE.encode() in file.read(4096)
 
 

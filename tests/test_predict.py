@@ -275,6 +275,9 @@ def test_manifests_of_an_older_version_ask_the_params_file_if_it_is_current(agai
     Path("params/p/otoc.yaml").write_text(yaml.safe_dump({**values, "unet_width": 16}))
     with pytest.raises(OtocError, match="its params file is not current: .*unet_width.*run it again"):
         predict.open_run(run())
+    Path("params/p/otoc.yaml").write_text(yaml.safe_dump({**values, "self_train_iterations": 3}))
+    with pytest.raises(OtocError, match="not finished, it lacks unet_3, relation_3, evaluate_3"):
+        predict.open_run(run())
 
 
 def test_a_repeat_with_another_seed_is_a_run_of_its_own(again):
