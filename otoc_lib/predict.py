@@ -240,11 +240,13 @@ def scans_in(paths: Iterable[Path]) -> dict[str, Path]:
 
 def _outputs(scans: dict[str, Path], out: Path, form: Format) -> dict[str, Path]:
     """Name -> file to write; OtocError where it would lie among the scans, or over a file that is none of ours."""
+    if out.exists() and not out.is_dir():
+        raise OtocError(f"--out {out}: is a file; give a folder")
     files = {}
     for name, path in scans.items():
-        suffix = path.suffix.lower()
-        wanted = ".ply" if form == "ply" or (form == "same" and suffix not in LAS) else suffix
-        files[name] = out / f"{name}{wanted if wanted in (*LAS, '.ply') else '.las'}"
+        other = ".las" if form == "las" else ".ply"  # of what is no LAS
+        suffix = path.suffix.lower() if form != "ply" and path.suffix.lower() in LAS else other
+        files[name] = out / f"{name}{suffix}"
         if out.exists() and os.path.samefile(out, path.parent):
             raise OtocError(
                 f"--out {out}: {path} lies there, which could be overwritten, and what is written would pass for "

@@ -136,7 +136,7 @@ def test_views_are_averaged_as_evaluation_does(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "form", "written"),
     [(".las", "same", ".las"), (".laz", "same", ".laz"), (".las", "ply", ".ply"), (".xyz", "same", ".ply")]
-    + [(".xyz", "las", ".las"), (".laz", "las", ".laz")],
+    + [(".xyz", "las", ".las"), (".laz", "las", ".laz"), (".ply", "las", ".las"), (".ply", "same", ".ply")],
 )
 def test_formats(tmp_path, suffix, form, written):
     path = tmp_path / "in" / f"hall{suffix}"
@@ -144,6 +144,8 @@ def test_formats(tmp_path, suffix, form, written):
     points = np.round(POINTS + UTM, 3)
     if suffix == ".xyz":
         np.savetxt(path, np.concatenate([points, COLORS], axis=1), fmt="%.3f")
+    elif suffix == ".ply":
+        write_ascii(path, points)
     else:
         las = laspy.create(point_format=7, file_version="1.4")
         las.header.scales, las.header.offsets = np.full(3, 0.001), np.floor(UTM)
@@ -154,7 +156,8 @@ def test_formats(tmp_path, suffix, form, written):
     assert out == tmp_path / "out" / f"hall{written}"
     labels = vertices(out)["label"] if written == ".ply" else laspy.read(out).label
     found = read_scan(out)
-    tolerance = {"atol": 0.5e-4 + 1e-9, "rtol": 0} if (suffix, written) == (".xyz", ".las") else {"atol": 0, "rtol": 0}
+    became_las = written == ".las" and suffix in (".xyz", ".ply")
+    tolerance = {"atol": 0.5e-4 + 1e-9 if became_las else 0, "rtol": 0}
     np.testing.assert_allclose(found.points, read_scan(path).points, **tolerance)
     np.testing.assert_array_equal(found.colors, SCANNET20.paint(labels))
 
@@ -365,6 +368,8 @@ def test_outputs_never_lie_among_the_scans_or_over_a_file_of_others(again):
     Path("out/kitchen.ply").write_text("a thesis")
     with pytest.raises(OtocError, match="out/kitchen.ply: is there already and was not written by otoc predict"):
         predict.label_scans(run(), [Path("scans")], Path("out"))
+    with pytest.raises(OtocError, match="--out out/kitchen.ply: is a file; give a folder"):
+        predict.label_scans(run(), [Path("scans")], Path("out/kitchen.ply"))
     assert Path("out/kitchen.ply").read_text() == "a thesis" and Path("scans/kitchen.ply").read_bytes() == before
     (first,) = predict.label_scans(run(), [Path("scans")], Path("mine"))
     (second,) = predict.label_scans(run(), [Path("scans")], Path("mine"), mode="point")  # its own file it may replace
