@@ -135,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="augmented views to average (default: as many as the run's evaluation)",
     )
+    axes, units = ("auto", "z", "y", "x", "-z", "-y", "-x"), ("auto", "m", "cm", "mm", "ft", "in")
+    predict.add_argument("--up-axis", choices=axes, help="of the scans (default: as the run's parameters say)")
+    predict.add_argument("--unit", choices=units, help="of the scans (default: as the run's parameters say)")
     predict.set_defaults(run=_predict)
 
     export = command("export-benchmark", "write predictions as the ScanNet benchmark takes them")
@@ -313,6 +316,8 @@ def _predict(options: argparse.Namespace) -> None:
         mode=options.mode,
         form=options.format,
         views=options.views,
+        up_axis=options.up_axis,
+        unit=options.unit,
     )
 
 

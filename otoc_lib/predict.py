@@ -22,6 +22,8 @@ from otoc_lib.calibration import at_temperature, read_calibration, temperature_o
 from otoc_lib.config import Config, config_from, names_in, project_root
 from otoc_lib.current import Runs
 from otoc_lib.datasets import labelled_las, labelled_ply, own
+from otoc_lib.datasets.point_files import scan_name
+from otoc_lib.datasets.scan_axes import Unit, UpAxis
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import Experiment, read_experiment, read_what_is_right
 from otoc_lib.labels import LABEL_SETS, LabelSet
@@ -222,9 +224,9 @@ def scans_in(paths: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in map(Path, paths):
         if os.path.isdir(path):
-            files = {name: own.scene_files(path, name)[0] for name in own.list_scenes(path, "train")}
+            files = {name: own.scan_file(path, name) for name in own.list_scenes(path, "train")}
         elif os.path.isfile(path):
-            files = {checked_name(path.stem, path): path}
+            files = {checked_name(scan_name(path), path): path}
         else:
             raise OtocError(f"{path}: no such scan or folder; check its name")
         for name, file in files.items():
@@ -275,7 +277,9 @@ class Labeller:
 
     def scene(self, path: Path, name: str) -> Scene:
         """A scan with its super-voxels, made as those of scans of one's own."""
-        return own.read_file(path, name, self.run.label_set, Partition.of(self.config))
+        config = self.config
+        partition = Partition.of(config)
+        return own.read_file(path, name, self.run.label_set, partition, up_axis=config.up_axis, unit=config.unit)
 
     def scores(self, scene: Scene) -> Scores:
         """Class probabilities of a scan in the mode."""
@@ -283,12 +287,19 @@ class Labeller:
         return predicts(self.config, scene, self.networks)[self.mode]
 
 
-def labeller(folder: Path, mode: str | None = None, views: int | None = None) -> Labeller:
+def labeller(
+    folder: Path,
+    mode: str | None = None,
+    views: int | None = None,
+    up_axis: UpAxis | None = None,
+    unit: Unit | None = None,
+) -> Labeller:
     """Of a finished run.
 
     Args:
         mode: of its method; None for ``full`` where it has that, else its first one.
         views: to average; None for as many as it was evaluated with.
+        up_axis, unit: of the scans, see ``scan_axes``; None for what the run's own parameters say.
     """
     run = open_run(folder)
     mode = mode or last_mode(run.evaluation)
@@ -297,7 +308,8 @@ def labeller(folder: Path, mode: str | None = None, views: int | None = None) ->
     _tell_changes(run)
     used = {"unet": run.networks["unet"]} if mode in OF_UNET else run.networks
     networks = networks_of(run.config, run.method, len(run.label_set), used)
-    config = tiled(replace(run.config, views=views or run.config.views), networks["unet"])
+    scans = {"up_axis": up_axis or run.config.up_axis, "unit": unit or run.config.unit}
+    config = tiled(replace(run.config, views=views or run.config.views, **scans), networks["unet"])
     return Labeller(run, config, mode, networks, trust_of(run, mode))
 
 
@@ -318,6 +330,8 @@ def label_scans(
     mode: str | None = None,
     form: Format = "same",
     views: int | None = None,
+    up_axis: UpAxis | None = None,
+    unit: Unit | None = None,
 ) -> list[Path]:
     """Label scans by a finished run, and write each to a folder, named as the scan; progress goes to stderr.
 
@@ -327,7 +341,7 @@ def label_scans(
         folder: of the run, runs/<profile>/<run>.
         paths: of scans, or of folders of them.
         out: folder to write to, not one of theirs.
-        mode, views: as for ``labeller``.
+        mode, views, up_axis, unit: as for ``labeller``.
         form: "ply", "las", or "same": LAS for LAS, LAZ for LAZ, PLY for every other format.
 
     Returns:
@@ -339,7 +353,7 @@ def label_scans(
     """
     out, scans = Path(out), scans_in(paths)
     files = _outputs(scans, out, form)
-    with_run = labeller(folder, mode, views)
+    with_run = labeller(folder, mode, views, up_axis, unit)
     written, failures = [], []
     bar = tqdm(scans.items(), f"labelling by {with_run.run.name}", unit="scan", file=sys.stderr, dynamic_ncols=True)
     for name, path in bar:

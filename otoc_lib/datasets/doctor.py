@@ -339,9 +339,7 @@ def _diagnose_own(
     )
 
 
-def _check_own(
-    files: dict[str, Path], with_views: bool, up_axis: UpAxis, unit: Unit, root: Path, name: str
-) -> Checkup:
+def _check_own(files: dict[str, Path], with_views: bool, up_axis: UpAxis, unit: Unit, root: Path, name: str) -> Checkup:
     """Read one scan; what was decided about it is in its summary, and what is odd among the problems."""
     scan, problems = _read(root, name, lambda: read_scan(files[name]))
     if scan is None:

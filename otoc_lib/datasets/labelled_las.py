@@ -10,7 +10,7 @@ import numpy as np
 
 from otoc_lib.datasets.labelled_ply import check_labels, class_lines
 from otoc_lib.datasets.las import CHANNELS
-from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.datasets.point_files import read_again
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 from otoc_lib.labels import LabelSet
@@ -47,7 +47,7 @@ def export_labels(
             record of text in the header (user ``otoc``).
         out_path: file to write, .las or .laz.
     """
-    scan = read_scan(scan_path)  # which has looked at what a LAS file claims
+    scan = read_again(scan_path)  # which has looked at what a LAS file claims
     check_labels(scan_path, len(scan.points), labels, confidence, label_set)
     columns = {"label": labels.astype(np.int32), "confidence": confidence.astype(np.float32)}
     columns |= {

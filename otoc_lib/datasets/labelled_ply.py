@@ -8,7 +8,7 @@ import safetensors.numpy
 
 from otoc_lib.config import Config
 from otoc_lib.datasets import own
-from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.datasets.point_files import read_again
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 from otoc_lib.labels import LabelSet
@@ -38,7 +38,7 @@ def export_labels(
         out_path: file to write, .ply.
         comments: further lines of the header, before those of the classes.
     """
-    scan = read_scan(scan_path)
+    scan = read_again(scan_path)
     check_labels(scan_path, len(scan.points), labels, confidence, label_set)
     columns = {name: channel for name, channel in zip(("red", "green", "blue"), label_set.paint(labels).T, strict=True)}
     columns["label"] = labels.astype(np.int32)

@@ -19,7 +19,7 @@ from otoc_lib.config import Config
 from otoc_lib.datasets import summary
 from otoc_lib.datasets.other_formats import how_to_convert
 from otoc_lib.datasets.own_truth import read_truth
-from otoc_lib.datasets.point_files import FORMATS, Scan, companions, read_scan, scan_name, scan_suffix
+from otoc_lib.datasets.point_files import FORMATS, Scan, companions, read_again, read_scan, scan_name, scan_suffix
 from otoc_lib.datasets.scan_axes import Axes, Unit, UpAxis, find_axes
 from otoc_lib.datasets.scan_text import first_names, holds_points
 from otoc_lib.errors import Faults, OtocError
@@ -188,8 +188,7 @@ def _scene(
 
 def read_faces(root: Path, name: str) -> np.ndarray | None:
     """The triangles of a scan, int32 [F, 3] of its points; None where its file holds points only."""
-    with warnings.catch_warnings(action="ignore"):  # told when its points were read
-        return read_scan(scan_file(root, name)).faces
+    return read_again(scan_file(root, name)).faces
 
 
 def scan_axes(scan: Scan, up_axis: UpAxis = "auto", unit: Unit = "auto") -> Axes:

@@ -105,6 +105,12 @@ def read_scan(path: Path) -> Scan:
     return scan
 
 
+def read_again(path: Path) -> Scan:
+    """``read_scan`` of a scan that was read before: what is told of it was told then."""
+    with warnings.catch_warnings(action="ignore"):
+        return read_scan(path)
+
+
 def scan_suffix(path: Path) -> str:
     """What a file's name says of its format: ".ply" of room.PLY and of room.ply.gz."""
     path = Path(path)

@@ -102,7 +102,9 @@ def view_of(config: Config, scene: Scene, view: int) -> tuple[np.ndarray, np.nda
     return matrix, np.min(lows, axis=0)
 
 
-def _predict_tiles(config: Config, scene: Scene, tiles: Tiling, unet: nn.Module, relation: RelationNet | None) -> Prediction:
+def _predict_tiles(
+    config: Config, scene: Scene, tiles: Tiling, unet: nn.Module, relation: RelationNet | None
+) -> Prediction:
     """``predict`` with one tile in memory at a time, beside the class probabilities of all points."""
     device, coarsest = next(unet.parameters()).device, _attribute(unet, "coarsest") or 1
     views = [view_of(config, scene, view) for view in range(config.views)]
