@@ -9,12 +9,12 @@ import laspy
 import numpy as np
 
 from otoc_lib.datasets.labelled_ply import check_labels, class_lines
-from otoc_lib.datasets.las import CHANNELS
 from otoc_lib.datasets.point_files import read_again
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 from otoc_lib.labels import LabelSet
 
+CHANNELS = ("red", "green", "blue")
 WITH_COLORS = {0: 2, 1: 3, 4: 5, 6: 7, 9: 10}  # point formats without colours -> the same with
 OLDEST = laspy.header.Version(1, 2)  # that knows colours
 PLAIN = 7  # point format of scans that came in another file
