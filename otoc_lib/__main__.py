@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="for example runs/rooms/otoc")
     predict.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan files, or folders of them")
     predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the labelled scans to")
-    mode = predict.add_argument(
+    mode: Any = predict.add_argument(
         "--mode", help="full (the whole method), point (the U-Net alone), sv or another (default: full if it has that)"
     )
     mode.completer = _complete_modes
@@ -264,6 +264,7 @@ def _doctor(options: argparse.Namespace) -> int:
         classes, truth = config.own_classes, config.own_truth
         axes = {"up_axis": config.up_axis, "unit": config.unit}
         if config.source == "file" and not clicks.exists():
+            assert config.clicks_file is not None  # as this source asks
             clicks = in_project(config.clicks_file)
     with_views, only_own = options.picture is not None, options.params is not None
     diagnosis = doctor.diagnose(options.root, options.workers, with_views, only_own, **axes)
@@ -271,7 +272,7 @@ def _doctor(options: argparse.Namespace) -> int:
         from otoc_lib.annotation.check_own import check_clicks, check_truth
 
         diagnosis = diagnosis.with_more(*check_clicks(options.root, clicks, classes, **axes))
-        if truth is not None:
+        if classes is not None and truth is not None:
             diagnosis = diagnosis.with_more(check_truth(options.root, classes, truth), [])
     if options.json:
         print(json.dumps(diagnosis.as_json(), indent=1))

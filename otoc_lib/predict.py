@@ -81,14 +81,15 @@ def open_run(folder: Path) -> TrainedRun:
         raise OtocError(f"{folder}: holds no finished stage of a run; give the folder of one, runs/<profile>/<run>")
     config = _config_of(folder)
     method, networks, evaluation = _last(config)
-    found = {name: _stage(folder, name) for name in (*networks.values(), evaluation)}
-    missing = [name for name, stage in found.items() if stage is None]
+    wanted = dict.fromkeys((*networks.values(), evaluation))
+    found = {name: stage for name in wanted if (stage := _stage(folder, name)) is not None}
+    missing = [name for name in wanted if name not in found]
     if missing:
         raise OtocError(
             f"{folder}: the run is not finished, it lacks {', '.join(missing)}; finish it by otoc run "
             f"params/{config.profile}/{config.experiment}.yaml"
         )
-    inputs = read_manifest(found[evaluation].path)["inputs"]
+    inputs = _manifest(found[evaluation].path)["inputs"]
     stages = {name: found[stage] for name, stage in networks.items()}
     for name, stage in stages.items():
         if inputs.get(name) != stage.key:
@@ -110,16 +111,27 @@ def _stage(folder: Path, name: str) -> Stage | None:
     return find_stage(folder.parents[1], folder.parent.name, folder.name, name)
 
 
+def _manifest(stage: Path) -> dict[str, Any]:
+    """The manifest of a stage that was there a moment ago."""
+    manifest = read_manifest(stage)
+    if manifest is None:
+        raise OtocError(
+            f"{stage}: was there a moment ago; another process makes it anew, so try again once that is done"
+        )
+    return manifest
+
+
 def _config_of(folder: Path) -> Config:
     """The parameters of a run, as the manifest of its last evaluation notes them, or else that of any stage."""
     names = sorted(stages_in(folder), key=_lateness)
-    manifest = read_manifest(folder / names[-1])
+    manifest = _manifest(folder / names[-1])
     if isinstance(manifest.get("config"), dict):
         config = config_from(manifest["config"], str(folder / names[-1] / MANIFEST))
     else:
         config = _config_by_file(folder)
     machine = names_in(type(config), ["machine"])
-    return replace(config, **{field.name: field.default for field in fields(config) if field.name in machine})
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(config) if field.name in machine}
+    return replace(config, **defaults)
 
 
 def _lateness(stage: str) -> tuple[bool, int]:
@@ -308,7 +320,7 @@ def labeller(
     _tell_changes(run)
     used = {"unet": run.networks["unet"]} if mode in OF_UNET else run.networks
     networks = networks_of(run.config, run.method, len(run.label_set), used)
-    scans = {"up_axis": up_axis or run.config.up_axis, "unit": unit or run.config.unit}
+    scans: dict[str, Any] = {"up_axis": up_axis or run.config.up_axis, "unit": unit or run.config.unit}
     config = tiled(replace(run.config, views=views or run.config.views, **scans), networks["unet"])
     return Labeller(run, config, mode, networks, trust_of(run, mode))
 
@@ -377,6 +389,7 @@ def _label(with_run: Labeller, path: Path, name: str, file: Path, bar: Any) -> s
     started, config = time.perf_counter(), with_run.config
     bar.set_postfix_str(f"{name}: reading")
     scene = with_run.scene(path, name)
+    assert config.tile_metres is not None  # see ``tiled``
     wide = float(np.ptp(scene.coords[:, :2], axis=0).max())
     if wide > config.tile_metres and config.input_position == "xyz" and with_run.run.config.tile_metres is None:
         warnings.warn(

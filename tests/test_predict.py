@@ -308,6 +308,14 @@ def test_a_run_that_is_not_finished_says_what_it_lacks(again):
         predict.open_run(run())
 
 
+def test_a_run_that_another_process_makes_anew_meanwhile(again, monkeypatch):
+    listed = predict.stages_in(run())
+    monkeypatch.setattr(predict, "stages_in", lambda folder: listed)
+    (run() / "evaluate_2" / MANIFEST).unlink()
+    with pytest.raises(OtocError, match="evaluate_2: was there a moment ago; another process makes it anew"):
+        predict.open_run(run())
+
+
 def test_what_is_no_run(tmp_path):
     for folder, said in ((tmp_path / "no", "no such folder"), (tmp_path, "holds no finished stage")):
         with pytest.raises(OtocError, match=said):

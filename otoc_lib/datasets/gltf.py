@@ -204,8 +204,7 @@ def _read(document: _Document) -> Vertices:
     known += sum(_whole(made.get("byteLength", 0)) for made in document.tree.get("buffers", ()) if "uri" in made)
     if sum(sizes) > MOST_PLACED * known:
         raise OtocError(f"{document.path}: places {sum(sizes)} points, too many for its size; export it again")
-    blocks = [_read_mesh(document, mesh, matrix) for mesh, matrix in placed]
-    blocks = [block for blocks_of_node in blocks for block in blocks_of_node]
+    blocks = [block for mesh, matrix in placed for block in _read_mesh(document, mesh, matrix)]
     if not blocks:
         raise OtocError(f"{document.path}: holds no mesh and no points; export it again")
     starts = np.cumsum([0, *(len(block.points) for block in blocks)])
@@ -301,7 +300,7 @@ def _read_mesh(document: _Document, index: Any, matrix: np.ndarray) -> list[_Blo
                 points, np.zeros(shape, np.uint8), np.zeros(len(points), bool), np.empty((0, 3), int)
             )
         block = blocks[place]
-        used = np.arange(len(block.points))
+        used: np.ndarray = np.arange(len(block.points))
         if "indices" in primitive:
             used = document.accessor(primitive["indices"])
             if used.shape[1] != 1 or used.dtype.kind != "u" or used.max() >= len(block.points):

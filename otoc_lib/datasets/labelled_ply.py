@@ -116,7 +116,7 @@ def write_ply(
     for name, column in values.items():
         vertices[name] = column
         header.append(f"property {types[column.dtype.str[1:]]} {name}")
-    triangles = np.empty(0, np.uint8)
+    triangles: np.ndarray = np.empty(0, np.uint8)
     if faces is not None:
         header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
         triangles = np.empty(len(faces), [("count", "u1"), ("corners", "<i4", (3,))])

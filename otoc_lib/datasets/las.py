@@ -52,7 +52,7 @@ def read_las(path: Path) -> Vertices:
     columns = {name: np.concatenate(parts[1:] or parts) for name, parts in chunks.items()}
     if len(columns["x"]) != header.point_count:
         raise OtocError(f"{path}: {len(columns['x'])} of the {header.point_count} points it announces; copy it again")
-    told = ()
+    told: tuple[str, ...] = ()
     if max(header.scales) > COARSEST:
         told = (f"its coordinates are stored in steps of {max(header.scales):g} m; export it with a scale of 0.001",)
     unit = "ft" if _counts_in_feet(header) else "m"

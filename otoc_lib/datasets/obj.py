@@ -360,8 +360,8 @@ def _painted(
         file = pictures.file_beside(folder, made.picture) if made.picture else None
         if made.picture and file is None:
             told.append(f"its texture {shown(made.picture)} is not in its folder; put it there for colours")
-        here_painted = here[here[:, 1] >= 0] if file is not None else here[:0]
-        if len(here_painted) and uv.shape[1] >= 2:
+        here_painted = here[here[:, 1] >= 0]
+        if file is not None and len(here_painted) and uv.shape[1] >= 2:
             if set(made.options) & set(OPTIONS):
                 told.append(f"the options {' '.join(made.options)} of its texture are not applied")
             if file not in sampled:

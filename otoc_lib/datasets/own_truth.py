@@ -24,47 +24,47 @@ def read_truth(path: Path, scan: Scan, label_set: LabelSet, column: str | None) 
     Raises:
         OtocError: the scan has no such column, or it holds a number that counts no class, or no name of one.
     """
+    name, values = scan.class_name, scan.classes  # both or neither
     if column is None:
-        if scan.classes is not None:
+        if name is not None and values is not None:
             warnings.warn(
-                f"{path}: has a class column {scan.class_name!r} ({_shown(scan.classes)}), which is not used; set "
-                f"own_truth: {plain_name(scan.class_name)} to compare with it",
+                f"{path}: has a class column {name!r} ({_shown(values)}), which is not used; set "
+                f"own_truth: {plain_name(name)} to compare with it",
                 stacklevel=3,
             )
         return None
-    if scan.classes is None or plain_name(scan.class_name) != plain_name(column):
-        found = f"only {scan.class_name!r}" if scan.classes is not None else "none at all"
+    if name is None or values is None or plain_name(name) != plain_name(column):
+        found = f"only {name!r}" if name is not None else "none at all"
         raise OtocError(f"{path}: own_truth asks for a class column {column!r}, and it has {found}; name its column so")
-    if scan.classes.dtype.kind in "fiub":
-        return _of_numbers(path, scan, label_set)
-    return _of_names(path, scan, label_set)
+    if values.dtype.kind in "fiub":
+        return _of_numbers(path, name, values, label_set)
+    return _of_names(path, name, values, label_set)
 
 
-def _of_numbers(path: Path, scan: Scan, label_set: LabelSet) -> np.ndarray:
-    values = scan.classes.astype(np.float64)
+def _of_numbers(path: Path, column: str, numbers: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    values = numbers.astype(np.float64)
     known = np.isfinite(values) & (values >= 0)
     wrong = known & ~((values < len(label_set)) & (values == np.rint(values)))
     if wrong.any():
         raise OtocError(
-            f"{path}: class column {scan.class_name!r} holds {_shown(scan.classes)}; own_classes lists "
+            f"{path}: class column {column!r} holds {_shown(numbers)}; own_classes lists "
             f"{len(label_set)} classes, counted from 0: list a name for each number"
         )
     return np.where(known, values, IGNORE).astype(np.int16)
 
 
-def _of_names(path: Path, scan: Scan, label_set: LabelSet) -> np.ndarray:
+def _of_names(path: Path, column: str, texts: np.ndarray, label_set: LabelSet) -> np.ndarray:
     index = {_plain(name): i for i, name in enumerate(label_set.names)}
-    names, which = np.unique(scan.classes, return_inverse=True)
+    names, which = np.unique(texts, return_inverse=True)
     labels = np.array([index.get(_plain(name), IGNORE) for name in names.tolist()], dtype=np.int16)
     others = names[(labels == IGNORE) & (names != "")]
     if (labels == IGNORE).all():
         raise OtocError(
-            f"{path}: class column {scan.class_name!r} holds {_shown(scan.classes)}, none of own_classes: "
-            f"{', '.join(label_set.names)}"
+            f"{path}: class column {column!r} holds {_shown(texts)}, none of own_classes: {', '.join(label_set.names)}"
         )
     if others.size:
         warnings.warn(
-            f"{path}: {_shown(others)} in class column {scan.class_name!r} is none of own_classes; these points have "
+            f"{path}: {_shown(others)} in class column {column!r} is none of own_classes; these points have "
             "no true label",
             stacklevel=4,
         )

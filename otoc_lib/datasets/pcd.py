@@ -222,7 +222,7 @@ def _unpack(packed, whole):
             return -1
         for i in range(length):
             whole[out + i] = whole[source + i]
-        out += length
+        out += length  # type: ignore[assignment]  # numba's
     return out
 
 

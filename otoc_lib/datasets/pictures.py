@@ -6,6 +6,7 @@ A scan names files by text of its own making: what does not lie in its folder is
 import io
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote
 
 import numpy as np
@@ -47,12 +48,13 @@ def read_picture(source: Path | bytes, name: str) -> np.ndarray:
         source: its file, or what that holds.
         name: the file that errors name.
     """
+    file: BinaryIO
     if isinstance(source, Path):
         with opening(source):
-            size, source = source.stat().st_size, source.open("rb")
+            size, file = source.stat().st_size, source.open("rb")
     else:
-        size, source = len(source), io.BytesIO(source)
-    with source:
+        size, file = len(source), io.BytesIO(source)
+    with file:
         if size > MOST_BYTES:
             raise OtocError(
                 f"{name}: a picture of more than {MOST_BYTES >> 30} GiB; export the scan with a smaller one"
@@ -60,9 +62,10 @@ def read_picture(source: Path | bytes, name: str) -> np.ndarray:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of large pictures: Pillow refuses what is twice as large
-                with Image.open(source, formats=KINDS) as picture:
+                with Image.open(file, formats=KINDS) as picture:
                     return np.asarray(picture.convert("RGB"))
         except Image.DecompressionBombError as error:
+            assert Image.MAX_IMAGE_PIXELS is not None  # else nothing is refused
             most = Image.MAX_IMAGE_PIXELS * 2 // 10**6
             raise OtocError(
                 f"{name}: a picture of more than {most} million pixels; export the scan with a texture of at most "

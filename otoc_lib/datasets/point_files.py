@@ -169,6 +169,7 @@ def interpret(path: Path, vertices: Vertices) -> Scan:
     faults.of(lambda: _check_faces(path, faces, axes.shape[1]))
     colored = faults.of(lambda: _read_colors(path, vertices, meaning, told))
     faults.check()
+    assert box is not None and colored is not None  # nothing was refused
     (stray, low, high), (colors, scale) = box, colored
     _tell_coarse(axes, low, high, told)
     return Scan(

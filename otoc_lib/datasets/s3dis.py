@@ -250,7 +250,7 @@ def _read_object(path: Path) -> np.ndarray:
         meant = data[strange] | LOST_BIT
         if not 0 < len(strange) <= MOST_MENDED or not np.isin(meant, list(b" 0123456789")).all():
             raise
-        if not all(_between_digits(data, place) for place in strange):
+        if not all(_between_digits(data, place) for place in strange.tolist()):
             raise
     told = [line_of_byte(data, place) for place in strange.tolist()]
     data[strange] = meant

@@ -84,6 +84,7 @@ def find_axes(
         said_up, said_unit: what the format or the file says, or None.
     """
     told: list[str] = []
+    up: str
     guessed, lead = guess_up(points) if len(points) >= FEWEST_POINTS else ("z", 0.0)
     sure = lead >= (SURE if guessed == "z" else SURE_TO_TURN)
     if up_axis != "auto":
@@ -110,8 +111,8 @@ def find_axes(
             )
     low, high = _box(points)
     extents = np.abs(np.array(TURNS[up]) @ (high - low))
-    unit, unit_from = _find_unit(extents, unit, said_unit, len(points) >= FEWEST_POINTS, told)
-    return Axes(up, unit, up_from, unit_from, tuple(told))
+    found, unit_from = _find_unit(extents, unit, said_unit, len(points) >= FEWEST_POINTS, told)
+    return Axes(up, found, up_from, unit_from, tuple(told))
 
 
 def guess_up(points: np.ndarray) -> tuple[str, float]:

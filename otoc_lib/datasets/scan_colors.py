@@ -35,7 +35,7 @@ def to_bytes(path: Path, colors: np.ndarray) -> tuple[np.ndarray, str, tuple[str
     _check_finite(path, colors)
     scale = _scale(path, colors)
     half = scale / 255 / 2
-    told = ()
+    told: tuple[str, ...] = ()
     if colors.min() < -half or colors.max() > scale + half:
         outside = np.flatnonzero(((colors < -half) | (colors > scale + half)).any(axis=1))
         shown = ", ".join(f"{value:g}" for value in colors[outside[0]].tolist())

@@ -99,7 +99,9 @@ def read_text(path: Path) -> Vertices:
     rows = _sample(data, preamble)
     traits = _find_traits(path, rows)
     names, fields, told = _read_names(path, preamble, traits, rows[0][1])
-    columns, unread, counts = None, (), []
+    columns: dict[str, np.ndarray] | None = None
+    unread: tuple[str, ...] = ()
+    counts: list[int] = []
     if traits.is_plain and all(map(traits.is_number, fields)):
         try:
             table = parse_table(data, path, len(fields), preamble.start, preamble.line)

@@ -125,6 +125,7 @@ def load_scene(root: Path, name: str, with_labels: bool = True) -> Scene:
         if segments is not None and categories is not None and groups is not None:
             instances = faults.of(lambda: _instances(aggregation, groups, segments, categories))
     faults.check()
+    assert mesh is not None and segments is not None  # nothing was refused
 
     points, colors = mesh
     origin = points.mean(axis=0)
@@ -280,7 +281,7 @@ def _read_categories(path: Path) -> dict[str, int]:
         try:
             if row["nyu40class"] is None:  # comes after nyu40id in the release: the number before it may be cut
                 raise ValueError("the line is cut")
-            categories[row["raw_category"]] = csv_table.number(row["nyu40id"], whole=True)
+            categories[row["raw_category"]] = int(csv_table.number(row["nyu40id"], whole=True))
         except (TypeError, ValueError) as error:
             raise OtocError(
                 f"{path}, line {line}: no whole number in column nyu40id ({error}); copy the file of the release again"

@@ -65,7 +65,8 @@ def to_json(summary: Summary) -> dict[str, Any]:
 
 def from_json(value: dict[str, Any]) -> Summary:
     """The summary that ``to_json`` gave."""
-    return Summary(**{name: tuple(v) if isinstance(v, list) else v for name, v in value.items()})
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+    return Summary(**fields)
 
 
 def rows(summary: Summary) -> list[tuple[str, str]]:
@@ -98,7 +99,7 @@ def as_text(summaries: Iterable[Summary]) -> str:
 
 
 def _class_column(scan: Scan) -> str | None:
-    if scan.class_name is None:
+    if scan.class_name is None or scan.classes is None:
         return None
     values = np.unique(scan.classes)
     shown = _listed([f"{value:g}" if value.dtype.kind in "iuf" else str(value) for value in values[:VALUES_SHOWN]])

@@ -5,8 +5,11 @@ What the columns mean is decided once for all formats, by ``scan_columns``, ``sc
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +30,8 @@ class Vertices:
     unit: str | None = None  # of the coordinates, likewise: m, ft, ...
 
 
-def unnamed(columns: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-    """Columns [N] of a table without a header, under the names that say so."""
+def unnamed(columns: Iterable[T]) -> dict[str, T]:
+    """What stands for the columns of a table without a header, such as arrays [N], under the names that say so."""
     return {f"column {number}": column for number, column in enumerate(columns, start=1)}
 
 

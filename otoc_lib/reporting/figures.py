@@ -96,8 +96,8 @@ def _reduce_colors(picture: Image.Image, label_set: LabelSet | None = None) -> I
     """At most 256 colours: those of the classes exactly, as legends show them, and in the shades that surfaces have, so
     that no two classes come out alike; what is left goes to what else there is."""
     kept = _shades(label_set) if label_set else np.empty((0, 3), dtype=np.uint8)
-    common = picture.quantize(256 - len(kept), dither=Image.Dither.NONE).getpalette()
-    common = np.array(common, dtype=np.uint8).reshape(-1, 3)
+    quantized = picture.quantize(256 - len(kept), dither=Image.Dither.NONE)
+    common = np.array(quantized.getpalette(), dtype=np.uint8).reshape(-1, 3)
     common[(common >= 244).all(axis=1)] = 255  # paper stays white
     palette = np.concatenate([kept, common])
     pixels = np.asarray(picture).reshape(-1, 3)

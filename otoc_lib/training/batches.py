@@ -33,7 +33,9 @@ class Batches(Dataset):
         self.config, self.scenes, self.labels, self.seed, self.views = config, scenes, labels, seed, views
         self.groups = groups or {}
         tilings = [(scene, tiling(scene.coords, config.tile_metres, config.tile_overlap)) for scene in scenes]
-        self.rooms = [(scene, tiles, number) for scene, tiles in tilings for number in range(len(tiles))]
+        self.rooms: list[tuple[Any, Any, int]] = [  # what scenes lists, its parts, and which of them
+            (scene, tiles, number) for scene, tiles in tilings for number in range(len(tiles))
+        ]
         self.batch_size = min(config.batch_size, len(self.rooms))
         self.per_epoch = len(self.rooms) // self.batch_size
 

@@ -108,10 +108,11 @@ def _predict_tiles(
     """``predict`` with one tile in memory at a time, beside the class probabilities of all points."""
     device, coarsest = next(unet.parameters()).device, _attribute(unet, "coarsest") or 1
     views = [view_of(config, scene, view) for view in range(config.views)]
-    probabilities, features, embeddings = None, _Means(scene), [_Means(scene) for _ in views]
+    features, embeddings = _Means(scene), [_Means(scene) for _ in views]
+    probabilities: Tensor | None = None
     for tile in tqdm(tiles, f"{scene.name}: tiles", len(tiles), leave=False, unit="tile", dynamic_ncols=True):
-        part, core, mean = scene.part(tile.points), torch.from_numpy(np.flatnonzero(tile.core)), 0.0
-        points = tile.points[tile.core]
+        part, core = scene.part(tile.points), torch.from_numpy(np.flatnonzero(tile.core))
+        points, mean = tile.points[tile.core], torch.zeros((), device=device)
         for (matrix, low), of_view in zip(views, embeddings, strict=True):
             batch = make_batch([tile_sample(part, config, matrix, low, coarsest)], config.sparse_backend).to(device)
             inside = batch.point_to_voxel[core.to(device)]
@@ -123,6 +124,7 @@ def _predict_tiles(
         if probabilities is None:
             probabilities = torch.empty(scene.num_points, mean.shape[1], device=device)
         probabilities[torch.from_numpy(points).to(device)] = mean
+    assert probabilities is not None  # there are several tiles
     pooled = features.of_supervoxels()
     if relation is None:
         return Prediction(probabilities, pooled, None, None)
@@ -135,21 +137,21 @@ class _Means:
     """Means over the points of super-voxels that come a tile at a time; summed in float64."""
 
     def __init__(self, scene: Scene):
-        self.scene, self.sums, self.counts = scene, None, torch.zeros(scene.num_supervoxels, dtype=torch.float64)
+        self.scene, self.counts = scene, torch.zeros(scene.num_supervoxels, dtype=torch.float64)
+        self.sums: Tensor | None = None  # [M, D]
 
     def add(self, points: np.ndarray, values: Tensor) -> None:
         """Values [P, D] of some points, int64 [P]."""
-        present, nodes, counts = np.unique(self.scene.supervoxels[points], return_inverse=True, return_counts=True)
+        present, nodes, sizes = np.unique(self.scene.supervoxels[points], return_inverse=True, return_counts=True)
         means = pool_mean(values.double(), torch.from_numpy(nodes).to(values.device), len(present)).cpu()
         if self.sums is None:
-            self.sums, self.like = (
-                torch.zeros(len(self.counts), means.shape[1], dtype=torch.float64),
-                values.new_empty(0),
-            )
-        rows, counts = torch.from_numpy(present.astype(np.int64)), torch.from_numpy(counts).double()
+            self.sums = torch.zeros(len(self.counts), means.shape[1], dtype=torch.float64)
+            self.like = values.new_empty(0)
+        rows, counts = torch.from_numpy(present.astype(np.int64)), torch.from_numpy(sizes).double()
         self.sums[rows] += means * counts[:, None]
         self.counts[rows] += counts
 
     def of_supervoxels(self) -> Tensor:
         """[M, D] in float32, on the device of the values."""
+        assert self.sums is not None  # every scan has points
         return (self.sums / self.counts[:, None]).float().to(self.like.device)
