@@ -160,7 +160,7 @@ class Stages:
             write_json(folder / "statistics.json", statistics)
 
         stage = self.run(view, "clicks", {"clicks": VERSIONS["clicks"]}, inputs, work)
-        if view.source == "file" and self.scenes.train:  # a plan has no rooms
+        if view.source == "file" and "clicks.csv" in stage.files:
             for sentence in gaps(self.scenes.train, clicks_of(stage, self.scenes.train)):
                 warnings.warn(f"{self.config.clicks_file}: {sentence}", stacklevel=2)
         return stage

@@ -99,7 +99,11 @@ def _findings(results: Results, table: str) -> Iterator[str]:
             "otoc_baseline",
             "As the paper counts, the whole method against the U-Net alone on the initial labels",
         ),
-        ("otoc_first_full", "otoc_baseline", "Of that, what propagation brings before any self-training"),
+        (
+            "otoc_first_full",
+            "otoc_baseline",
+            "Propagation before any self-training, against the U-Net alone on the initial labels",
+        ),
     )
     asked = [(question, rows[first], rows[second]) for first, second, question in questions]
     for question, first, second in (*asked, *_of_parts(table), *_of_labels(rows, table), *_of_others(results, table)):
