@@ -66,7 +66,7 @@ class Panel:
     clicks: Clicks | None = None
 
 
-class ClassFigure(Figure):
+class _ClassFigure(Figure):
     """A figure in the colours of some classes; its PNG keeps them, where other colours are reduced."""
 
     def __init__(self, label_set: LabelSet, **kwargs: Any):
@@ -78,7 +78,7 @@ def to_png(figure: Figure, scale: float = 1.0) -> bytes:
     """The figure as a PNG file of 256 colours, ``scale`` times its own size."""
     pixels, reduced = io.BytesIO(), io.BytesIO()
     figure.savefig(pixels, format="png", dpi=scale * figure.dpi, pil_kwargs={"compress_level": 0})  # read right away
-    classes = figure.label_set if isinstance(figure, ClassFigure) else None
+    classes = figure.label_set if isinstance(figure, _ClassFigure) else None
     _reduce_colors(Image.open(pixels).convert("RGB"), classes).save(reduced, format="png", optimize=True)
     return reduced.getvalue()
 
@@ -141,7 +141,7 @@ def draw_panels(rows: list[list[Panel | None]], label_set: LabelSet, row_names: 
     legend = 20 * -(-len(label_set) // per_line) + 16
     total_height = sum(above) + sum(below) + len(rows) * height + legend
     size = (total_width / PIXELS_PER_INCH, total_height / PIXELS_PER_INCH)
-    figure = ClassFigure(label_set, figsize=size, dpi=PIXELS_PER_INCH, facecolor="white")
+    figure = _ClassFigure(label_set, figsize=size, dpi=PIXELS_PER_INCH, facecolor="white")
     upper = total_height
     for i, row in enumerate(rows):
         upper -= above[i] + height
@@ -419,7 +419,7 @@ def figure6(results: Results, label_set: LabelSet, experiment: str = "otoc") -> 
         return None
     points = read_arrays(stage, "tsne.safetensors")
     silhouette = read_json(stage, "tsne.json")["silhouette"]
-    figure = ClassFigure(label_set, figsize=(12.6, 4.9), dpi=CHART_DPI, facecolor="white")
+    figure = _ClassFigure(label_set, figsize=(12.6, 4.9), dpi=CHART_DPI, facecolor="white")
     for i, (name, title) in enumerate(TSNE_PANELS.items()):
         axes = figure.add_axes((0.01 + 0.33 * i, 0.2, 0.318, 0.73))
         for label in np.unique(points["class"]):

@@ -34,8 +34,7 @@ class Partition:
     voxel: metres, edge of the grid cells in which points are averaged first; at least as fine as the labels need.
     strength: regularisation; larger gives fewer, larger and less pure super-voxels.
     minimum: voxels; smaller super-voxels join the neighbour they resemble most.
-    tile, overlap: metres, and a share of that; what is wider than a tile is cut tile by tile (otoc_lib/tiling.py).
-        None: nothing is.
+    tile, overlap: metres, and a share of that; what is wider than a tile is cut tile by tile, nothing if None.
     """
 
     voxel: float = 0.03
