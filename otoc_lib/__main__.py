@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser)
     options = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    formatted, warnings.formatwarning = warnings.formatwarning, _plain_warning
     try:
         status = options.run(options) or 0
         sys.stdout.flush()
@@ -46,6 +48,17 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from what is finished", file=sys.stderr)
         return 130
+    finally:
+        warnings.formatwarning = formatted
+
+
+def _plain_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Warnings of the kit as sentences; those of programs, such as deprecations, with their place in the code."""
+    return (
+        f"warning: {message}\n" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: {message}\n"
+    )
 
 
 def _joined(arguments: list[str]) -> list[str]:

@@ -152,3 +152,17 @@ def test_values_on_the_command_line_are_those_of_a_params_file():
         parse_value("name", "{a: b}")
     with pytest.raises(OtocError, match="no value"):
         parse_value("name", "")
+
+
+def test_a_warning_is_a_sentence(tmp_path):
+    """Of the kit's own: no name of a class of Python, and no line of code."""
+    (tmp_path / "scans").mkdir()
+    points = "".join(f"{i % 40 / 20} {i // 40 / 20} 0\n" for i in range(1600))
+    (tmp_path / "scans" / "room.xyz").write_text(points)
+    (tmp_path / "picked.csv").write_text("scene,x,y,z,class\nroom,0.5,0.5,0,floor\n")
+    command = [sys.executable, "-m", "otoc_lib", "snap-clicks", "scans", "picked.csv", "clicks.csv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert any("room.xyz: has no colours" in line for line in lines)
+    assert all(line.startswith("warning: ") for line in lines), done.stderr
