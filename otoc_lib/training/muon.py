@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from otoc_lib.one_thread import one_thread
+
 # Of the odd polynomial that drives every singular value into 0.7 to 1.2 within five steps (Jordan et al. 2024).
 LINEAR, CUBIC, QUINTIC, STEPS = 3.4445, -4.7750, 2.0315, 5
 
@@ -39,7 +41,8 @@ class Muon(torch.optim.Optimizer):
                 average.lerp_(weight.grad, 1 - group["momentum"])
                 update = weight.grad.lerp(average, group["momentum"]).flatten(0, 1)  # [K * C_in, C_out]
                 scale = 0.2 * math.sqrt(max(update.shape))
-                weight.add_(orthogonalised(update).view_as(weight), alpha=-group["lr"] * scale)
+                with one_thread():  # on some processors the products round by how many share them
+                    weight.add_(orthogonalised(update).view_as(weight), alpha=-group["lr"] * scale)
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
