@@ -95,15 +95,16 @@ def _in_tiles(points: np.ndarray, colors: np.ndarray, partition: Partition, tile
     both tiles hold, more than half of those of either lie in the other.
     """
     own, before = np.empty(len(points), np.int32), np.full(len(points), -1, np.int32)
-    count, joined = 0, [np.zeros((2, 0), np.int64)]
+    counts, joined = [0], [np.zeros((2, 0), np.int64)]  # segments of all tiles up to each
     for tile in tiles:
-        segments = _segment(points[tile.points], colors[tile.points], partition).astype(np.int32) + count
+        segments = _segment(points[tile.points], colors[tile.points], partition).astype(np.int32) + counts[-1]
         met = before[tile.points]
-        joined.append(_mutual(met[met >= 0], segments[met >= 0]))
+        whose = np.searchsorted(counts, met, side="right")  # the tile that met them first; 0: none did
+        joined += [_mutual(met[whose == other], segments[whose == other]) for other in np.unique(whose[whose > 0])]
         before[tile.points[met < 0]] = segments[met < 0]
         own[tile.points[tile.core]] = segments[tile.core]
-        count = int(segments.max()) + 1
-    ends = np.concatenate(joined, axis=1)
+        counts.append(int(segments.max()) + 1)
+    ends, count = np.concatenate(joined, axis=1), counts[-1]
     graph = coo_array((np.ones(ends.shape[1], bool), tuple(ends)), shape=(count, count))
     return connected_components(graph, directed=False)[1][own]
 
