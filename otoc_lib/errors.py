@@ -1,7 +1,7 @@
 """The exceptions that bad input and a full disk raise."""
 
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -56,6 +56,12 @@ class CannotWriteError(OtocError, OSError):
 
     def __str__(self) -> str:
         return str(self.args[-1])
+
+
+def listed(names: Iterable[str], most: int) -> str:
+    """The first names, and how many more there are: ``a, b and 3 more``."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def shown(value: object) -> str:

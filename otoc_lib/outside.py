@@ -13,7 +13,13 @@ from typing import Any
 
 from otoc_lib.errors import OtocError
 
+JUNK = ("thumbs.db", "desktop.ini", "icon\r")
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+def is_junk(path: Path) -> bool:
+    """Whether an entry of a folder is hidden, or what file managers leave: some of it is in releases themselves."""
+    return path.name.startswith(".") or path.name.lower() in JUNK
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from otoc_lib.calibration import at_temperature, read_calibration, temperature_o
 from otoc_lib.config import Config, config_from, names_in, project_root
 from otoc_lib.current import Runs
 from otoc_lib.datasets import labelled_las, labelled_ply, own
-from otoc_lib.datasets.point_files import scan_name
+from otoc_lib.datasets.point_files import read_scan, scan_name
 from otoc_lib.datasets.scan_axes import Unit, UpAxis
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import Experiment, read_experiment, read_what_is_right
@@ -289,9 +289,9 @@ class Labeller:
 
     def scene(self, path: Path, name: str) -> Scene:
         """A scan with its super-voxels, made as those of scans of one's own."""
-        config = self.config
-        partition = Partition.of(config)
-        return own.read_file(path, name, self.run.label_set, partition, up_axis=config.up_axis, unit=config.unit)
+        scan = read_scan(path)
+        axes = own.scan_axes(scan, self.config.up_axis, self.config.unit)
+        return own.scene_of(path, scan, axes, name, self.run.label_set, Partition.of(self.config))
 
     def scores(self, scene: Scene) -> Scores:
         """Class probabilities of a scan in the mode."""

@@ -78,7 +78,7 @@ def run(name="otoc"):
 
 def evaluated(config, path, name="again"):
     """Mode -> labels, and confidence, of a scan by ``Stages.evaluate`` with the run's networks, in a run of its own."""
-    scene = own.read_file(path, path.stem, SCANNET20, Partition.of(config))
+    scene = own.load_scene(path.parent, path.stem, SCANNET20, Partition.of(config))
     networks = {n: find_stage(Path("runs"), "p", config.run_name, f"{n}_2") for n in ("unet", "relation")}
     room = make_room("scene0000_00", seed=0)
     stages = Stages(replace(config, experiment=name), Scenes([room], {"val": [scene]}))

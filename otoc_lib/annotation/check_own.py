@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from otoc_lib.csv_table import read_rows
 from otoc_lib.datasets import own
 from otoc_lib.datasets.doctor import Problem, Total
 from otoc_lib.datasets.own_truth import read_truth
-from otoc_lib.datasets.point_files import read_scan
+from otoc_lib.datasets.point_files import Scan, read_again, scan_name
 from otoc_lib.datasets.scan_axes import Unit, UpAxis
 from otoc_lib.errors import Faults, OtocError, messages_of
 from otoc_lib.labels import LabelSet
@@ -53,29 +53,34 @@ def check_clicks(
 def check_truth(root: Path, classes: Sequence[str], column: str) -> list[Problem]:
     """What is wrong with the true labels that scans bring along, in the column ``own_truth``."""
     problems, label_set = [], own.label_set(classes)
-    for path in own.survey(root)[0].scans.values():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the doctor has told them
-            scan = Faults().of(partial(read_scan, path))
-            try:
-                if scan is not None:
+    for path, scan in _scans(root):
+        try:
+            if scan is not None:
+                with warnings.catch_warnings(action="ignore"):
                     read_truth(path, scan, label_set, column)
-            except OtocError as error:
-                problems.append(Problem(path.name, "error", str(error).removeprefix(f"{path}: ")))
+        except OtocError as error:
+            problems.append(Problem(path.name, "error", str(error).removeprefix(f"{path}: ")))
     return problems
 
 
 def _load(root: Path, label_set: LabelSet, up_axis: UpAxis, unit: Unit) -> tuple[list[Scene], list[str]]:
     """The scans as scenes in one piece, and the names of those that cannot be read, of which the doctor tells."""
     scenes, broken = [], []
-    for name in own.survey(root)[0].scans:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the doctor has told them
-            try:
-                scenes.append(own.load_scene(root, name, label_set, None, up_axis=up_axis, unit=unit))
-            except OtocError:
-                broken.append(name)
+    for path, scan in _scans(root):
+        name = scan_name(path)
+        if scan is None:
+            broken.append(name)
+            continue
+        axes = own.scan_axes(scan, up_axis, unit)
+        with warnings.catch_warnings(action="ignore"):  # the doctor has told them
+            scenes.append(own.scene_of(path, scan, axes, name, label_set, None))
     return scenes, broken
+
+
+def _scans(root: Path) -> Iterator[tuple[Path, Scan | None]]:
+    """The scans of a folder, None for those that cannot be read, of which the doctor has told."""
+    for path in own.survey(root)[0].scans.values():
+        yield path, Faults().of(partial(read_again, path))
 
 
 def _plain(names: list[str]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[tuple[int, int, int], ...]]:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from otoc_lib.csv_table import Row, number, read_rows
-from otoc_lib.errors import Faults, OtocError, shown
+from otoc_lib.errors import Faults, OtocError, listed, shown
 from otoc_lib.files import write_aside, write_bytes
 from otoc_lib.labels import IGNORE, NO_CLASS, NO_CLASS_NAME
 from otoc_lib.scene import Scene, checked_name
@@ -482,17 +482,14 @@ def gaps(scenes: list[Scene], clicks: dict[str, Clicks]) -> list[str]:
     said = []
     if names:
         said.append(
-            f"no click of {_listed(names)}: what is never shown cannot be learnt, and such points get other classes. "
-            "Click one object of each, in any scan, or leave the class out"
+            f"no click of {listed(names, LISTED)}: what is never shown cannot be learnt, and such points get other "
+            "classes. Click one object of each, in any scan, or leave the class out"
         )
     if bare:
-        said.append(f"no click lies in {_listed(bare)}: what is predicted there is learnt in the other rooms alone")
+        said.append(
+            f"no click lies in {listed(bare, LISTED)}: what is predicted there is learnt in the other rooms alone"
+        )
     return said
-
-
-def _listed(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _check(scene: Scene, clicks: Clicks) -> None:

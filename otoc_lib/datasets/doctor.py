@@ -25,11 +25,10 @@ from otoc_lib.datasets.point_text import count_rows
 from otoc_lib.datasets.scan_axes import Unit, UpAxis
 from otoc_lib.datasets.scan_views import ScanViews, view_scan
 from otoc_lib.datasets.summary import Summary
-from otoc_lib.errors import OtocError, messages_of
+from otoc_lib.errors import OtocError, listed, messages_of
 from otoc_lib.labels import IGNORE, PAPER_CLICKS, S3DIS13, SCANNET20, LabelSet
-from otoc_lib.outside import opening
+from otoc_lib.outside import is_junk, opening
 
-JUNK = {".DS_Store", "Icon\r", "Thumbs.db"}  # left by file managers, some of it in the release itself
 NAMES_SHOWN = 5
 OWN = "scans of your own"
 
@@ -437,13 +436,12 @@ def _entries(folder: Path) -> list[Path]:
     """What is in a folder, sorted, without hidden files and what file managers leave."""
     with opening(folder):
         entries = list(folder.iterdir()) if os.path.isdir(folder) else []
-    return sorted(entry for entry in entries if entry.name not in JUNK and not entry.name.startswith("."))
+    return sorted(entry for entry in entries if not is_junk(entry))
 
 
 def _some(names: list[str]) -> str:
     """The first names, and how many more there are; control characters are escaped."""
-    shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:NAMES_SHOWN])
-    return shown + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
+    return listed((name if name.isprintable() else ascii(name) for name in names), NAMES_SHOWN)
 
 
 def _count(number: int, noun: str) -> str:

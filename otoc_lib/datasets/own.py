@@ -22,9 +22,9 @@ from otoc_lib.datasets.own_truth import read_truth
 from otoc_lib.datasets.point_files import FORMATS, Scan, companions, read_again, read_scan, scan_name, scan_suffix
 from otoc_lib.datasets.scan_axes import Axes, Unit, UpAxis, find_axes
 from otoc_lib.datasets.scan_text import first_names, holds_points
-from otoc_lib.errors import Faults, OtocError
+from otoc_lib.errors import Faults, OtocError, listed
 from otoc_lib.labels import NO_CLASS_NAME, LabelSet
-from otoc_lib.outside import opening
+from otoc_lib.outside import is_junk, opening
 from otoc_lib.palette import distinct_colors
 from otoc_lib.scene import Scene, checked_name
 from otoc_lib.supervoxels.geometric import Partition
@@ -32,7 +32,6 @@ from otoc_lib.supervoxels.make import make_supervoxels
 
 READS: tuple[str, ...] = ("partition", "own_classes", "axes")
 
-JUNK = ("thumbs.db", "desktop.ini", "icon\r")  # left by file managers, beside names that begin with a dot
 NOTES = (".txt", ".csv", ".asc")  # suffixes of scans that notes and licences have, too
 MOST_LISTED = 20  # names in a warning
 
@@ -59,8 +58,7 @@ def list_scenes(root: Path, split: str) -> list[str]:
     for path, reason in folder.left_out.items():
         reasons.setdefault(reason, []).append(path.name)
     for reason, names in reasons.items():
-        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
-        warnings.warn(f"{root}: leaves out {', '.join(names[:MOST_LISTED])}{more}: {reason}", stacklevel=2)
+        warnings.warn(f"{root}: leaves out {listed(names, MOST_LISTED)}: {reason}", stacklevel=2)
     if not folder.scans:
         what = "; ".join(f"{names[0]}: {reason}" for reason, names in list(reasons.items())[:3])
         raise OtocError(
@@ -85,84 +83,63 @@ def scan_file(root: Path, name: str) -> Path:
 
 def read_scene(root: Path, name: str, config: Config) -> Scene:
     """``load_scene`` as an experiment asks for it."""
-    return load_scene(
-        root,
-        name,
-        label_set(config.own_classes),
-        Partition.of(config),
-        config.own_truth,
-        up_axis=config.up_axis,
-        unit=config.unit,
-    )
+    return read_with_summary(root, name, config)[0]
 
 
 def read_with_summary(root: Path, name: str, config: Config) -> tuple[Scene, dict[str, Any]]:
     """``read_scene``, and the summary of the scan as JSON can hold it."""
-    path = scan_file(root, name)
-    scan = read_scan(path)
-    axes = scan_axes(scan, config.up_axis, config.unit)
-    scene = _scene(path, scan, axes, name, label_set(config.own_classes), Partition.of(config), config.own_truth)
+    path, scan, axes = _read(root, name, config)
+    scene = scene_of(path, scan, axes, name, label_set(config.own_classes), Partition.of(config), config.own_truth)
     return scene, summary.to_json(summary.summarize(name, path, scan, axes))
 
 
 def read_summary(root: Path, name: str, config: Config) -> dict[str, Any]:
     """The summary alone."""
+    return summary.to_json(summary.summarize(name, *_read(root, name, config)))
+
+
+def _read(root: Path, name: str, config: Config) -> tuple[Path, Scan, Axes]:
     path = scan_file(root, name)
     scan = read_scan(path)
-    return summary.to_json(summary.summarize(name, path, scan, scan_axes(scan, config.up_axis, config.unit)))
+    return path, scan, scan_axes(scan, config.up_axis, config.unit)
 
 
 def load_scene(
-    root: Path,
-    name: str,
-    label_set: LabelSet,
-    partition: Partition | None,
-    truth: str | None = None,
-    *,
-    up_axis: UpAxis = "auto",
-    unit: Unit = "auto",
+    root: Path, name: str, label_set: LabelSet, partition: Partition | None, truth: str | None = None
 ) -> Scene:
-    """Read one scan as a scene, centred on the mean of its points, without objects. Point order is the file's.
-
-    What is guessed about its axes and unit is warned of; the scene knows the way back, ``Scene.in_file``.
+    """Read one scan as a scene, see ``scene_of``; which axis is up, and its unit, are guessed.
 
     Args:
         root: folder of the scans.
         name: the file's name without its suffix.
-        label_set: see ``label_set``.
-        partition: how points without a mesh are cut into super-voxels; None leaves the scan in one piece, for what asks
-            only where its points are.
-        truth: the column that holds true labels, see ``own_truth``; None leaves the scene without.
-        up_axis, unit: of the file's coordinates, see ``scan_axes``.
     """
-    return read_file(scan_file(root, name), name, label_set, partition, truth, up_axis=up_axis, unit=unit)
-
-
-def read_file(
-    path: Path,
-    name: str,
-    label_set: LabelSet,
-    partition: Partition | None,
-    truth: str | None = None,
-    *,
-    up_axis: UpAxis = "auto",
-    unit: Unit = "auto",
-) -> Scene:
-    """``load_scene`` of a scan by its path, whatever else lies in its folder."""
+    path = scan_file(root, name)
     scan = read_scan(path)
-    return _scene(path, scan, scan_axes(scan, up_axis, unit), name, label_set, partition, truth)
+    return scene_of(path, scan, scan_axes(scan), name, label_set, partition, truth)
 
 
-def _scene(
+def scene_of(
     path: Path,
     scan: Scan,
     axes: Axes,
     name: str,
     label_set: LabelSet,
     partition: Partition | None,
-    truth: str | None,
+    truth: str | None = None,
 ) -> Scene:
-    """``load_scene`` of a scan that is read."""
+    """A scan that is read as a scene, centred on the mean of its points, without objects. Point order is the file's.
+
+    What is guessed about its axes and unit is warned of; the scene knows the way back, ``Scene.in_file``.
+
+    Args:
+        path: its file, named in messages.
+        axes: which way it is up, and its unit, see ``scan_axes``.
+        name: of the scene.
+        label_set: see ``label_set``.
+        partition: how points without a mesh are cut into super-voxels; None leaves the scan in one piece, for what asks
+            only where its points are.
+        truth: the column that holds true labels, see ``own_truth``; None leaves the scene without.
+    """
     for sentence in axes.told:
         warnings.warn(f"{path}: {sentence}", stacklevel=3)
     points = axes.to_metres(scan.within_box())
@@ -233,7 +210,7 @@ def survey(root: Path) -> tuple[Folder, Faults]:
         entries = sorted(root.iterdir())
     for path in entries:
         name = scan_name(path)
-        if path.name.startswith(".") or path.name.lower() in JUNK or _is_about_clicks(path):
+        if is_junk(path) or _is_about_clicks(path):
             continue
         reason = _why_left_out(path)
         if reason:

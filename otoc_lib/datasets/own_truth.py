@@ -7,7 +7,7 @@ import numpy as np
 
 from otoc_lib.datasets.point_files import Scan
 from otoc_lib.datasets.scan_columns import plain_name
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, listed
 from otoc_lib.labels import IGNORE, LabelSet
 
 MOST_SHOWN = 8  # values in a message
@@ -77,5 +77,4 @@ def _plain(name: str) -> str:
 
 def _shown(values: np.ndarray) -> str:
     names = [f"{value:g}" if isinstance(value, (int, float)) else str(value) for value in np.unique(values).tolist()]
-    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    return ", ".join(name or "nothing" for name in names[:MOST_SHOWN]) + more
+    return listed((name or "nothing" for name in names), MOST_SHOWN)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from otoc_lib.datasets.vertices import is_unnamed
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, listed
 
 AXES = (
     *(("x", "y", "z"), ("cartesianx", "cartesiany", "cartesianz"), ("easting", "northing", "elevation")),
@@ -120,9 +120,7 @@ def _first(spelled: dict[str, str], groups: Iterable[tuple[str, ...]]) -> tuple[
 
 
 def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    shown = ", ".join(names[:MOST_SHOWN]) or "none"
-    return f"{shown} and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else shown
+    return listed(names, MOST_SHOWN) or "none"
 
 
 # --- by numbers

@@ -9,6 +9,7 @@ import numpy as np
 
 from otoc_lib.datasets.point_files import Scan
 from otoc_lib.datasets.scan_axes import Axes
+from otoc_lib.errors import listed
 from otoc_lib.spacing import point_spacing
 
 VALUES_SHOWN = 6  # of a class column, and names of columns
@@ -83,7 +84,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
         ("up", f"{summary.up}: {summary.up_from}"),
         ("colours", summary.colors),
         ("class column", summary.class_column or "none"),
-        ("left out", _listed(summary.left_out) or "nothing"),
+        ("left out", listed(summary.left_out, VALUES_SHOWN) or "nothing"),
     ]
     return found + [("told", sentence) for sentence in summary.told]
 
@@ -102,12 +103,6 @@ def _class_column(scan: Scan) -> str | None:
     if scan.class_name is None or scan.classes is None:
         return None
     values = np.unique(scan.classes)
-    shown = _listed([f"{value:g}" if value.dtype.kind in "iuf" else str(value) for value in values[:VALUES_SHOWN]])
+    shown = ", ".join(f"{value:g}" if value.dtype.kind in "iuf" else str(value) for value in values[:VALUES_SHOWN])
     more = ", ..." if len(values) > VALUES_SHOWN else ""
     return f"{scan.class_name}, {len(values)} values ({shown}{more}); not learnt from, own_truth compares with it"
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - VALUES_SHOWN} more" if len(names) > VALUES_SHOWN else ""
-    return ", ".join(names[:VALUES_SHOWN]) + more
