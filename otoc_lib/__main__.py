@@ -14,6 +14,9 @@ from typing import Any, NoReturn
 import otoc_lib
 from otoc_lib.errors import OtocError
 
+# As config.py has them, which takes a while to import.
+UP_AXES, UNITS = ("auto", "z", "y", "x", "-z", "-y", "-x"), ("auto", "m", "cm", "mm", "ft", "in")
+
 
 class Parser(argparse.ArgumentParser):
     """One that says which choice was meant by a word that is none of them."""
@@ -148,9 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="augmented views to average (default: as many as the run's evaluation)",
     )
-    axes, units = ("auto", "z", "y", "x", "-z", "-y", "-x"), ("auto", "m", "cm", "mm", "ft", "in")
-    predict.add_argument("--up-axis", choices=axes, help="of the scans (default: as the run's parameters say)")
-    predict.add_argument("--unit", choices=units, help="of the scans (default: as the run's parameters say)")
+    predict.add_argument("--up-axis", choices=UP_AXES, help="of the scans (default: as the run's parameters say)")
+    predict.add_argument("--unit", choices=UNITS, help="of the scans (default: as the run's parameters say)")
     predict.set_defaults(run=_predict)
 
     export = command("export-benchmark", "write predictions as the ScanNet benchmark takes them")
@@ -178,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     snap.add_argument("clicks", type=Path, help="clicks.csv to write")
     snap.add_argument(
         "--unit",
-        choices=("auto", "m", "cm", "mm", "ft", "in"),
+        choices=UNITS,
         default="auto",
         help="of the scans (default: %(default)s)",
     )

@@ -32,6 +32,8 @@ MOST_BYTES = 100_000  # of a params file; those of the kit have a thousand
 MOST_ITEMS = 1000  # of a list
 LONGEST_TEXT = 1000  # characters
 LONGEST_PART = 200  # bytes between two "/": file systems take 255
+UpAxis = Literal["auto", "z", "y", "x", "-z", "-y", "-x"]
+Unit = Literal["auto", "m", "cm", "mm", "ft", "in"]
 MOST_CLASSES = 255  # of own scans: a class travels as a byte
 MOST_WEIGHTS = 1e9  # of the 3D U-Net; training needs sixteen bytes for each
 
@@ -120,8 +122,8 @@ class Config:
     # in pictures, the picker and labelled scans; own classes are distinct for any colour vision either way
     class_colors: Literal["benchmark", "distinct"] = param("benchmark")
     # Own scans: which axis of the file points up, and its unit. auto: what the file says, else a guess, which is told
-    up_axis: Literal["auto", "z", "y", "x", "-z", "-y", "-x"] = param("auto", "axes")
-    unit: Literal["auto", "m", "cm", "mm", "ft", "in"] = param("auto", "axes")
+    up_axis: UpAxis = param("auto", "axes")
+    unit: Unit = param("auto", "axes")
     eval_splits: list[str] = param(["val"], like=NAME)
     train_rooms: int | None = param(None, low=1, high=10**6)  # use only the first so many rooms; null: all
     eval_rooms: int | None = param(None, low=1, high=10**6)

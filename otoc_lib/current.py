@@ -73,6 +73,11 @@ class Runs:
         found = {_seed_of(run): run for run in self._folders if _experiment_of(run) == experiment}
         return dict(sorted(found.items()))
 
+    def find(self, run: str) -> tuple[Experiment, int] | None:
+        """The experiment and the seed that a run's folder is of; None where no params file that is right has it."""
+        known = self.experiments.get(_experiment_of(run))
+        return (known, _seed_of(run)) if known and run in self._folders else None
+
     def knows(self, run: str) -> bool:
         """Whether a run's params file is known, right or wrong."""
         return _experiment_of(run) in self.experiments.keys() | self.wrong.keys()

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def write_aside(path: Path | str) -> Iterator[Path]:
 def write_bytes(path: Path, data: bytes) -> None:
     with write_aside(path) as aside:
         aside.write_bytes(data)
+
+
+def write_zip(path: Path, members: Mapping[str, bytes]) -> None:
+    """Write an archive of files by name: equal members make equal bytes, since all are dated 1980 and sorted."""
+    with write_aside(path) as aside, zipfile.ZipFile(aside, "w") as archive:
+        for name, data in sorted(members.items()):
+            member = zipfile.ZipInfo(name)
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, data, zipfile.ZIP_DEFLATED)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,11 +19,10 @@ from torch import nn
 from tqdm import tqdm
 
 from otoc_lib.calibration import at_temperature, read_calibration, temperature_of
-from otoc_lib.config import Config, config_from, names_in, project_root
+from otoc_lib.config import Config, Unit, UpAxis, config_from, names_in, project_root
 from otoc_lib.current import Runs
 from otoc_lib.datasets import labelled_las, labelled_ply, own
 from otoc_lib.datasets.point_files import read_scan, scan_name
-from otoc_lib.datasets.scan_axes import Unit, UpAxis
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import Experiment, read_experiment, read_what_is_right
 from otoc_lib.labels import LABEL_SETS, LabelSet
@@ -144,12 +143,12 @@ def _config_by_file(folder: Path) -> Config:
     profile = folder.parent.name
     experiments, wrong = read_what_is_right(project_root() / "params", profile)
     held, why = Runs(folder.parents[1], profile, experiments, wrong), "there is no params file of it"
-    for experiment in experiments:
-        for seed in (seed for seed, run in held.seeds(experiment.name).items() if run == folder.name):
-            state = held.state(experiment.name, experiment.last_evaluation, seed)
-            if not state.why:  # current, or not finished, as is told next
-                return replace(experiment.config, seed=seed)
-            why = f"its params file is not current: {state.why}"
+    if found := held.find(folder.name):
+        experiment, seed = found
+        state = held.state(experiment.name, experiment.last_evaluation, seed)
+        if not state.why:  # current, or not finished, as is told next
+            return replace(experiment.config, seed=seed)
+        why = f"its params file is not current: {state.why}"
     raise OtocError(
         f"{folder}: an older version of the kit made it, which did not note every parameter, and {why}; run it again"
     )

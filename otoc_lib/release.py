@@ -8,7 +8,6 @@ and what was trained is not trained again.
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,11 +18,10 @@ from otoc_lib.config import Config, project_root
 from otoc_lib.current import Runs
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import Experiment, read_what_is_right
-from otoc_lib.files import write_aside, write_bytes
+from otoc_lib.files import write_bytes, write_zip
 from otoc_lib.store import Stage, stages_in
 
 BUNDLED = {"data/scannet_rooms": "rooms", "data/s3dis_rooms": "rooms_s3dis"}  # what is unpacked, and whence
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member: the same run makes the same bytes
 
 README = """{run}: networks of the One Thing One Click kit, trained from {source}.
 
@@ -63,13 +61,7 @@ def export_weights(run: Path, path: Path) -> str:
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items()))
     files["SHA256SUMS"] = sums.encode()
     prefix = f"runs/{run.parent.name}/{run.name}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_aside(path) as aside, zipfile.ZipFile(aside, "w") as archive:
-        for name, data in sorted(files.items()):
-            member = zipfile.ZipInfo(f"{prefix}/{name}", EPOCH)
-            member.external_attr = 0o644 << 16
-            member.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(member, data)
+    write_zip(path, {f"{prefix}/{name}": data for name, data in files.items()})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     write_bytes(path.with_name(f"{path.name}.sha256"), f"{digest}  {path.name}\n".encode())
     return digest
@@ -82,22 +74,23 @@ def _current(run: Path) -> tuple[Experiment, Config, list[Stage]]:
     profile = run.parent.name
     experiments, wrong = read_what_is_right(project_root() / "params", profile)
     held = Runs(run.parents[1], profile, experiments, wrong)
-    for experiment in experiments:
-        for seed in (seed for seed, name in held.seeds(experiment.name).items() if name == run.name):
-            contents = [
-                content for stages in held.planned(experiment.name, seed).values() for content in stages.items()
-            ]
-            trained = [name for name, content in dict(contents).items() if "train" in content["code"]]
-            stages = []
-            for name in ("clicks", *trained, experiment.last_evaluation):
-                state = held.state(experiment.name, name, seed)
-                if state.stage is None:
-                    why = f"{name} is stale: {state.why}" if state.why else f"{name} is missing"
-                    remedy = f"otoc run params/{profile}/{experiment.name}.yaml -p seed={seed}"
-                    raise OtocError(f"{run}: {why}; finish it by {remedy}")
-                stages.append(state.stage)
-            return experiment, replace(experiment.config, seed=seed), stages
-    raise OtocError(f"{run}: no params file of the profile {profile} has this run; there must be one to say what it is")
+    found = held.find(run.name)
+    if found is None:
+        raise OtocError(
+            f"{run}: no params file of the profile {profile} has this run; there must be one to say what it is"
+        )
+    experiment, seed = found
+    contents = {name: c for stages in held.planned(experiment.name, seed).values() for name, c in stages.items()}
+    trained = [name for name, content in contents.items() if "train" in content["code"]]
+    packed = []
+    for name in ("clicks", *trained, experiment.last_evaluation):
+        state = held.state(experiment.name, name, seed)
+        if state.stage is None:
+            why = f"{name} is stale: {state.why}" if state.why else f"{name} is missing"
+            remedy = f"otoc run params/{profile}/{experiment.name}.yaml -p seed={seed}"
+            raise OtocError(f"{run}: {why}; finish it by {remedy}")
+        packed.append(state.stage)
+    return experiment, replace(experiment.config, seed=seed), packed
 
 
 def _notes(run: Path, experiment: Experiment, config: Config, stages: list[Stage]) -> Iterator[tuple[str, bytes]]:

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from otoc_lib.annotation.clicks import count_classes, gaps, read_clicks
+from otoc_lib.config import Unit, UpAxis
 from otoc_lib.csv_table import read_rows
 from otoc_lib.datasets import own
 from otoc_lib.datasets.doctor import Problem, Total
 from otoc_lib.datasets.own_truth import read_truth
 from otoc_lib.datasets.point_files import Scan, read_again, scan_name
-from otoc_lib.datasets.scan_axes import Unit, UpAxis
 from otoc_lib.errors import Faults, OtocError, messages_of
 from otoc_lib.labels import LabelSet
 from otoc_lib.scene import Scene

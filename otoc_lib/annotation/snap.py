@@ -6,10 +6,11 @@ from pathlib import Path
 from scipy.spatial import cKDTree
 
 from otoc_lib.annotation.clicks import COLUMNS
+from otoc_lib.config import Unit
 from otoc_lib.csv_table import number, read_rows
 from otoc_lib.datasets import own
 from otoc_lib.datasets.point_files import read_scan
-from otoc_lib.datasets.scan_axes import METRES, Unit
+from otoc_lib.datasets.scan_axes import METRES
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 

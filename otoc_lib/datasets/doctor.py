@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from otoc_lib.config import Unit, UpAxis
 from otoc_lib.datasets import own, s3dis, scannet, summary
 from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.datasets.point_text import count_rows
-from otoc_lib.datasets.scan_axes import Unit, UpAxis
 from otoc_lib.datasets.scan_views import ScanViews, view_scan
 from otoc_lib.datasets.summary import Summary
 from otoc_lib.errors import OtocError, listed, messages_of

@@ -14,7 +14,7 @@ from xml.parsers import expat
 import numpy as np
 
 from otoc_lib.datasets.scan_colors import GREY
-from otoc_lib.datasets.vertices import Vertices
+from otoc_lib.datasets.vertices import Vertices, rotation_of
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.outside import opening
 
@@ -219,13 +219,7 @@ def _pose(scan: Any) -> tuple[np.ndarray, np.ndarray]:
         if not (math.isfinite(length) and length > 0):
             raise ValueError("the rotation of a pose is none")
         w, x, y, z = quaternion / length
-        rotation = np.array(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-            ]
-        )
+        rotation = rotation_of(x, y, z, w)
     if scan.isDefined("pose") and scan["pose"].isDefined("translation"):
         translation = np.array([scan["pose"]["translation"][axis].value() for axis in "xyz"], dtype=np.float64)
     return rotation, translation

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from otoc_lib.datasets import pictures
-from otoc_lib.datasets.vertices import Vertices
+from otoc_lib.datasets.scan_colors import GREY
+from otoc_lib.datasets.vertices import Vertices, rotation_of
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.outside import parse_json, read_bytes
 
@@ -215,7 +216,7 @@ def _read(document: _Document) -> Vertices:
     painted = np.concatenate([block.painted for block in blocks])
     if painted.any():
         colors = np.concatenate([block.colors for block in blocks])
-        colors[~painted] = pictures.GREY
+        colors[~painted] = GREY
         columns |= dict(zip(("red", "green", "blue"), np.ascontiguousarray(colors.T), strict=True))
         if not painted.all():
             document.told.append(f"{(~painted).sum()} of its {len(points)} vertices have no colour; they are grey")
@@ -257,15 +258,8 @@ def _matrix(node: dict[str, Any]) -> np.ndarray:
     if "matrix" in node:
         return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
     x, y, z, w = np.array(node.get("rotation", [0, 0, 0, 1]), dtype=np.float64)
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation * np.array(node.get("scale", [1, 1, 1]), dtype=np.float64).reshape(3)
+    matrix[:3, :3] = rotation_of(x, y, z, w) * np.array(node.get("scale", [1, 1, 1]), dtype=np.float64).reshape(3)
     matrix[:3, 3] = np.array(node.get("translation", [0, 0, 0]), dtype=np.float64).reshape(3)
     return matrix
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from otoc_lib.datasets import pictures, point_text
+from otoc_lib.datasets.scan_colors import GREY
 from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError, shown
 from otoc_lib.jit import compiled
@@ -388,5 +389,5 @@ def _painted(
     bare = int((counts == 0).sum())
     if bare:
         told.append(f"{bare} of its {num_vertices} vertices have no colour there; they are grey")
-    mean = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], pictures.GREY)
+    mean = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], GREY)
     return np.rint(mean).astype(np.uint8)

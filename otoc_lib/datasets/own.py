@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from otoc_lib.config import Config
+from otoc_lib.config import Config, Unit, UpAxis
 from otoc_lib.datasets import summary
 from otoc_lib.datasets.other_formats import how_to_convert
 from otoc_lib.datasets.own_truth import read_truth
 from otoc_lib.datasets.point_files import FORMATS, Scan, companions, read_again, read_scan, scan_name, scan_suffix
-from otoc_lib.datasets.scan_axes import Axes, Unit, UpAxis, find_axes
+from otoc_lib.datasets.scan_axes import Axes, find_axes
 from otoc_lib.datasets.scan_text import first_names, holds_points
 from otoc_lib.errors import Faults, OtocError, listed
 from otoc_lib.labels import NO_CLASS_NAME, LabelSet

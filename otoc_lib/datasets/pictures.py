@@ -17,7 +17,6 @@ from otoc_lib.outside import opening
 
 KINDS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF")  # no others: Pillow runs programs for some
 MOST_BYTES = 1 << 30  # of the file of a picture
-GREY = 128  # of vertices that nothing paints
 
 REPEAT, CLAMP, MIRROR = 10497, 33071, 33648  # how glTF names what lies beyond a picture's edge
 

@@ -4,12 +4,10 @@ Nothing is turned or scaled without a word, and nothing at all where the guess i
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-UpAxis = Literal["auto", "z", "y", "x", "-z", "-y", "-x"]
-Unit = Literal["auto", "m", "cm", "mm", "ft", "in"]
+from otoc_lib.config import Unit, UpAxis
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
 # Rotations: the rows are x, y and z of the room (z up, right-handed) in the axes of the file.

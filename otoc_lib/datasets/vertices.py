@@ -38,3 +38,14 @@ def unnamed(columns: Iterable[T]) -> dict[str, T]:
 def is_unnamed(columns: dict[str, np.ndarray]) -> bool:
     """Whether the columns are those of a table without a header."""
     return bool(columns) and list(columns) == list(unnamed(columns.values()))
+
+
+def rotation_of(x: float, y: float, z: float, w: float) -> np.ndarray:
+    """The rotation, float64 [3, 3], of a quaternion of length 1 whose real part is w."""
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from otoc_lib.current import Runs
 from otoc_lib.errors import OtocError
-from otoc_lib.files import write_aside
+from otoc_lib.files import write_zip
 from otoc_lib.methods.stages import CONFUSIONS
 from otoc_lib.store import MANIFEST, Stage, read_manifest
 
@@ -23,7 +23,6 @@ NUMBERS = ("metrics.json", CONFUSIONS, "statistics.json")
 HIDDEN = "hidden.json"  # of an evaluation: mode -> mIoU on the hidden-label rooms, in percent, as Table 1 scored it
 ARCHIVES = "results"  # folder of a report
 MOST_BYTES = 1 << 26  # of one file, unpacked
-WHEN = (1980, 1, 1, 0, 0, 0)  # of every member: equal numbers make equal files
 
 
 def keep_numbers(runs: Runs, folder: Path, hidden: dict[tuple[str, str], dict[str, float]] | None = None) -> list[Path]:
@@ -53,7 +52,7 @@ def keep_numbers(runs: Runs, folder: Path, hidden: dict[tuple[str, str], dict[st
             before = _read(path) if path.is_file() else {}
             members |= {name: data for name, data in before.items() if PurePosixPath(name).parts[0] not in here}
             if members != before:
-                _write(path, members)
+                write_zip(path, members)
             paths.append(path)
     return paths
 
@@ -85,12 +84,6 @@ def _numbers(stage: Stage, hidden: dict[str, float]) -> dict[str, bytes]:
     if hidden:
         files[HIDDEN] = (json.dumps(hidden) + "\n").encode()
     return files
-
-
-def _write(path: Path, members: dict[str, bytes]) -> None:
-    with write_aside(path) as aside, zipfile.ZipFile(aside, "w") as archive:
-        for name, data in sorted(members.items()):
-            archive.writestr(zipfile.ZipInfo(name, WHEN), data, zipfile.ZIP_DEFLATED, 9)
 
 
 def _read(path: Path) -> dict[str, bytes]:

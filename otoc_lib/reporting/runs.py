@@ -205,7 +205,7 @@ class Results:
         what is current, and of runs of which only numbers are here. "" for nothing."""
         return " ".join(sentence for sentence in (self.held.doubt, self._kept_alone) if sentence)
 
-    @property
+    @cached_property
     def _kept_alone(self) -> str:
         if not self._kept:
             return ""

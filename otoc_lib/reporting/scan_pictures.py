@@ -16,7 +16,7 @@ NAMES = "xyz"
 
 
 def draw_scans(views: Sequence[ScanViews]) -> Figure:
-    """A row for each scan: from above, and from the side, in the file's coordinates; the first MOST_SCANS of them."""
+    """A row for each scan: from above, and from the side, in metres with z up; the first MOST_SCANS of them."""
     shown = views[:MOST_SCANS]
     figure = Figure(figsize=(8.4, 0.3 + 3.1 * len(shown)), dpi=100, facecolor="white", layout="constrained")
     for axes, view in zip(figure.subplots(len(shown), 2, squeeze=False), shown, strict=True):
