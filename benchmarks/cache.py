@@ -65,7 +65,8 @@ def config_for(root: Path, cache_root: Path) -> Config:
 def read_whole(scene: Scene) -> None:
     """Touch every value, so that mapped arrays are truly read."""
     for field in ARRAYS:
-        getattr(scene, field).sum()
+        if (values := getattr(scene, field)) is not None:
+            values.sum()
 
 
 def print_converting(root: Path, folder: Path, rooms_in_all: int, repeats: int) -> None:
