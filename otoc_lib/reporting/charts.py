@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from otoc_lib.calibration import BINS, read_calibration
-from otoc_lib.experiments import SHOWN, VARIANTS, Row
+from otoc_lib.experiments import SHOWN, Row
 from otoc_lib.labels import LabelSet
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.curves import (
-    OTHER_COLORS,
-    VARIANT_COLORS,
     WITHOUT_GRAPH,
     Curve,
     experiments_of,
@@ -23,8 +21,10 @@ from otoc_lib.reporting.curves import (
     label_statistics_of,
     loss_curves,
     miou_curves,
+    relabelling,
 )
 from otoc_lib.reporting.figures import TSNE_PANELS
+from otoc_lib.reporting.row_colors import before_self_training, row_color
 from otoc_lib.reporting.runs import MODES, Results, Spread, read_arrays, read_json
 from otoc_lib.reporting.tables import VARIANT_NAMES, stale_text
 from otoc_lib.scene import Scene
@@ -120,17 +120,19 @@ def _further_modes(results: Results) -> tuple[Row, ...]:
 
 
 def calibration_rows(results: Results, rows: tuple[Row, ...]) -> list[dict[str, Any]]:
-    """Of every row that was run: its reliability diagram (a line, %) and its expected error (%)."""
-    colors, found = (*VARIANT_COLORS.values(), *OTHER_COLORS), []
+    """Of every row that was run: its reliability diagram (a line, %) and its expected error (%).
+
+    Lines of the first of several iterations are dashed.
+    """
+    found = []
     for row in rows:
         stage = results.find(row.experiment, results.stage_of(row))
         result = read_calibration(stage, row.mode) if stage else None
         if result is None:
             continue
         share = 100 * result.count / result.count.sum()
-        diagram = line(
-            Curve(row.setting, colors[len(found) % len(colors)], 100 * result.confidence, 100 * result.accuracy)
-        )
+        color, dashed = row_color(results, row.experiment, row.mode), before_self_training(results, row)
+        diagram = line(Curve(row.setting, color, 100 * result.confidence, 100 * result.accuracy, dashed=dashed))
         found.append(
             {
                 "line": {**diagram, "shares": share[result.count > 0].round(2).tolist()},
@@ -182,12 +184,9 @@ def _measured(results: Results, rows: tuple[Row, ...]) -> list[tuple[Row, dict[s
 def pseudo_rows(results: Results) -> list[dict[str, Any]]:
     """Label statistics of every variant, and of further experiments that relabel: the expanded clicks, then after each
     iteration."""
-    shown = {VARIANT_NAMES[column]: VARIANTS[column][0] for column in paper.TABLE3}
-    shown[VARIANT_NAMES["unet_rel_gp"]] = results.main
-    found = {title: label_statistics_of(results, experiment) for title, experiment in shown.items()}
-    for name in {row.experiment: None for row in results.further(results.table) if row.experiment != results.main}:
-        statistics = label_statistics_of(results, name)
-        found |= {name: statistics} if len(statistics) > 1 else {}
+    statistics_of = {title: label_statistics_of(results, name) for title, name in relabelling(results).items()}
+    variants = {VARIANT_NAMES[column] for column in paper.TABLE3}
+    found = {title: known for title, known in statistics_of.items() if title in variants or len(known) > 1}
     return [
         {
             "variant": title + stale_text(statistics["covered_percent"]),

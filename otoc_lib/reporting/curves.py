@@ -9,20 +9,11 @@ import numpy as np
 from otoc_lib.experiments import ABLATIONS, SHOWN, VARIANTS
 from otoc_lib.methods.stages import method_of
 from otoc_lib.reporting import paper
+from otoc_lib.reporting.row_colors import row_color
 from otoc_lib.reporting.runs import Results, Spread
 from otoc_lib.reporting.tables import VARIANT_NAMES, table3_measurements
 
-VARIANT_COLORS = {
-    "unet": "#8a94a6",
-    "unet_gp": "#e58a1f",
-    "unet_rel_gp": "#2f6fde",
-    "control": "#8a6d3b",
-    "control_point": "#c9ab73",
-    "sv": "#2a9d8f",
-    "released": "#9b7fd1",
-}
-OTHER_COLORS = ("#7b61c9", "#b5579f", "#5d8a3c", "#3e8fb0")
-SUPERVISED = {"supervised": ("U-Net alone", "#a9b2c0"), "supervised_full": ("after propagation", "#5d6879")}
+SUPERVISED = {"supervised": "U-Net alone", "supervised_full": "after propagation"}
 
 
 @dataclass(frozen=True)
@@ -63,8 +54,7 @@ def loss_curves(results: Results, experiments: Iterable[str], network: str) -> l
     An experiment whose first iteration is shared starts with the shared one's. Seeds are averaged at the steps that all
     of them noted.
     """
-    experiments = tuple(experiments)
-    colors, curves = _colors(results, experiments), []
+    curves = []
     for name in experiments:
         iterations = results.iterations_of(name)
         parts, start, breaks = [], 0.0, []
@@ -83,7 +73,7 @@ def loss_curves(results: Results, experiments: Iterable[str], network: str) -> l
             x, mean, deviation = (np.concatenate(values) for values in list(zip(*parts, strict=True))[:3])
             seeds = max(part[3] for part in parts)
             deviation = deviation if seeds > 1 else None
-            curves.append(Curve(name, colors[name], x, mean, deviation, seeds, breaks=tuple(breaks)))
+            curves.append(Curve(name, row_color(results, name), x, mean, deviation, seeds, breaks=tuple(breaks)))
     return curves
 
 
@@ -93,16 +83,19 @@ def miou_curves(results: Results) -> list[Curve]:
     curves = []
     for column, measured in table3_measurements(results).items():
         points = {k: value for k, value in enumerate(measured, start=1) if value}
-        curves += curve_through(VARIANT_NAMES[column], VARIANT_COLORS[column], points)
-    for name, color in _further_colors(results).items():
+        curves += curve_through(VARIANT_NAMES[column], row_color(results, *VARIANTS[column]), points)
+    for name in dict.fromkeys(row.experiment for row in results.further(results.table)):
         known = results.known(name)
         mode = method_of(known.config).modes[-1]
         by_number = {k: results.measure_stage(name, f"evaluate_{k}", mode) for k in known.config.iterations}
-        curves += curve_through(name, color, {k: value for k, value in by_number.items() if value})
+        points = {k: value for k, value in by_number.items() if value}
+        curves += curve_through(name, row_color(results, name, mode), points)
     end = max([results.iterations, *(int(curve.x[-1]) for curve in curves)])
-    for row, (mode, color) in SUPERVISED.items() if curves else ():
-        whole = results.measure(results.row(row))
+    for name, mode in SUPERVISED.items() if curves else ():
+        row = results.row(name)
+        whole = results.measure(row)
         across = {1: whole, end: whole} if whole else {}
+        color = row_color(results, row.experiment, row.mode)
         curves += curve_through(f"fully supervised, {mode}", color, across, dashed=True)
     return curves
 
@@ -118,18 +111,24 @@ def label_curves(results: Results, key: str, dashed: tuple[str, str] = FURNITURE
         key: such as "covered_percent", "accuracy_percent" or "new_right_percent".
         dashed: what else is shown, dashed: the prefix of its key and what its name ends with.
     """
-    shown = {column: (VARIANT_NAMES[column], VARIANTS[column][0], VARIANT_COLORS[column]) for column in paper.TABLE3}
-    shown["unet_rel_gp"] = (VARIANT_NAMES["unet_rel_gp"], results.main, VARIANT_COLORS["unet_rel_gp"])
-    shown |= {name: (name, name, color) for name, color in _further_colors(results).items() if name != results.main}
     curves = []
-    for title, experiment, color in shown.values():
+    for title, experiment in relabelling(results).items():
         found = label_statistics_of(results, experiment)
         if len(found) < 2:
             continue
         for prefix, suffix in (("", ""), dashed):
             points = {k: statistics[prefix + key] for k, statistics in found.items() if prefix + key in statistics}
-            curves += curve_through(title + suffix, color, points, dashed=bool(prefix))
+            curves += curve_through(title + suffix, row_color(results, experiment), points, dashed=bool(prefix))
     return curves
+
+
+def relabelling(results: Results) -> dict[str, str]:
+    """Title -> experiment, of all that may make labels of its own: the paper's variants and further experiments."""
+    shown = {VARIANT_NAMES[column]: VARIANTS[column][0] for column in paper.TABLE3}
+    if results.main not in shown.values():  # the whole method goes by other names on other data
+        shown[VARIANT_NAMES["unet_rel_gp"]] = results.main
+    further = dict.fromkeys(row.experiment for row in results.further(results.table))
+    return shown | {name: name for name in further if name not in shown.values()}
 
 
 def label_statistics_of(results: Results, experiment: str) -> dict[int, dict[str, Spread]]:
@@ -146,21 +145,6 @@ def smooth(values: np.ndarray) -> np.ndarray:
     low = np.maximum(np.arange(len(values)) - window // 2, 0)
     high = np.minimum(np.arange(len(values)) + window // 2 + 1, len(values))
     return (sums[high] - sums[low]) / (high - low)
-
-
-def _colors(results: Results, experiments: Iterable[str] = ()) -> dict[str, str]:
-    """Experiment -> colour: those of Table 3 have theirs, the others get one in the order in which they are shown."""
-    columns = {experiment: column for column, (experiment, _) in reversed(VARIANTS.items())}
-    names = dict.fromkeys([*experiments_of(results), *experiments])
-    others = [name for name in names if name not in columns]
-    colors = {name: OTHER_COLORS[place % len(OTHER_COLORS)] for place, name in enumerate(others)}
-    return colors | {name: VARIANT_COLORS[column] for name, column in columns.items()}
-
-
-def _further_colors(results: Results) -> dict[str, str]:
-    """Experiment -> colour of the further experiments of the table that a report is about."""
-    colors = _colors(results)
-    return {row.experiment: colors[row.experiment] for row in results.further(results.table)}
 
 
 def curve_through(name: str, color: str, points: dict[float, Spread], dashed: bool = False) -> list[Curve]:

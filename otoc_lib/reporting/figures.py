@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -29,7 +30,6 @@ from otoc_lib.reporting import paper
 from otoc_lib.reporting.convergence import CPU, GOALS, Run, convergence_curve
 from otoc_lib.reporting.curves import (
     FURNITURE,
-    OTHER_COLORS,
     WITHOUT_GRAPH,
     Curve,
     label_curves,
@@ -239,11 +239,14 @@ BARS = {
 }
 
 
-def figure1(ours: dict[str, dict[str, Measurement]]) -> Figure:
+INITIAL = ("otoc_baseline", "otoc_first_full")  # before self-training: hatched
+
+
+def figure1(ours: dict[str, dict[str, Measurement]], colors: dict[str, str]) -> Figure:
     """Bars: above the paper's Figure 1 on ScanNet and S3DIS, below ours with whatever was run.
 
     ours: what it was measured on, for the title -> row of Table 2 or 4 -> result; one or two. Rows of further
-    experiments come last, under their names.
+    experiments come last, under their names. colors: by row; the paper's bars have them too, and grey without.
     """
     names = {"mprm_scene": "MPRM", "mprm_subcloud": "MPRM", "xu_02": "Xu et al.", "xu_10": "Xu et al."}
     names |= {"otoc_full": "1T1C", "otoc3_full": "1T3C", "supervised": "fully supervised"}
@@ -273,9 +276,9 @@ def figure1(ours: dict[str, dict[str, Measurement]]) -> Figure:
         for group, bars in groups.items():
             for place, (label, value, deviation, row) in enumerate(bars):
                 x = start + place
-                strong = row.startswith(("otoc_full", "otoc3_full", "otoc_dagger"))
-                color = OURS_COLOR if strong and own else "#5b7fb8" if strong else PAPER_COLOR
-                axes.bar(x, value, width=0.66, color=color, yerr=deviation or None, ecolor=INK, capsize=3)
+                hatch = "////" if row in INITIAL else None
+                bar = {"color": colors.get(row, PAPER_COLOR), "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+                axes.bar(x, value, width=0.66, yerr=deviation or None, ecolor=INK, capsize=3, **bar)
                 text = f"{value:.1f}\n± {deviation:.1f}" if deviation else f"{value:.1f}"
                 axes.text(x, value + deviation + 2.5, text, ha="center", size=8.5, linespacing=1.0, color=INK)
                 ticks[x] = label
@@ -476,7 +479,8 @@ def convergence(runs: Iterable[Run]) -> Figure:
     runs = list(runs)
     device = "one thread" if runs[0].device == CPU else runs[0].device
     recipes = list(dict.fromkeys(run.recipe for run in runs))
-    colors = [PAPER_COLOR, *OTHER_COLORS[: max(len(recipes) - 2, 0)], OURS_COLOR][-len(recipes) :]
+    between = LinearSegmentedColormap.from_list("recipes", [PAPER_COLOR, OURS_COLOR])  # the last recipe is blue
+    colors = [to_hex(between(share)) for share in np.linspace(1, 0, len(recipes))[::-1]]
     figure = Figure(figsize=(10, 6.4), dpi=110, facecolor="white", layout="constrained")
     panels = figure.subplots(len(GOALS), 2)
     for row, (labels, goals) in zip(panels, GOALS.items(), strict=True):
@@ -514,7 +518,7 @@ def pseudo_label_curves(results: Results) -> Figure:
     return figure
 
 
-def sweep_figure(swept: dict[str, list[SweepLine]]) -> Figure | None:
+def sweep_figure(results: Results, swept: dict[str, list[SweepLine]]) -> Figure | None:
     """mIoU over the values of every parameter that is swept: above the U-Net alone, below the last mode; None without
     any."""
     measured = {name: [line for line in lines if line.ours or line.control] for name, lines in swept.items()}
@@ -529,7 +533,7 @@ def sweep_figure(swept: dict[str, list[SweepLine]]) -> Figure | None:
     for column, (name, lines) in zip(panels.T, measured.items(), strict=True):
         modes = list(dict.fromkeys(line.mode for line in lines))
         for axes, mode in zip(column, dict.fromkeys([modes[0], modes[-1]]), strict=False):
-            for curve in sweep_curves(lines, mode):
+            for curve in sweep_curves(results, lines, mode):
                 _draw_curve(axes, curve, marker="o")
             axes.set_title(f"{MODES.get(mode, mode)}, mIoU (%)", size=10, color=INK, loc="left")
             _plain(axes, SWEPT.get(name, name), "")
@@ -550,7 +554,7 @@ def prototype_similarity(results: Results, label_set: LabelSet) -> Figure | None
     prototypes = weights_of(stage)["prototypes"].double().numpy()  # [C, D], unit rows
     figure = Figure(figsize=(7.4, 6.4), dpi=CHART_DPI, facecolor="white", layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(prototypes @ prototypes.T, vmin=-1, vmax=1, cmap="RdBu_r")
+    image = axes.imshow(prototypes @ prototypes.T, vmin=-1, vmax=1, cmap="PuOr_r")
     places = range(len(label_set.names))
     axes.set_xticks(places, label_set.names, rotation=90, size=8)
     axes.set_yticks(places, label_set.names, size=8)

@@ -12,6 +12,7 @@ from otoc_lib.reporting import figures
 from otoc_lib.reporting.convergence import CPU, read_runs
 from otoc_lib.reporting.curves import experiments_of
 from otoc_lib.reporting.gallery import best_median_worst, telling_rooms
+from otoc_lib.reporting.row_colors import row_color
 from otoc_lib.reporting.runs import MODES, Measurement, Results, last_mode
 from otoc_lib.reporting.sweeps import sweep_lines
 from otoc_lib.scene import Scene
@@ -63,11 +64,11 @@ def draw_figures(
             pictures.append(Picture(name, title, caption, width, height))
 
     add(
-        figures.figure1(_bars(results, data_name)),
+        figures.figure1(_bars(results, data_name), _colors(results)),
         "figure1",
         "Figure 1. mIoU by annotation",
         "Above the paper's bars on ScanNet and S3DIS; below ours on other rooms: heights compare only within a panel, "
-        "and of ours only within a group.",
+        "and of ours only within a group. Hatched: before self-training.",
     )
     if clicks and places:
         add(
@@ -117,7 +118,7 @@ def draw_figures(
         "right, without propagation." + band,
     )
     add(
-        figures.sweep_figure(sweep_lines(results)),
+        figures.sweep_figure(results, sweep_lines(results)),
         "sweeps",
         "Sweeps",
         "Everything but one number is that of the main experiment. Between control and self-training lies what "
@@ -127,7 +128,7 @@ def draw_figures(
         figures.prototype_similarity(results, train[0].label_set),
         "prototypes",
         "Prototypes",
-        "How alike the relation net's prototypes of every two classes are after the last iteration: what is red off "
+        "How alike the relation net's prototypes of every two classes are after the last iteration: what is orange off "
         "the diagonal it cannot keep apart." + one_seed,
     )
     measured = []
@@ -158,6 +159,12 @@ def _bars(results: Results, data_name: str) -> dict[str, dict[str, Measurement]]
     panels = {data_name: _measured(results, "table2")}
     areas = _measured(results, "table4")
     return panels | ({AREAS_NAME: areas} if areas else {})
+
+
+def _colors(results: Results) -> dict[str, str]:
+    """Row -> colour, of both tables: a row of one name is of one method in both."""
+    rows = (*results.rows("table2"), *results.rows("table4"))
+    return {row.row: row_color(results, row.experiment, row.mode) for row in rows}
 
 
 def _measured(results: Results, table: str) -> dict[str, Measurement]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from otoc_lib.experiments import Row, SweepPoint, sweeps
 from otoc_lib.methods.stages import method_of
-from otoc_lib.reporting.curves import VARIANT_COLORS, Curve, curve_through
+from otoc_lib.reporting.curves import Curve, curve_through
+from otoc_lib.reporting.row_colors import row_color
 from otoc_lib.reporting.runs import MODES, Measurement, Results
 from otoc_lib.reporting.tables import (
     ABOUT_GAINS,
@@ -79,17 +80,21 @@ def _line(results: Results, point: SweepPoint, mode: str) -> SweepLine:
     )
 
 
-def sweep_curves(lines: list[SweepLine], mode: str) -> list[Curve]:
-    """mIoU (%) over the values of a parameter in one mode: first iteration, control and self-training."""
+def sweep_curves(results: Results, lines: list[SweepLine], mode: str) -> list[Curve]:
+    """mIoU (%) over the values of a parameter in one mode: first iteration (dashed), control and self-training.
+
+    Whatever the value, the method has the colour of the main experiment, its control that of the control.
+    """
     sides = {
-        "first iteration": ("first", VARIANT_COLORS["unet"]),
-        "control": ("control", VARIANT_COLORS["control"]),
-        "self-training": ("ours", VARIANT_COLORS["unet_rel_gp"]),
+        "first iteration": ("first", results.main),
+        "control": ("control", "control"),
+        "self-training": ("ours", results.main),
     }
     curves = []
-    for name, (side, color) in sides.items():
+    for name, (side, experiment) in sides.items():
         points = {line.value: getattr(line, side) for line in lines if line.mode == mode and getattr(line, side)}
-        curves += curve_through(name, color, points)
+        color = row_color(results, experiment, mode)
+        curves += curve_through(name, color, points, dashed=side == "first")
     return curves
 
 

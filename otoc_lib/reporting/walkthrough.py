@@ -52,6 +52,7 @@ COLORS = matplotlib.colormaps["viridis"]  # of values, perceptually uniform; bri
 GREY = (214, 214, 214)  # a room whose colours do not matter
 DARK = (146, 151, 162)  # labelled, but no one knows the truth
 BLUE, ORANGE = tuple(round(255 * value) for value in to_rgb(OURS_COLOR)), (240, 150, 30)
+PINK = (233, 30, 150)  # what a picture is about, on the colours of values; red is for errors alone
 DECADES = 3  # of similarity, from dark to bright
 KEY = 18  # pixels below the caption, for the key of a picture's colours
 
@@ -271,9 +272,9 @@ def similarity_figure(walk: Walk) -> Figure:
     """One row of the kernel (eq. 5): how alike every super-voxel is to one of them."""
     if walk.similarity is None:
         return _sentence(walk, "has no graph")
-    marked = np.where((walk.scene.supervoxels == walk.chosen)[:, None], WRONG, _faded(walk)).astype(np.uint8)
+    marked = np.where((walk.scene.supervoxels == walk.chosen)[:, None], PINK, _faded(walk)).astype(np.uint8)
     pictures = [
-        Picture("one super-voxel", marked, _name_of_chosen(walk), {"this one": WRONG}),
+        Picture("one super-voxel", marked, _name_of_chosen(walk), {"this one": PINK}),
         _similarities(walk, walk.hand_made, "by colour and position"),
     ]
     if walk.config.variant != "unet_gp":
@@ -367,7 +368,7 @@ def _similarities(walk: Walk, row: np.ndarray, title: str) -> Picture:
     with np.errstate(divide="ignore"):
         decades = np.log10(others / largest)  # [M] 0, -1, ...
     colors = _map((1 + decades / DECADES)[walk.scene.supervoxels])
-    colors[walk.scene.supervoxels == walk.chosen] = WRONG
+    colors[walk.scene.supervoxels == walk.chosen] = PINK
     caption, truth = "", _true_classes(walk)
     if truth is not None and truth[walk.chosen] != IGNORE:
         share = 100 * others[truth == truth[walk.chosen]].sum() / max(float(others.sum()), 1e-30)
@@ -452,7 +453,7 @@ def _draw_bar(axes: Axes, bar: Bar) -> None:
     strip.text(-0.06, 0.4, bar.dark, ha="right", va="center", size=8, color=MUTED)
     strip.text(1.06, 0.4, bar.bright, ha="left", va="center", size=8, color=MUTED)
     if bar.mark is not None:
-        strip.plot([bar.mark, bar.mark], [-0.4, 1.4], color=np.divide(WRONG, 255), linewidth=1.6, clip_on=False)
+        strip.plot([bar.mark, bar.mark], [-0.4, 1.4], color=np.divide(PINK, 255), linewidth=1.6, clip_on=False)
 
 
 def _draw_key(axes: Axes, names: dict[str, Color]) -> None:

@@ -47,7 +47,7 @@ def test_figures_draw_a_band_where_there_are_several_seeds(results, tmp_path, ru
 
 def test_no_bar_or_number_leaves_its_panel():
     best = Measurement({0: 99.0, 1: 100.0}, views=1, rooms=2)
-    figure = figure1({"rooms": {"otoc_full": best}})
+    figure = figure1({"rooms": {"otoc_full": best}}, {})
     figure.draw_without_rendering()
     for axes in figure.axes:
         inside = axes.get_window_extent()
@@ -58,7 +58,7 @@ def test_no_bar_or_number_leaves_its_panel():
 
 def test_bars_say_how_many_seeds_they_stand_for(results):
     rows = {name: results.measure(results.row(name)) for name in ("otoc_full", "supervised")}
-    axes = figure1({"rooms": rows | {"mine_sv": rows["supervised"]}}).axes[2]
+    axes = figure1({"rooms": rows | {"mine_sv": rows["supervised"]}}, {}).axes[2]
     labels = [tick.get_text() for tick in axes.get_xticklabels()]
     assert labels == ["fully\nsupervised", "1T1C\n2 seeds", "mine\nsv"]
     texts = [text.get_text() for text in axes.texts]

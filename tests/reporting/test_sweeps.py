@@ -119,17 +119,17 @@ def test_the_table_of_a_curve_is_written_like_the_others(measured, tmp_path):
 
 def test_curves_are_drawn_for_the_first_and_the_last_mode(measured):
     swept = sweep_lines(measured)
-    curves = sweep_curves(swept["clicks_wrong"], "full")
+    curves = sweep_curves(measured, swept["clicks_wrong"], "full")
     assert [(curve.name, curve.x.tolist()) for curve in curves] == [
         ("first iteration", [0.0, 0.1, 0.2]),
         ("control", [0.0, 0.1]),
         ("self-training", [0.0, 0.1, 0.2]),
     ]
     assert curves[2].deviation[0] > 0 and np.isnan(curves[2].deviation[1])
-    figure = figures.sweep_figure(swept)
+    figure = figures.sweep_figure(measured, swept)
     assert [axes.get_title(loc="left").split(",")[0] for axes in figure.axes] == ["U-Net alone", "after propagation"]
     assert {axes.get_xlabel() for axes in figure.axes} == {"Share of wrong clicks"}
-    assert figures.sweep_figure({}) is None
+    assert figures.sweep_figure(measured, {}) is None
 
 
 def test_a_variant_without_a_graph_has_curves_of_the_modes_it_has(scenes, tmp_path):
@@ -142,5 +142,5 @@ def test_a_variant_without_a_graph_has_curves_of_the_modes_it_has(scenes, tmp_pa
 
 
 def test_a_report_without_a_sweep_shows_none(results):
-    assert sweep_tables(results) == [] and figures.sweep_figure(sweep_lines(results)) is None
+    assert sweep_tables(results) == [] and figures.sweep_figure(results, sweep_lines(results)) is None
     assert [table.name for table in make_tables(results)] == ["table1", "table2", "table3", "table4"]

@@ -218,7 +218,7 @@
       const pen = canvas.getContext("2d"), v = (y) => canvas.height - 8 - y * scale;
       pen.fillStyle = "#8a94a6";
       room.x.forEach((x, k) => pen.fillRect(8 + x * scale, v(room.y[k]), 1.6, 1.6));
-      pen.fillStyle = "#d62027";
+      pen.fillStyle = "#f0961e";
       pen.beginPath(); pen.arc(8 + 100 * at[0] * scale, v(100 * at[1]), 4.5, 0, 7); pen.fill();
     }
 
