@@ -79,7 +79,7 @@ def to_png(figure: Figure, scale: float = 1.0) -> bytes:
     pixels, reduced = io.BytesIO(), io.BytesIO()
     figure.savefig(pixels, format="png", dpi=scale * figure.dpi, pil_kwargs={"compress_level": 0})  # read right away
     classes = figure.label_set if isinstance(figure, _ClassFigure) else None
-    _reduce_colors(Image.open(pixels).convert("RGB"), classes).save(reduced, format="png", optimize=True)
+    reduce_colors(Image.open(pixels).convert("RGB"), classes).save(reduced, format="png", optimize=True)
     return reduced.getvalue()
 
 
@@ -92,7 +92,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return [folder / f"{name}.png", folder / f"{name}.pdf"]
 
 
-def _reduce_colors(picture: Image.Image, label_set: LabelSet | None = None) -> Image.Image:
+def reduce_colors(picture: Image.Image, label_set: LabelSet | None = None) -> Image.Image:
     """At most 256 colours: those of the classes exactly, as legends show them, and in the shades that surfaces have, so
     that no two classes come out alike; what is left goes to what else there is."""
     kept = _shades(label_set) if label_set else np.empty((0, 3), dtype=np.uint8)
@@ -160,7 +160,7 @@ def draw_panels(rows: list[list[Panel | None]], label_set: LabelSet, row_names: 
 
 def _draw_panel(axes: Axes, panel: Panel, label_set: LabelSet) -> None:
     width, height = panel.view.camera.width, panel.view.camera.height
-    picture = _reduce_colors(Image.fromarray(panel.view.paint(panel.colors)), label_set).convert("RGB")
+    picture = reduce_colors(Image.fromarray(panel.view.paint(panel.colors)), label_set).convert("RGB")
     axes.imshow(picture, extent=(0, width, height, 0), interpolation="none")
     axes.axis("off")
     axes.set_title(panel.title, size=8.5, color=INK, pad=3, linespacing=1.3)
