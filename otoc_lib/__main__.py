@@ -128,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     cores = os.cpu_count() or 1
     prepare.add_argument("--workers", type=int, default=cores, help="processes (default: one a core)")
     prepare.add_argument("--json", action="store_true", help="the summaries of your own scans for programs")
+    prepare.add_argument(
+        "--shard", metavar="I/N", help="the I-th of N parts, for N machines that share the cache, such as 2/4"
+    )
     takes_changes(prepare)
     prepare.set_defaults(run=_prepare)
 
@@ -306,6 +309,9 @@ def _prepare(options: argparse.Namespace) -> None:
 
     changes = _changes(options)
     configs = [changed_config(path, changes) for path in options.params]
+    if options.shard is not None:
+        _prepare_shard(options, configs)
+        return
     cache.prepare(*configs, workers=options.workers)
     once = {cache.folder(config): config for config in configs}.values()
     found = [scan for config in once for scan in cache.summaries(config)]
@@ -313,6 +319,19 @@ def _prepare(options: argparse.Namespace) -> None:
         print(json.dumps(found, indent=1))
     elif found:
         print(summary.as_text(map(summary.from_json, found)))
+
+
+def _prepare_shard(options: argparse.Namespace, configs: list[Any]) -> None:
+    from otoc_lib.datasets import cache
+
+    shard = cache.parse_shard(options.shard)
+    if options.json:
+        raise OtocError("--json is for all scenes: give it to otoc prepare without --shard, once the shards are done")
+    made = cache.prepare(*configs, workers=options.workers, shard=shard)
+    print(
+        f"shard {options.shard}: {made} scenes converted; once all {shard.count} are done, the same without --shard "
+        "makes sure that none is missing and sums up"
+    )
 
 
 def _count(text: str) -> int:

@@ -122,9 +122,11 @@ def remove_litter(folder: Path) -> None:
 
 
 def _here() -> str:
-    """Stands for the machine, or the container, whose process numbers this process sees."""
-    spaces = Path("/proc/self/ns/pid")
+    """Stands for the machine, or the container, whose process numbers this process sees. Machines of a cluster may have
+    one name, and number their first containers alike; the number of the boot is each machine's own."""
+    spaces, boot = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
     name = platform.node() + (os.readlink(spaces) if spaces.is_symlink() else "")
+    name += boot.read_text() if boot.is_file() else ""
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 

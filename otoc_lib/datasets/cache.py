@@ -1,17 +1,20 @@
 """Converted scenes on disk: ``<cache_root>/<dataset>-<hash>/<scene>.safetensors``, memory-mapped when opened.
 
 The folder's hash covers the data root and every parameter that changes the conversion. Each file notes the sizes and
-times of the files it was made from and is made again when they change. It may be deleted at any time.
+times of the files it was made from and is made again when they change. It may be deleted at any time. Several machines
+may fill one cache: a scene is written aside and renamed, and one that another machine has finished meanwhile stays.
 """
 
 import hashlib
 import json
 import multiprocessing
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +24,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from otoc_lib.config import Config, View
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, shown
 from otoc_lib.files import read_notes
 from otoc_lib.scene import Scene, checked_name
 
@@ -32,6 +35,25 @@ LATER = {"own": 1}  # further versions of single datasets
 SOURCES = "sources"  # the note that holds sizes and times
 SUMMARY = "summary"  # the note of datasets that summarize their scenes
 LISTED = 20  # failures spelled out in one message
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one of several machines converts: the scenes ``index``, ``index + count`` ... of the list; 1 is first."""
+
+    index: int = 1
+    count: int = 1
+
+    def of(self, scenes: list[Any]) -> list[Any]:
+        return scenes[self.index - 1 :: self.count]
+
+
+def parse_shard(text: str) -> Shard:
+    """``2/4``, as the command line gives it; OtocError for anything that is no part of a whole."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise OtocError(f"--shard {shown(text)}: write i/n, such as 2/4 for the second of four machines; i from 1 to n")
+    return Shard(int(match[1]), int(match[2]))
 
 
 def list_scenes(config: Config, split: str) -> list[str]:
@@ -57,7 +79,7 @@ def load_converted(config: Config, name: str) -> Scene:
         return Scene.load(path)
     except OtocError as error:
         warnings.warn(f"{str(error).split(';')[0]}; it is converted anew", stacklevel=2)
-        _convert(config, name)
+        _convert(config, name, damaged=True)
         return Scene.load(path)
 
 
@@ -87,19 +109,21 @@ def fingerprints(config: Config, split: str, limit: int | None = None) -> list[s
     return found
 
 
-def prepare(*configs: Config, splits: list[str] | None = None, workers: int = 1) -> int:
+def prepare(*configs: Config, splits: list[str] | None = None, workers: int = 1, shard: Shard = Shard()) -> int:
     """Convert every scene of some splits that the cache lacks, with progress on stderr.
 
-    An interrupted call goes on where it was: finished scenes are kept.
+    An interrupted call goes on where it was: finished scenes are kept. Several machines that share the cache may call
+    it at once, each with a shard of its own, or all with the same: none harms what another does.
 
     Args:
         configs: experiments, of one dataset or of several; a scene that they share is converted once.
         splits: None for the training split and ``eval_splits`` of each.
         workers: processes to convert in; with 1, or few scenes, this one does it. A script that asks for more needs its
             ``if __name__ == "__main__":`` guard, since every process runs the script's top level again.
+        shard: the part of the scenes to see to; all machines must be given equal configs and splits.
 
     Returns:
-        The number of scenes converted now.
+        The number of scenes of the shard that were not converted before.
 
     Raises:
         OtocError: names the scenes that could not be converted, and why; all others are done by then.
@@ -110,7 +134,7 @@ def prepare(*configs: Config, splits: list[str] | None = None, workers: int = 1)
         for split in splits or ("train", *config.eval_splits)
         for name in list_scenes(config, split)
     ]
-    return _convert_missing(scenes, workers)
+    return _convert_missing(scenes, workers, shard)
 
 
 def convert_missing(config: Config, names: list[str], workers: int = 1) -> int:
@@ -118,8 +142,8 @@ def convert_missing(config: Config, names: list[str], workers: int = 1) -> int:
     return _convert_missing([(config, name) for name in names], workers)
 
 
-def _convert_missing(scenes: list[tuple[Config, str]], workers: int) -> int:
-    scenes = list({_path(*scene): scene for scene in scenes}.values())
+def _convert_missing(scenes: list[tuple[Config, str]], workers: int, shard: Shard = Shard()) -> int:
+    scenes = shard.of(list({_path(*scene): scene for scene in scenes}.values()))
     missing = [scene for scene in scenes if not _is_fresh(*scene)]
     # Starting processes takes as long as converting a few scenes.
     results = _in_processes if workers > 1 and len(missing) > 2 * workers else _in_turn
@@ -169,14 +193,17 @@ def _try_convert(config: Config, name: str) -> Result:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            _convert(config, name)
+            if not _is_fresh(config, name):  # another machine may have made it since this one began
+                _convert(config, name)
             error = None
         except OtocError as refusal:
             error = str(refusal)
     return error, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
-def _convert(config: Config, name: str) -> None:
+def _convert(config: Config, name: str, damaged: bool = False) -> None:
+    """Read a scene and write it to the cache; where another process was faster, leave what it wrote, unless that is
+    damaged: it may have mapped it already, and a network file system takes replaced files away from who has them."""
     sources = _sources(config, name)  # before reading, so that a change meanwhile is noticed
     try:
         scene, notes = _read(config, name)
@@ -185,6 +212,8 @@ def _convert(config: Config, name: str) -> None:
     except MemoryError as error:
         raise OtocError(f"scene {name}: is too large for the memory that is free; ask for one worker") from error
     path = _path(config, name)
+    if not damaged and read_notes(path).get(SOURCES) == sources:
+        return
     try:
         scene.save(path, {SOURCES: sources, **notes})
     except (OSError, SafetensorError) as error:
