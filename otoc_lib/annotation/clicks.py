@@ -28,6 +28,7 @@ COLUMNS = ("scene", "point", "x", "y", "z", "class", "object")
 
 # A click further than this from the point it names was made on other geometry.
 POSITION_TOLERANCE = 0.01  # metres
+ON_STRAY = "is a stray point, far from all others"  # a click there says nothing of the room
 
 COLUMN = 1.0  # metres, side of ``columns``
 
@@ -579,11 +580,26 @@ def _parse_row(row: Row, scene_of: dict[str, Scene]) -> tuple[str, int, int, int
     num_objects = np.iinfo(np.int32).max if scene.instances is None else scene.num_objects
     if not -1 <= instance < num_objects:
         raise OtocError(f"object {instance} is not one of {scene.name}; write -1 where it is unknown")
-    position = np.array([_number(row, axis) for axis in "xyz"])
-    distance = np.linalg.norm(scene.coords[point] - scene.from_file(position))  # metres
+    position = scene.from_file(np.array([_number(row, axis) for axis in "xyz"]))
+    distance = np.linalg.norm(scene.coords[point] - position)  # metres
     if not distance <= POSITION_TOLERANCE:
+        if _is_stray(scene, point, position):
+            raise OtocError(
+                f"point {point} of {scene.name} {ON_STRAY}, {distance:.2f} m outside its box; click another point of "
+                "the object, or delete the line"
+            )
         raise OtocError(f"point {point} of {scene.name} lies {distance:.2f} m from x, y, z: clicks of other data")
     return scene.name, point, label, instance
+
+
+def _is_stray(scene: Scene, point: int, position: np.ndarray) -> bool:
+    """Whether a position outside the box of a scene is that of one of its points which counts as lying on the edge.
+
+    A scene of one's own has its stray points there, see ``Scan.within_box``: a super-voxel around one is of whatever
+    is near that edge, and its label would be wrong.
+    """
+    nearest = np.clip(position, scene.coords.min(axis=0), scene.coords.max(axis=0))
+    return bool(np.linalg.norm(scene.coords[point] - nearest) <= POSITION_TOLERANCE)
 
 
 def class_named(scene: Scene, name: str) -> int:

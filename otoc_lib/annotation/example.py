@@ -13,6 +13,7 @@ from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.scene import Scene, densify
 
 CLICKS_FILE = "clicks.csv"
+EXAMPLE_ROOM = "scene0010_00"  # a training room with objects of all the classes below
 
 # The example's own classes, and which of them an object of the simulated room belongs to.
 EXAMPLE_CLASSES = {
@@ -43,11 +44,8 @@ def example(destination: Path) -> None:
     write_clicks(destination / CLICKS_FILE, clicks, [scene])
 
 
-def example_room(name: str | None = None) -> tuple[BundledRoom, Scene]:
-    """A bundled room, by default the example's, the first training room; and its true labels as a scene of
-    EXAMPLE_CLASSES."""
-    index = bundled_rooms.read_index()["rooms"]
-    name = name or next(name for name, room in index.items() if room["split"] == "train")
+def example_room(name: str = EXAMPLE_ROOM) -> tuple[BundledRoom, Scene]:
+    """A bundled room, and its true labels as a scene of EXAMPLE_CLASSES."""
     room = bundled_rooms.read(bundled_rooms.SOURCE / f"{name}.room.xz")
     own_class = np.full(len(SCANNET20), IGNORE, dtype=np.int16)
     for label, names in enumerate(EXAMPLE_CLASSES.values()):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scipy.spatial import cKDTree
 
-from otoc_lib.annotation.clicks import COLUMNS
+from otoc_lib.annotation.clicks import COLUMNS, ON_STRAY
 from otoc_lib.config import Unit
 from otoc_lib.csv_table import number, read_rows
 from otoc_lib.datasets import own
@@ -31,7 +31,7 @@ def snap_clicks(root: Path, source: Path, destination: Path, unit: Unit = "auto"
 
     Raises:
         OtocError: naming file and line, for a column or number that is missing, a scan that is not there, a position
-            farther than 10 cm from its scan, or two clicks on one vertex.
+            farther than 10 cm from its scan or on a stray point of it, or two clicks on one vertex.
     """
     rows = _read_positions(source)
     names = [name for name, _, _ in rows.values()]
@@ -48,7 +48,13 @@ def snap_clicks(root: Path, source: Path, destination: Path, unit: Unit = "auto"
         for k, line in enumerate(lines):
             if distances[k] * metres > FARTHEST_CLICK:
                 raise OtocError(
-                    f"{source}, line {line}: lies {distances[k] * metres:.2f} m from the nearest point of {name}"
+                    f"{source}, line {line}: lies {distances[k] * metres:.2f} m from the nearest point of {name}; pick "
+                    "on the scan itself, or say its unit by --unit"
+                )
+            if nearest[k] in scan.stray:
+                raise OtocError(
+                    f"{source}, line {line}: its nearest point, {nearest[k]} of {name}, {ON_STRAY}; click another "
+                    "point of the object, or delete the line"
                 )
             if nearest[k] in nearest[:k]:
                 raise OtocError(f"{source}, line {line}: its nearest point is clicked before; keep one of the lines")
