@@ -4,11 +4,14 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import laspy
 import numpy as np
+from laspy.vlrs.vlrlist import VLRList
 
 from otoc_lib.datasets.labelled_ply import check_labels, class_lines
+from otoc_lib.datasets.las import ExtendedRecord, extended_records
 from otoc_lib.datasets.point_files import read_again
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
@@ -22,6 +25,8 @@ STEP = 1e-4  # metres, of their coordinates
 AT_ONCE = 1 << 20  # points that are written at a time
 SOFTWARE = "otoc predict"
 OURS = "otoc"  # user of the record that says what labels mean
+COPC = "copc"  # user of the records of an octree of the points, as a cloud-optimized file has them in its order
+WAVEFORMS = ("LASF_Spec", 65535)  # user and number of the record that holds them
 OWN = {*CHANNELS, "label", "confidence", *(f"scan_{channel}" for channel in CHANNELS)}
 EXTRA = (("label", np.int32), ("confidence", np.float32), *((f"scan_{channel}", np.uint8) for channel in CHANNELS))
 
@@ -39,7 +44,8 @@ def export_labels(
     Colours are those of the classes, and the extra dimensions ``label``, ``confidence`` and ``scan_red``,
     ``scan_green``, ``scan_blue`` (of the input) are added. What else a LAS or LAZ input holds is kept as it is: its
     whole numbers with their scale and offset, so that coordinates are exact, its own classification, and its header
-    with the coordinate system. Coordinates of other inputs are rounded to a tenth of a millimetre.
+    with the coordinate system, also in records after the points. Coordinates of other inputs are rounded to a tenth of
+    a millimetre.
 
     Args:
         scan_path: the scan that was labelled, of any format.
@@ -58,26 +64,33 @@ def export_labels(
     header = _header_of(scan_path) if is_las else _new_header(scan_path, scan.points)
     header.vlrs.append(laspy.VLR(OURS, 1, "labels", "\n".join([*comments, *class_lines(label_set)]).encode()))
     parts = _parts_of(scan_path, header) if is_las else _new_parts(scan.points, header)
+    extended = _extended_of(scan_path) if is_las else _Records()
     compressed = out_path.suffix.lower() == ".laz"
     with write_aside(out_path) as aside, aside.open("wb") as file:
-        with laspy.open(file, "w", header=header, do_compress=compressed, closefd=False) as las:
+        given = {"header": header, "do_compress": compressed, "encoding_errors": "replace"}  # bytes stay as they are
+        with laspy.open(file, "w", closefd=False, **given) as las:
             done = 0
             for part in parts:
                 for name, column in columns.items():
                     part[name] = column[done : done + len(part)]
                 done += len(part)
                 las.write_points(part)
+            if extended:
+                las.write_evlrs(extended)
+            waveforms = _start_of_waveforms(las.header, extended)
+            las.header.start_of_waveform_data_packet_record = waveforms
+            las.header.global_encoding.waveform_data_packets_internal = waveforms > 0
 
 
 def _header_of(path: Path) -> laspy.LasHeader:
     """Header of a LAS file for its points with labels and colours."""
     with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as las:
         header = copy.deepcopy(las.header)
-    if header.number_of_evlrs:
-        warnings.warn(
-            f"{path}: its {header.number_of_evlrs} extended records are left out of what is written", stacklevel=3
-        )
-        header.number_of_evlrs = header.start_of_first_evlr = 0
+    if any(vlr.user_id == COPC for vlr in header.vlrs):
+        warnings.warn(f"{path}: what is written is no cloud-optimized file (COPC), but plain LAS or LAZ", stacklevel=3)
+        header.vlrs = VLRList([vlr for vlr in header.vlrs if vlr.user_id != COPC])
+    if header.start_of_waveform_data_packet_record and not header.number_of_evlrs:  # as in LAS 1.3
+        warnings.warn(f"{path}: the waveforms after its points are left out of what is written", stacklevel=3)
     known = set(header.point_format.extra_dimension_names)
     if taken := [name for name, _ in EXTRA if name in known]:
         warnings.warn(f"{path}: its dimensions {', '.join(taken)} give way to ours of that name", stacklevel=3)
@@ -86,6 +99,33 @@ def _header_of(path: Path) -> laspy.LasHeader:
     colored.dimensions.extend(header.point_format.extra_dimensions)
     header.set_version_and_point_format(max(header.version, OLDEST), colored)
     return _labelled(header)
+
+
+class _Records(list[ExtendedRecord]):
+    """Records after the points as laspy writes them, byte for byte: its own refuse names beyond ASCII."""
+
+    def write_to(self, stream: BinaryIO, as_extended: bool) -> None:
+        for record in self:
+            stream.write(record.data)
+
+
+def _extended_of(path: Path) -> _Records:
+    """The records after the points of a LAS file that hold for its points with labels, too."""
+    with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs, read_evlrs=False) as las:
+        try:
+            return _Records(record for record in extended_records(path, las.header) if record.user != COPC)
+        except OtocError:  # told when the scan was read
+            return _Records()
+
+
+def _start_of_waveforms(header: laspy.LasHeader, extended: _Records) -> int:
+    """Where the record of waveforms begins in a file that is written; 0 where there is none."""
+    place = header.start_of_first_evlr
+    for record in extended:
+        if (record.user, record.number) == WAVEFORMS:
+            return place
+        place += len(record.data)
+    return 0
 
 
 def _new_header(path: Path, points: np.ndarray) -> laspy.LasHeader:
@@ -98,7 +138,7 @@ def _new_header(path: Path, points: np.ndarray) -> laspy.LasHeader:
 
 def _labelled(header: laspy.LasHeader) -> laspy.LasHeader:
     header.add_extra_dims([laspy.ExtraBytesParams(name, np.dtype(kind)) for name, kind in EXTRA])
-    header.vlrs = laspy.vlrs.vlrlist.VLRList([vlr for vlr in header.vlrs if vlr.user_id != OURS])
+    header.vlrs = VLRList([vlr for vlr in header.vlrs if vlr.user_id != OURS])
     header.generating_software = SOFTWARE
     return header
 

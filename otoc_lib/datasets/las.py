@@ -2,26 +2,40 @@
 
 import re
 import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import laspy
 import lazrs
 import numpy as np
-from laspy.vlrs.known import GeoKeyDirectoryVlr, WktCoordinateSystemVlr
+from laspy.vlrs.known import GeoKeyDirectoryVlr, WktCoordinateSystemVlr, vlr_factory
 
 from otoc_lib.datasets.scan_columns import is_meant
 from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import OtocError
 from otoc_lib.outside import opening
 
+PROJECTION = "LASF_Projection"  # user of the records that name a coordinate system
 LINEAR_UNITS, FEET = 3076, (9002, 9003)  # of GeoTIFF: the key of the unit, and the foot and the US survey foot
 MOST_PACKED = 1000  # times that LAZ makes points smaller, generously
 COARSEST = 0.01  # metres; larger steps between coordinates are told
 BYTES = 1 << 26  # of points that are unpacked at a time
 
+EXTENDED = struct.Struct("<2x16sHQ32x")  # what is before a record after the points: its user, number and length
+
 # Layers that a chunk of compressed points has for an item of these types; extra bytes (14) have one each.
 LAYERS = {10: 9, 11: 1, 12: 2, 13: 1}
+
+
+@dataclass(frozen=True)
+class ExtendedRecord:
+    """A record that follows the points."""
+
+    user: str
+    number: int
+    data: bytes  # of the file, as they are, with what is before the record
 
 
 def read_las(path: Path) -> Vertices:
@@ -47,23 +61,57 @@ def read_las(path: Path) -> Vertices:
                     chunks[name].append(np.array(chunk[name]))
     except (KeyboardInterrupt, SystemExit):
         raise
+    except UnicodeError as error:
+        raise OtocError(
+            f"{path}: its header names something in letters that LAS has not ({error}); save it again in CloudCompare"
+        ) from error
     except BaseException as error:  # whatever the two libraries meet; a panic of lazrs is no Exception
         raise OtocError(f"{path}: damaged or truncated LAS ({error}); copy it again") from error
     columns = {name: np.concatenate(parts[1:] or parts) for name, parts in chunks.items()}
     if len(columns["x"]) != header.point_count:
         raise OtocError(f"{path}: {len(columns['x'])} of the {header.point_count} points it announces; copy it again")
     told: tuple[str, ...] = ()
+    try:
+        extended = extended_records(path, header, PROJECTION)
+        found = (laspy.VLR(PROJECTION, record.number, "", record.data[EXTENDED.size :]) for record in extended)
+        systems = [*header.vlrs, *map(vlr_factory, found)]
+    except OtocError as error:
+        systems, told = header.vlrs, (str(error).removeprefix(f"{path}: "),)
+    unit = "ft" if _counts_in_feet(systems) else "m"
     if max(header.scales) > COARSEST:
-        told = (f"its coordinates are stored in steps of {max(header.scales):g} m; export it with a scale of 0.001",)
-    unit = "ft" if _counts_in_feet(header) else "m"
+        step = f"{max(header.scales):g} {unit}"
+        told += (f"its coordinates are stored in steps of {step}; export it with a scale of 0.001",)
     if "classification" in columns and (columns["classification"] <= 1).all():  # 0 and 1 stand for unclassified
         del columns["classification"]
     return Vertices(columns, told=told, unread=tuple(name for name in stored if name not in columns), unit=unit)
 
 
-def _counts_in_feet(header: laspy.LasHeader) -> bool:
-    """Whether the coordinate system that a header names counts in feet; without one, LAS counts in metres."""
-    for record in header.vlrs:
+def extended_records(path: Path, header: laspy.LasHeader, user: str | None = None) -> Iterator[ExtendedRecord]:
+    """The records that follow the points, which only LAS 1.4 has: all, or those of one user.
+
+    Raises OtocError where one is longer than what is left of the file: laspy would believe it.
+    """
+    size = path.stat().st_size
+    with opening(path), open(path, "rb") as file:
+        place = header.start_of_first_evlr
+        for _ in range(header.number_of_evlrs):
+            file.seek(min(place, size))
+            head = file.read(EXTENDED.size)
+            length = EXTENDED.unpack(head)[2] if len(head) == EXTENDED.size else size
+            if place + EXTENDED.size + length > size:
+                raise OtocError(
+                    f"{path}: the records after its points, which may name the coordinate system, are damaged and left "
+                    "out; export it again"
+                )
+            name, number = EXTENDED.unpack(head)[0].split(b"\0")[0].decode("latin-1"), EXTENDED.unpack(head)[1]
+            if user in (None, name):
+                yield ExtendedRecord(name, number, head + file.read(length))
+            place += EXTENDED.size + length
+
+
+def _counts_in_feet(records: Iterable[object]) -> bool:
+    """Whether the coordinate system that records name counts in feet; without one, LAS counts in metres."""
+    for record in records:
         if isinstance(record, GeoKeyDirectoryVlr):
             return any(key.id == LINEAR_UNITS and key.value_offset in FEET for key in record.geo_keys)
         if isinstance(record, WktCoordinateSystemVlr):

@@ -1,10 +1,14 @@
+import struct
+import warnings
+
 import laspy
 import numpy as np
 import pytest
+from laspy.vlrs.vlrlist import VLRList
 from own_scan import CLASSES, COLORS, POINTS, TRUTH, write_ascii
 
 from otoc_lib.datasets import labelled_las
-from otoc_lib.datasets.las import read_las
+from otoc_lib.datasets.las import extended_records, read_las
 from otoc_lib.errors import OtocError
 
 UTM = np.array([389_512.25, 5_819_123.75, 34.5])
@@ -98,15 +102,108 @@ def test_labels_of_another_scan_leave_no_file(tmp_path):
     assert not (tmp_path / "out.las").exists()
 
 
-def test_extended_records_are_left_out_and_that_is_told(tmp_path):
-    path = write(tmp_path / "a.las", 7, "1.4")
-    las = laspy.read(path)
-    las.evlrs = laspy.vlrs.vlrlist.VLRList([laspy.VLR("somebody", 7, "x", b"y" * 100)])
+# A foot of a coordinate system, as WKT has it: the unit of length stands last.
+WKT = 'PROJCS["a",GEOGCS["b",UNIT["degree",0.0174532925199433]],UNIT["US survey foot",0.304800609601219]]'
+
+
+def with_records(path, records, kind=7, start_of_waveforms=None):
+    """A file with records after its points, and the header's word where one of them begins."""
+    las = laspy.read(write(path, kind, "1.4"))
+    las.header.vlrs = VLRList([vlr for vlr in las.header.vlrs if vlr.user_id != "LASF_Projection"])
+    las.header.global_encoding.wkt = True
+    las.header.vlrs.append(laspy.VLR("a program", 3, "Laenge", b"z"))
+    las.evlrs = VLRList(records)
     las.write(str(path))
-    with pytest.warns(UserWarning, match="a.las: its 1 extended records are left out"):
+    if start_of_waveforms is not None:
+        data = bytearray(path.read_bytes())
+        data[6] |= 2  # of the global encoding: waveforms are in this file
+        data[227:235] = struct.pack("<Q", struct.unpack_from("<Q", data, 235)[0] + start_of_waveforms)
+        path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "other"), [("las", "laz"), ("laz", "las"), ("las", "las")])
+def test_records_after_the_points_come_out_and_with_them_the_coordinate_system(tmp_path, suffix, other):
+    records = [
+        laspy.VLR("somebody", 7, "x", bytes(range(256)) * 400),  # longer than a record before the points may be
+        laspy.vlrs.known.WktCoordinateSystemVlr(WKT),
+        laspy.VLR("Mueller", 9, "Hoehe", b""),
+    ]
+    path = with_records(tmp_path / f"a.{suffix}", records)
+    data = path.read_bytes().replace(b"Mueller\0", b"M\xfcller\0\0").replace(b"Hoehe", b"H\xf6he\0")
+    data = data.replace(b"Laenge", b"L\xe4nge\0")  # before the points
+    path.write_bytes(data)
+    found = read_las(path)
+    assert (found.unit, found.told) == ("ft", ())  # the system is there alone
+    labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / f"out.{other}")
+    after = laspy.open(tmp_path / f"out.{other}", read_evlrs=False).header
+    before = laspy.open(path, read_evlrs=False).header
+    copied = list(extended_records(tmp_path / f"out.{other}", after))
+    assert copied == list(extended_records(path, before)) and len(copied) == 3
+    assert (
+        copied[0].data
+        == b"\0\0" + b"somebody".ljust(16, b"\0") + struct.pack("<HQ32s", 7, 102400, b"x") + bytes(range(256)) * 400
+    )
+    assert copied[1].data[60:].rstrip(b"\0") == WKT.encode() and (copied[2].user, copied[2].number) == (
+        "M\u00fcller",
+        9,
+    )
+    assert [vlr.description for vlr in after.vlrs if vlr.record_id == 3] == [b"L\xe4nge"]
+    assert read_las(tmp_path / f"out.{other}").unit == "ft" and after.global_encoding.wkt
+    with laspy.open(tmp_path / f"out.{other}", read_evlrs=False) as las, laspy.open(path, read_evlrs=False) as scan:
+        whole, points = las.read_points(-1), scan.read_points(-1)
+    np.testing.assert_array_equal(whole.array["X"], points.array["X"])
+    np.testing.assert_array_equal(whole["label"], LABELS)
+
+
+def test_the_header_says_where_the_waveforms_are_now(tmp_path):
+    records = [laspy.VLR("somebody", 7, "x", b"y" * 100), laspy.VLR("LASF_Spec", 65535, "", b"waves")]
+    path = with_records(tmp_path / "a.las", records, kind=9, start_of_waveforms=60 + 100)
+    labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / "out.las")
+    after, data = laspy.read(tmp_path / "out.las").header, (tmp_path / "out.las").read_bytes()
+    start = after.start_of_waveform_data_packet_record
+    assert after.global_encoding.waveform_data_packets_internal and data[start + 2 : start + 11] == b"LASF_Spec"
+    assert data[start + 60 :] == b"waves"
+
+
+def test_waveforms_without_such_a_record_are_left_out_and_that_is_told(tmp_path):
+    path = write(tmp_path / "a.las", 3, "1.3")
+    data = bytearray(path.read_bytes())
+    data[6] |= 2
+    data[227:235] = struct.pack("<Q", len(data))
+    path.write_bytes(data + struct.pack("<2x16sHQ32s", b"LASF_Spec", 65535, 5, b"") + b"waves")
+    with pytest.warns(UserWarning, match="a.las: the waveforms after its points are left out"):
+        labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / "out.las")
+    after = laspy.read(tmp_path / "out.las").header
+    assert after.start_of_waveform_data_packet_record == 0
+    assert not after.global_encoding.waveform_data_packets_internal
+
+
+def test_damaged_records_after_the_points_are_left_out_and_that_is_told(tmp_path):
+    path = with_records(tmp_path / "a.las", [laspy.vlrs.known.WktCoordinateSystemVlr(WKT)])
+    path.write_bytes(path.read_bytes()[:-1])
+    found = read_las(path)
+    assert found.unit == "m" and len(found.told) == 1 and "are damaged and left out" in found.told[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / "out.las")
     after = laspy.read(tmp_path / "out.las")
     assert not after.evlrs and after.label.tolist() == LABELS.tolist()
+
+
+def test_what_was_in_the_order_of_an_octree_is_plain_now(tmp_path):
+    """A cloud-optimized file says where each of its cells lies, which is true of its own bytes alone."""
+    path = with_records(tmp_path / "a.laz", [laspy.VLR("cope", 1000, "", b"cells"), laspy.VLR("a", 1, "", b"b")])
+    las = laspy.read(path)
+    las.header.vlrs.append(laspy.VLR("cope", 1, "", bytes(160)))
+    las.write(str(path))
+    path.write_bytes(path.read_bytes().replace(b"cope", b"copc"))  # laspy writes none
+    with pytest.warns(UserWarning, match="a.laz: what is written is no cloud-optimized file"):
+        labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / "out.laz")
+    after = laspy.read(tmp_path / "out.laz")
+    assert [vlr.user_id for vlr in after.evlrs] == ["a"] and not after.header.vlrs.get_by_id("copc")
+    assert not after.header.vlrs.get_by_id("cope")
+    np.testing.assert_array_equal(after.xyz, las.xyz)
 
 
 def test_a_scan_that_las_cannot_span(tmp_path):

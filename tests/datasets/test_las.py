@@ -61,15 +61,33 @@ def test_the_size_of_a_layer_is_not_believed(tmp_path, layer):
 
 
 @pytest.mark.parametrize("suffix", ["las", "laz"])
-def test_what_follows_the_points_is_not_read(tmp_path, suffix):
-    """A record there may claim any length."""
+@pytest.mark.parametrize("start", [0, 2**63, 2**64 - 200])
+def test_what_follows_the_points_is_not_believed(tmp_path, suffix, start):
+    """A record there may claim any length, and the header any place."""
     path = write(tmp_path / f"a.{suffix}", 7, "1.4", np.ones((4, 3)))
     data = bytearray(path.read_bytes())
     data[235:247] = struct.pack("<QI", len(data), 1)
     path.write_bytes(data + struct.pack("<H16sHQ32s", 0, b"x", 1, 2**62, b""))
-    assert len(read_las(path).columns["x"]) == 4
+    if start:
+        data[235:247] = struct.pack("<QI", start, 1)
+        path.write_bytes(data)
+        with pytest.raises(OtocError, match="damaged or truncated LAS"):
+            read_las(path)
+        return
+    found = read_las(path)
+    assert len(found.columns["x"]) == 4 and "damaged and left out" in found.told[0]
 
 
 def test_a_scan_without_points(tmp_path):
     for suffix in ("las", "laz"):
         assert len(read_las(write(tmp_path / f"a.{suffix}", 7, "1.4", np.ones((0, 3)))).columns["x"]) == 0
+
+
+def test_letters_that_las_has_not_are_named_as_that(tmp_path):
+    las = laspy.create(point_format=6, file_version="1.4")
+    las.add_extra_dim(laspy.ExtraBytesParams("height", "f4", "Hoehe"))
+    las.x = las.y = las.z = np.arange(4.0)
+    las.write(str(tmp_path / "a.las"))
+    (tmp_path / "a.las").write_bytes((tmp_path / "a.las").read_bytes().replace(b"Hoehe", b"H\xf6he\0"))
+    with pytest.raises(OtocError, match="a.las: its header names something in letters that LAS has not"):
+        read_las(tmp_path / "a.las")
