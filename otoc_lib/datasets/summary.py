@@ -74,7 +74,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
     """What a table says of a scan: the name of each line and its text."""
     size = np.subtract(summary.high, summary.low)
     box = " x ".join(f"{side:.2f}" for side in size)
-    corner = ", ".join(f"{value:.2f}" for value in summary.low)
+    corner = ", ".join(f"{round(value, 2) + 0.0:.2f}" for value in summary.low)  # no -0.00
     triangles = f", {summary.triangles:,} triangles" if summary.triangles else ", no mesh"
     found = [
         ("points", f"{summary.points:,}{triangles}"),
