@@ -189,6 +189,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     snap.set_defaults(run=_snap)
 
+    split = command("split-scans", "make a file a scan of one that holds several, for rooms of their own")
+    split.add_argument("file", type=Path, help="an E57 or PTS of several scans")
+    split.add_argument("directory", type=Path, help="folder to write <file>_1.ply, <file>_2.ply, ... to")
+    split.set_defaults(run=_split)
+
     rooms = command("rooms", "unpack the bundled rooms, or one as a scan of your own").add_subparsers(
         required=True, metavar="ACTION"
     )
@@ -386,6 +391,13 @@ def _snap(options: argparse.Namespace) -> None:
     from otoc_lib.annotation.snap import snap_clicks
 
     print(f"{options.clicks}: {snap_clicks(options.root, options.positions, options.clicks, options.unit)} clicks")
+
+
+def _split(options: argparse.Namespace) -> None:
+    from otoc_lib.datasets.split_scans import split_scans
+
+    for file, name in split_scans(options.file, options.directory).items():
+        print(f"{file}: {name}")
 
 
 def _unpack(options: argparse.Namespace) -> None:

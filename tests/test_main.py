@@ -59,7 +59,7 @@ def test_a_foreign_folder_is_not_overwritten_by_unpacking(tmp_path, capsys):
 
 COMMANDS = ("rooms", "rooms unpack", "rooms film", "rooms example", "doctor", "prepare", "export-benchmark")
 COMMANDS += ("score-benchmark", "export-weights", "snap-clicks", "compare", "check-params", "show-params", "run")
-COMMANDS += ("status", "keep", "completion", "predict")
+COMMANDS += ("status", "keep", "completion", "predict", "split-scans")
 
 
 @pytest.mark.parametrize("arguments", [[], *map(str.split, COMMANDS)])
@@ -90,7 +90,8 @@ def test_help_gives_every_command_one_line(capsys, monkeypatch):
     lines = [line for line in re.sub(r"\n {20}(?=\S)", "  ", listed).splitlines()[1:] if line.strip()]
     assert [line.split()[0] for line in lines] == [
         *("run", "status", "keep", "doctor", "prepare", "predict", "export-benchmark", "score-benchmark"),
-        *("export-weights", "snap-clicks", "rooms", "compare", "check-params", "show-params", "completion"),
+        *("export-weights", "snap-clicks", "split-scans", "rooms", "compare", "check-params"),
+        *("show-params", "completion"),
     ]
     assert all(len(line.split()) > 4 for line in lines)
 

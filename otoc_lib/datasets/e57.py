@@ -14,8 +14,8 @@ from xml.parsers import expat
 import numpy as np
 
 from otoc_lib.datasets.scan_colors import GREY
-from otoc_lib.datasets.vertices import Vertices, rotation_of
-from otoc_lib.errors import OtocError, shown
+from otoc_lib.datasets.vertices import SPLIT, Vertices, rotation_of
+from otoc_lib.errors import OtocError, listed, shown
 from otoc_lib.outside import opening
 
 INSTALL = "pip install -e '.[e57]'"
@@ -23,6 +23,8 @@ PAGE, PAGE_DATA = 1024, 1020  # bytes of a page, and those before its checksum
 MOST_XML = 1 << 26  # bytes
 DEEPEST = 50  # of the elements in it: the library goes down by recursion
 CHUNK = 1 << 20  # points that are read at a time
+SAMPLE = 100_000  # points of a scan that show where it lies
+MOST_LISTED = 5  # names of scans in a sentence
 
 CARTESIAN = ("cartesianX", "cartesianY", "cartesianZ")
 SPHERICAL = ("sphericalRange", "sphericalAzimuth", "sphericalElevation")
@@ -237,8 +239,13 @@ def _together(stations: list[_Station]) -> Vertices:
     points = np.concatenate([station.points for station in stations])
     if len(stations) > 1:
         names = [station.name for station in stations]
-        listed = ", ".join(map(shown, names[:5])) + (", ..." if len(names) > 5 else "")
-        told.append(f"its {len(stations)} scans ({listed}) are one room, in their common coordinates")
+        alone = [stations[index].name for index in _outside_the_largest([station.points for station in stations])]
+        told.append(
+            f"its {len(stations)} scans ({_several(names)}) are one room, in their common coordinates"
+            + (f", though {_several(alone)} overlap with no other" if len(alone) == len(names) else "")
+            + (f", though {_several(alone)} lie apart from the rest" if 0 < len(alone) < len(names) else "")
+            + f"; {SPLIT}"
+        )
         if not any(station.placed for station in stations):
             told.append("none of its scans says where it stood: if they do not fit together, register them first")
     invalid = sum(station.invalid for station in stations)
@@ -258,7 +265,29 @@ def _together(stations: list[_Station]) -> Vertices:
             told.append("has no colours; the intensity of its points is shown as grey in their place")
             columns |= dict.fromkeys(("red", "green", "blue"), grey)
     unread = {name for station in stations for name in station.unread}
-    return Vertices(columns, told=tuple(told), unread=tuple(sorted(unread)), unit="m")
+    parts = tuple((station.name, len(station.points)) for station in stations if len(station.points))
+    return Vertices(columns, told=tuple(told), unread=tuple(sorted(unread)), unit="m", parts=parts)
+
+
+def _several(names: list[str]) -> str:
+    return listed(map(shown, names), MOST_LISTED)
+
+
+def _outside_the_largest(stations: list[np.ndarray]) -> list[int]:
+    """Which stations, each points [N, 3], the largest group of overlapping ones has not; all, if none overlap.
+
+    Two overlap if the boxes of nearly all their points do.
+    """
+    known = [index for index, points in enumerate(stations) if len(points)]
+    boxes = {i: np.percentile(stations[i][:: len(stations[i]) // SAMPLE + 1], (1, 99), axis=0) for i in known}
+    groups: list[set[int]] = []
+    for i in known:
+        meeting = [
+            g for g in groups if any((boxes[i][0] <= boxes[j][1]).all() & (boxes[j][0] <= boxes[i][1]).all() for j in g)
+        ]
+        groups = [group for group in groups if group not in meeting] + [{i}.union(*meeting)]
+    largest = max(groups, key=len, default=set())
+    return [i for i in known if len(largest) < 2 or i not in largest]
 
 
 def _as_grey(intensity: np.ndarray) -> np.ndarray | None:

@@ -64,6 +64,7 @@ class Scan:
     told: tuple[str, ...]  # what was left out, changed or guessed; each is warned of, too
     up: str | None = None  # the axis that points up, where the format or the file says so, see ``scan_axes``
     unit: str | None = None  # of the coordinates, likewise
+    parts: tuple[tuple[str, int], ...] = ()  # name and points of each scan of a file of several, one after the other
 
     def within_box(self) -> np.ndarray:
         """The points, float64 [N, 3], with strays on the edge of the box: what grids, views and means are made of."""
@@ -186,6 +187,7 @@ def interpret(path: Path, vertices: Vertices) -> Scan:
         told=tuple(told),
         up=vertices.up,
         unit=vertices.unit,
+        parts=vertices.parts,
     )
 
 

@@ -23,7 +23,7 @@ from otoc_lib.datasets.point_text import (
     text_of_line,
 )
 from otoc_lib.datasets.scan_columns import AXES, CLASSES, MOST_SHOWN, find_columns, is_meant, plain_name
-from otoc_lib.datasets.vertices import Vertices, unnamed
+from otoc_lib.datasets.vertices import SPLIT, Vertices, unnamed
 from otoc_lib.errors import OtocError
 from otoc_lib.jit import compiled
 from otoc_lib.outside import opening
@@ -118,12 +118,15 @@ def read_text(path: Path) -> Vertices:
     if traits.decimal_comma:
         told.append("its numbers have decimal commas, and are read so")
     if counts:
-        told.append(f"holds {len(counts) + 1} scans one after the other, read as one")
+        told.append(f"holds {len(counts) + 1} scans one after the other, read as one; {SPLIT}")
+    found = len(next(iter(columns.values())))
     if preamble.count is not None:
-        _compare_counts(path, preamble.count + sum(counts), len(next(iter(columns.values()))), told)
+        _compare_counts(path, preamble.count + sum(counts), found, told)
+    each = [preamble.count or found - sum(counts), *counts]
+    parts = tuple((f"scan {number}", count) for number, count in enumerate(each, start=1) if sum(each) == found)
     if path.suffix.lower() == ".pts" and names is None and len(columns) in LEICA:
         columns = dict(zip(LEICA[len(columns)], columns.values(), strict=True))
-    return Vertices(columns, told=tuple(told), unread=unread)
+    return Vertices(columns, told=tuple(told), unread=unread, parts=parts if counts else ())
 
 
 def _compare_counts(path: Path, announced: int, found: int, told: list[str]) -> None:

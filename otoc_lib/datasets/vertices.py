@@ -11,6 +11,8 @@ import numpy as np
 
 T = TypeVar("T")
 
+SPLIT = "otoc split-scans makes a file, and so a room, of each"  # what to do if several scans are no one room
+
 
 @dataclass(frozen=True, eq=False)
 class Vertices:
@@ -28,6 +30,8 @@ class Vertices:
     elsewhere: str = ""
     up: str | None = None  # the axis that points up, where the format or the file says so
     unit: str | None = None  # of the coordinates, likewise: m, ft, ...
+    # Name and number of points of each scan of a file that holds several, one after the other; else nothing.
+    parts: tuple[tuple[str, int], ...] = ()
 
 
 def unnamed(columns: Iterable[T]) -> dict[str, T]:
