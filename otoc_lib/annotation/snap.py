@@ -42,13 +42,13 @@ def snap_clicks(root: Path, source: Path, destination: Path, unit: Unit = "auto"
             line = next(line for line, row in rows.items() if row[0] == name)
             raise OtocError(f"{source}, line {line}: {root} has no scan {name!r}; it has {', '.join(scans)}")
         scan = read_scan(own.scan_file(root, name))
-        points, metres = scan.points, METRES[own.scan_axes(scan, unit=unit).unit]
+        points, its_unit = scan.points, own.scan_axes(scan, unit=unit).unit
         lines = [line for line, row in rows.items() if row[0] == name]
         distances, nearest = cKDTree(points).query([rows[line][1] for line in lines])
         for k, line in enumerate(lines):
-            if distances[k] * metres > FARTHEST_CLICK:
+            if distances[k] * METRES[its_unit] > FARTHEST_CLICK:
                 raise OtocError(
-                    f"{source}, line {line}: lies {distances[k] * metres:.2f} m from the nearest point of {name}; pick "
+                    f"{source}, line {line}: lies {distances[k]:.4g} {its_unit} from the nearest point of {name}; pick "
                     "on the scan itself, or say its unit by --unit"
                 )
             if nearest[k] in scan.stray:

@@ -12,7 +12,7 @@ from laspy.vlrs.vlrlist import VLRList
 
 from otoc_lib.datasets.labelled_ply import check_labels, class_lines
 from otoc_lib.datasets.las import ExtendedRecord, extended_records
-from otoc_lib.datasets.point_files import read_again
+from otoc_lib.datasets.point_files import UNKNOWN_UNIT, read_again
 from otoc_lib.errors import OtocError
 from otoc_lib.files import write_aside
 from otoc_lib.labels import LabelSet
@@ -132,7 +132,8 @@ def _new_header(path: Path, points: np.ndarray) -> laspy.LasHeader:
     header = laspy.LasHeader(version="1.4", point_format=PLAIN)
     header.scales, header.offsets = np.full(3, STEP), np.floor(points.min(axis=0))
     if np.ptp(points, axis=0).max() / STEP >= 2**31:
-        raise OtocError(f"{path}: spans {np.ptp(points, axis=0).max():.3g} m, too much for LAS; write --format ply")
+        extent = f"{np.ptp(points, axis=0).max():.3g} {UNKNOWN_UNIT}"
+        raise OtocError(f"{path}: spans {extent}, too much for LAS; write --format ply")
     return _labelled(header)
 
 

@@ -44,6 +44,7 @@ NAMING = {".obj": obj.companions, ".gltf": gltf.companions}  # files that name f
 FARTHEST = 1e12  # of any unit; nothing that is a scan spans more
 MOST_PACKED = 200  # times that gzip makes a scan smaller, generously
 COARSEST = 0.005  # metres; larger steps between coordinates are told,
+UNKNOWN_UNIT = "of the file's units"  # after a length, where the format says none
 COARSEST_SHARE = 1e-4  # if they are larger than this share of the scan, too: it may be in millimetres
 
 
@@ -165,14 +166,15 @@ def interpret(path: Path, vertices: Vertices) -> Scan:
     axes = np.stack([columns[name] for name in meaning.axes]).astype(np.float64, copy=False)  # [3, N]
     faults = Faults()  # a file may have several: all are named
     faults.of(lambda: _check_points(path, axes))
-    box = None if faults.messages else faults.of(lambda: _box(path, axes, told))
+    unit = vertices.unit or UNKNOWN_UNIT
+    box = None if faults.messages else faults.of(lambda: _box(path, axes, unit, told))
     faces = vertices.faces if vertices.faces is not None and len(vertices.faces) else None
     faults.of(lambda: _check_faces(path, faces, axes.shape[1]))
     colored = faults.of(lambda: _read_colors(path, vertices, meaning, told))
     faults.check()
     assert box is not None and colored is not None  # nothing was refused
     (stray, low, high), (colors, scale) = box, colored
-    _tell_coarse(axes, low, high, told)
+    _tell_coarse(axes, low, high, unit, told)
     return Scan(
         points=np.ascontiguousarray(axes.T),
         colors=colors,
@@ -208,7 +210,7 @@ def _check_faces(path: Path, faces: np.ndarray | None, num_points: int) -> None:
         raise OtocError(f"{path}: a face names vertices {faces[bad].tolist()} of {num_points}; repair the mesh")
 
 
-def _box(path: Path, axes: np.ndarray, told: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _box(path: Path, axes: np.ndarray, unit: str, told: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of the stray points, and the box of the others."""
     stray = find_strays(axes)
     inner = np.delete(axes, stray, axis=1) if stray.size else axes
@@ -218,20 +220,20 @@ def _box(path: Path, axes: np.ndarray, told: list[str]) -> tuple[np.ndarray, np.
         away = np.maximum(low - first, first - high).max()
         which = "1 stray point lies" if stray.size == 1 else f"{stray.size} stray points lie"
         told.append(
-            f"{which} far from all others, the first is point {stray[0]} at ({_listed(first)}), {away:g} m away; such "
-            "points stay in the scan, and count as lying on the edge of its box"
+            f"{which} far from all others, the first is point {stray[0]} at ({_listed(first)}), {away:g} {unit} away; "
+            "such points stay in the scan, and count as lying on the edge of its box"
         )
     extent = (high - low).max()
     if extent > FARTHEST:
         index = np.abs(axes).max(axis=0).argmax()
         raise OtocError(
-            f"{path}: spans {extent:g} m, point {index} lies at ({_listed(axes[:, index])}); these are no coordinates "
-            "of a scan, repair it"
+            f"{path}: spans {extent:g} {unit}, point {index} lies at ({_listed(axes[:, index])}); these are no "
+            "coordinates of a scan, repair it"
         )
     return stray, low, high
 
 
-def _tell_coarse(axes: np.ndarray, low: np.ndarray, high: np.ndarray, told: list[str]) -> None:
+def _tell_coarse(axes: np.ndarray, low: np.ndarray, high: np.ndarray, unit: str, told: list[str]) -> None:
     """Tell of coordinates so large that single precision, which they have been through, has left steps in them."""
     extent = (high - low).max()
     for name, axis, largest in zip("xyz", axes, np.maximum(np.abs(low), np.abs(high)), strict=True):
@@ -240,8 +242,8 @@ def _tell_coarse(axes: np.ndarray, low: np.ndarray, high: np.ndarray, told: list
         inside = axis[(axis >= -largest) & (axis <= largest)]  # without strays
         if (inside.astype(np.float32) == inside).all() and len(values := np.unique(inside)) > 1:
             told.append(
-                f"{name} lies near {largest:.0f} and has steps of {np.diff(values).min():g} m, as single precision "
-                "leaves them; export it in double precision, or shifted to the origin"
+                f"{name} lies near {largest:.0f} and has steps of {np.diff(values).min():g} {unit}, as single "
+                "precision leaves them; export it in double precision, or shifted to the origin"
             )
 
 
@@ -268,4 +270,4 @@ def _read_colors(
 
 
 def _listed(point: np.ndarray) -> str:
-    return ", ".join(f"{value:.6g}" for value in point)
+    return ", ".join(f"{value:.10g}" for value in point)  # map coordinates to the millimetre

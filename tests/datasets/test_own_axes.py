@@ -141,9 +141,9 @@ def test_a_position_is_too_far_in_metres_whatever_the_unit(tmp_path):
         x, y, z = points[50] + [0, 0, -away]
         (tmp_path / "positions.csv").write_text(f"scene,x,y,z,class\nroom,{x},{y},{z},floor\n")
         if far:
-            with pytest.raises(OtocError, match="line 2: lies 0.40 m from the nearest point"):
+            with pytest.raises(OtocError, match="line 2: lies 400 mm from the nearest point"):
                 snap_clicks(tmp_path, tmp_path / "positions.csv", tmp_path / "snapped.csv")
-            with pytest.raises(OtocError, match="line 2: lies 400.00 m from"):
+            with pytest.raises(OtocError, match="line 2: lies 400 m from"):
                 snap_clicks(tmp_path, tmp_path / "positions.csv", tmp_path / "snapped.csv", unit="m")
         else:
             assert snap_clicks(tmp_path, tmp_path / "positions.csv", tmp_path / "snapped.csv") == 1

@@ -290,7 +290,7 @@ def test_a_binary_ply_with_bytes_left_over_is_refused(tmp_path):
         ("a.csv", "x,y,height\n1,2,3\n", ["a.csv, line 1", "names x, y, height for 3 columns"]),
         ("a.csv", "x,y,z\n1,2,3,4\n", ["a.csv, line 1"]),
         ("a.xyz", "", ["is empty"]),
-        ("a.xyz", "1 2 3\n1e300 5 6\n", ["a.xyz: spans 1e+300 m, point 1 lies at (1e+300, 5, 6)"]),
+        ("a.xyz", "1 2 3\n1e300 5 6\n", ["a.xyz: spans 1e+300 of the file's units, point 1 lies at (1e+300, 5, 6)"]),
         ("a.las", "no LAS at all", ["a.las", "damaged or truncated LAS"]),
         ("a.stl", "solid a", ["a.stl", ".ply, .las, .laz"]),
     ],

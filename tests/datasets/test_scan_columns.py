@@ -110,7 +110,9 @@ def test_steps_that_single_precision_leaves_are_told(tmp_path, name):
     points = (POINTS + [0, 5_412_345, 0]).astype(np.float32)
     if name == "scan.xyz":
         points = points.astype(np.float64)  # as somebody converts it
-    with pytest.warns(UserWarning, match=f"{name}: y lies near 5412348 and has steps of 0.5 m.*double precision"):
+    with pytest.warns(
+        UserWarning, match=f"{name}: y lies near 5412348 and has steps of 0.5 of the file's units.*double precision"
+    ):
         scan = read_scan(write_scan(tmp_path / name, table(points, COLORS)))
     assert len(scan.told) == 1
 

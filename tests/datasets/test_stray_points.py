@@ -1,5 +1,6 @@
 """Points far from all others change neither the box nor what is made of it, in any format."""
 
+import laspy
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -124,3 +125,22 @@ def test_points_without_a_place_are_refused(tmp_path, name, value):
     where = "line 11: holds '-?(nan|inf)'" if name == "scan.xyz" else "2 points have a NaN or .*, the first is point 9"
     with pytest.raises(OtocError, match=f"{name}(: |, ){where}"):
         read_scan(write_scan(tmp_path / name, table(points)))
+
+
+WKT = 'PROJCS["a",GEOGCS["b",UNIT["degree",0.017]],UNIT["foot",0.3048]]'
+
+
+@pytest.mark.parametrize(("name", "unit"), [("scan.las", "m"), ("feet.las", "ft"), ("room.ply", "of the file's units")])
+def test_how_far_away_a_stray_point_is_is_said_in_the_unit_of_the_file(tmp_path, name, unit):
+    """Millimetres and feet are not called metres."""
+    points = POINTS.copy()
+    points[5] = (90_000.125, -2, 0.5)
+    path = write_scan(tmp_path / name, table(points, COLORS.astype(np.uint16) * np.uint16(257)))
+    if unit == "ft":
+        las = laspy.read(path)
+        las.header.vlrs.append(laspy.vlrs.known.WktCoordinateSystemVlr(WKT))
+        las.write(str(path))
+    away = 90_000.125 - np.delete(points, 5, axis=0)[:, 0].max()
+    with pytest.warns(UserWarning, match="stray") as told:
+        read_scan(path)
+    assert f"point 5 at (90000.125, -2, 0.5), {away:g} {unit} away" in str(told[0].message)
