@@ -6,6 +6,8 @@ that no point truly has gets 0. For a class that is neither those scripts stop w
 lacks one. Here it is left out of the mean, so that a single room or a part of a split has an mIoU too.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from otoc_lib.errors import OtocError
@@ -65,27 +67,31 @@ def mean_iou(confusion: np.ndarray) -> float:
     return float(np.nanmean(iou(confusion)))
 
 
-def room_confusions(scenes: list[Scene], predictions: dict[str, np.ndarray]) -> np.ndarray:
+def room_confusion(scene: Scene, prediction: np.ndarray) -> np.ndarray:
+    """Confusion matrix of one room, int64 [C, C]; prediction: integers [N], a class for every point of the scene, which
+    has labels."""
+    if scene.labels is None:
+        raise OtocError(f"scene {scene.name}: has no labels to evaluate against; leave it out")
+    try:
+        return confusion_matrix(scene.labels, prediction, len(scene.label_set))
+    except OtocError as error:
+        raise OtocError(f"scene {scene.name}: {error}") from error
+
+
+def room_confusions(scenes: list[Scene], predictions: Mapping[str, np.ndarray]) -> np.ndarray:
     """Confusion matrix of each of R rooms of one label set, int64 [R, C, C].
 
     Args:
         scenes: with labels.
-        predictions: scene name -> integers [N], a class for every point.
+        predictions: scene name -> integers [N], a class for every point; each is asked for once.
     """
-    confusions = []
-    for scene in scenes:
-        if scene.labels is None:
-            raise OtocError(f"scene {scene.name}: has no labels to evaluate against; leave it out")
-        try:
-            confusions.append(confusion_matrix(scene.labels, predictions[scene.name], len(scene.label_set)))
-        except OtocError as error:
-            raise OtocError(f"scene {scene.name}: {error}") from error
+    confusions = [room_confusion(scene, predictions[scene.name]) for scene in scenes]
     if not confusions:
         raise OtocError("there is no room to evaluate; check the split")
     return np.stack(confusions)
 
 
-def evaluate_rooms(scenes: list[Scene], predictions: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, float]]:
+def evaluate_rooms(scenes: list[Scene], predictions: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, float]]:
     """The confusion matrix over all rooms, int64 [C, C], and the mIoU of each room by name; as ``room_confusions``."""
     confusions = room_confusions(scenes, predictions)
     return confusions.sum(axis=0), {s.name: mean_iou(c) for s, c in zip(scenes, confusions, strict=True)}

@@ -95,6 +95,12 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[str, 
     write_bytes(path, safetensors.numpy.save(contiguous, metadata_of(notes) if notes else None))
 
 
+def read_array(path: Path, name: str) -> Any:
+    """One array of a file that ``write_arrays`` wrote, of which nothing else is read; None if it is not there."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
+
+
 def metadata_of(notes: dict[str, Any]) -> dict[str, str]:
     """Notes as the metadata of safetensors: one text, since the library writes several in any order."""
     return {"notes": json.dumps(notes, sort_keys=True)}

@@ -48,17 +48,20 @@ def tsne_stage(stages: Stages, done: Iteration) -> Stage:
 
         scenes = stages.scenes.evaluation[split]
         networks = load_networks(view, stages.method, scenes[0], done.networks)
+        classes = [_classes(scene) for scene in scenes]  # of every super-voxel; features only of those that are drawn
+        drawn = draw_per_class(np.concatenate(classes), view.tsne_supervoxels, view.seed)
+        check_variety(np.concatenate(classes)[drawn])
+        starts = np.cumsum([0, *(len(of_room) for of_room in classes)])
         found = []
-        for scene in tqdm(scenes, desc="super-voxel features", unit="room", mininterval=5.0):
-            prediction = predict(view, scene, networks["unet"], networks["relation"])
-            found.append(_describe(scene, prediction.relation_features))
-        sizes = [len(features["class"]) for features in found]
-        joined = {name: np.concatenate([features[name] for features in found]) for name in found[0]}
-        joined["room"] = np.repeat(np.arange(len(scenes), dtype=np.int32), sizes)
-        joined["supervoxel"] = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
-        chosen = draw_per_class(joined["class"], view.tsne_supervoxels, view.seed)
-        points = {name: array[chosen] for name, array in joined.items()}
-        check_variety(points["class"])
+        for number, scene in enumerate(tqdm(scenes, desc="super-voxel features", unit="room", mininterval=5.0)):
+            chosen = drawn[(drawn >= starts[number]) & (drawn < starts[number + 1])] - starts[number]
+            if len(chosen):
+                prediction = predict(view, scene, networks["unet"], networks["relation"])
+                features = _describe(scene, prediction.relation_features) | {"class": classes[number]}
+                of_room = {name: array[chosen] for name, array in features.items()}
+                of_room["room"] = np.full(len(chosen), number, dtype=np.int32)
+                found.append({**of_room, "supervoxel": chosen.astype(np.int32)})
+        points = {name: np.concatenate([of_room[name] for of_room in found]) for name in found[0]}
         for name in tqdm(FEATURES, desc="t-SNE", unit="feature set"):
             points[name] = embed(points[name], view.seed)
         write_arrays(folder / "tsne.safetensors", points)
@@ -101,14 +104,18 @@ def embed(features: np.ndarray, seed: int) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(features).astype(np.float32)
 
 
-def _describe(scene: Scene, relation_features: Tensor) -> dict[str, np.ndarray]:
-    """Features of the super-voxels of one room, float32 [M, D] each, and their majority class, int16 [M]."""
-    size = scene.num_supervoxels
-    supervoxels = supervoxel_nodes(scene)
+def _classes(scene: Scene) -> np.ndarray:
+    """Majority class of every super-voxel of a room, int16 [M]; IGNORE where no point has one."""
     labels = torch.from_numpy(scene.labels.astype(np.int64))
+    classes = majority_labels(labels, supervoxel_nodes(scene), scene.num_supervoxels, len(scene.label_set))
+    return classes.numpy().astype(np.int16)
+
+
+def _describe(scene: Scene, relation_features: Tensor) -> dict[str, np.ndarray]:
+    """Features of the super-voxels of one room, float32 [M, D] each."""
+    size, supervoxels = scene.num_supervoxels, supervoxel_nodes(scene)
     return {
         "coordinates": pool_mean(torch.from_numpy(scene.coords.copy()), supervoxels, size).numpy(),
         "colors": pool_mean(torch.from_numpy(scene.colors / np.float32(255)), supervoxels, size).numpy(),
         "relation": relation_features.cpu().numpy(),
-        "class": majority_labels(labels, supervoxels, size, len(scene.label_set)).numpy().astype(np.int16),
     }

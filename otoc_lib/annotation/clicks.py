@@ -9,7 +9,7 @@ import io
 import operator
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import torch
 from otoc_lib.csv_table import Row, number, read_rows
 from otoc_lib.errors import Faults, OtocError, listed, shown
 from otoc_lib.files import write_aside, write_bytes
-from otoc_lib.labels import IGNORE, NO_CLASS, NO_CLASS_NAME
+from otoc_lib.labels import IGNORE, NO_CLASS, NO_CLASS_NAME, LabelSet
+from otoc_lib.on_demand import OnDemand
 from otoc_lib.scene import Scene, checked_name
 from otoc_lib.torch_files import load_torch
 
@@ -177,7 +178,7 @@ def _drawn(scene: Scene, points: np.ndarray) -> Clicks:
     return Clicks(points, scene.labels[points], objects, spread=False)
 
 
-def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> None:
+def write_clicks(path: Path, clicks: Mapping[str, Clicks], scenes: list[Scene]) -> None:
     """Write clicks.csv: scene, point, x, y, z (in the file's axes, unit and offset), class name or "none", object.
 
     Args:
@@ -187,7 +188,7 @@ def write_clicks(path: Path, clicks: dict[str, Clicks], scenes: list[Scene]) -> 
     unknown = set(clicks) - {scene.name for scene in scenes}
     if unknown:
         raise OtocError(f"clicks: no scene is given for {', '.join(sorted(unknown))}")
-    write_rows(path, [row for scene in scenes if scene.name in clicks for row in click_rows(scene, clicks[scene.name])])
+    write_rows(path, (row for scene in scenes if scene.name in clicks for row in click_rows(scene, clicks[scene.name])))
 
 
 def click_rows(scene: Scene, clicks: Clicks) -> list[tuple]:
@@ -332,19 +333,51 @@ def clicked_labels(scene: Scene, clicks: Clicks) -> np.ndarray:
     return labels
 
 
-def label_statistics(
-    scenes: list[Scene], labels: dict[str, np.ndarray], initial: dict[str, np.ndarray] | None = None
-) -> dict:
-    """How much of the scenes is labelled, and how well.
+class LabelCounts:
+    """What the labels of some rooms are worth, counted room by room, so that one room's are in memory at a time.
 
     Args:
-        scenes: of one label set; those without true labels count for covered_percent and new_percent alone.
-        labels: scene name -> int16 [N] class index or IGNORE.
-        initial: likewise, the labels of the clicks that ``labels`` go beyond. The mean over all labels hides how good
-            the new ones are, since it includes these.
+        label_set: of all the rooms.
+        beyond: whether the labels go beyond those of clicks, which are told apart then. The mean over all labels hides
+            how good the new ones are, since it includes these.
+    """
 
-    Returns:
-        Shares in percent; that of nothing is None.
+    def __init__(self, label_set: LabelSet, beyond: bool = False):
+        self.label_set, self.beyond = label_set, beyond
+        self.num_points = self.num_labelled = self.judged = self.clutter = self.num_new = self.new_clutter = 0
+        # points of each true class
+        self.total, self.labelled, self.right = np.zeros((3, len(label_set)), dtype=np.int64)
+        # points of each given class, in judged rooms
+        self.new, self.new_right = np.zeros((2, len(label_set)), dtype=np.int64)
+
+    def add(self, scene: Scene, given: np.ndarray, initial: np.ndarray | None = None) -> None:
+        """Count a room.
+
+        Args:
+            scene: one without true labels counts for covered_percent and new_percent alone.
+            given: int16 [N], class index or IGNORE.
+            initial: likewise, of the clicks; needed where the labels go ``beyond`` them.
+        """
+        if given.shape != (scene.num_points,):
+            raise OtocError(f"scene {scene.name}: {given.shape} labels for {scene.num_points} points; give one a point")
+        covered = given >= 0
+        self.num_points += scene.num_points
+        self.num_labelled += int(covered.sum())
+        added = np.zeros_like(covered) if initial is None else covered & (initial < 0)
+        self.num_new += int(added.sum())
+        if scene.labels is None:
+            return
+        classes, known, is_right = len(self.label_set), scene.labels >= 0, given == scene.labels
+        self.judged += int(covered.sum())
+        self.clutter += int((covered & ~known).sum())
+        self.new_clutter += int((added & ~known).sum())
+        for counts, chosen in ((self.new, added), (self.new_right, added & is_right)):
+            counts += np.bincount(given[chosen], minlength=classes)
+        for counts, chosen in ((self.total, known), (self.labelled, known & covered), (self.right, known & is_right)):
+            counts += np.bincount(scene.labels[chosen], minlength=classes)
+
+    def percent(self) -> dict:
+        """Shares in percent; that of nothing is None.
 
         - covered_percent: labelled points, of all points.
         - accuracy_percent: right labels, of the labelled points that have a true class.
@@ -353,57 +386,51 @@ def label_statistics(
         - per_class_accuracy_percent: list [C], right labels of the labelled points of each true class.
         - clutter_percent: labelled points that have no true class, of the labelled points.
 
-        With ``initial`` also, of the points that only ``labels`` label, the new ones:
+        Where they go ``beyond`` the clicks also, of the points that clicks do not label, the new ones:
 
         - new_percent: them, of all points.
         - new_right_percent, new_clutter_percent: right ones and ones without a true class, of them: what has no true
           class is not right.
         - per_class_new_right_percent: list [C], right ones, of those that were given each class.
+        """
+        total, labelled, right, new, new_right = self.total, self.labelled, self.right, self.new, self.new_right
+        furniture = np.array([name not in STRUCTURE for name in self.label_set.names])
+        beyond = {
+            "new_percent": _percent(self.num_new, self.num_points),
+            "new_right_percent": _percent(new_right.sum(), new.sum()),
+            "new_clutter_percent": _percent(self.new_clutter, new.sum()),
+            "per_class_new_right_percent": [_percent(*counts) for counts in zip(new_right, new, strict=True)],
+        }
+        return {
+            "covered_percent": _percent(self.num_labelled, self.num_points),
+            "accuracy_percent": _percent(right.sum(), labelled.sum()),
+            "furniture_covered_percent": _percent(labelled[furniture].sum(), total[furniture].sum()),
+            "furniture_accuracy_percent": _percent(right[furniture].sum(), labelled[furniture].sum()),
+            "per_class_accuracy_percent": [_percent(*counts) for counts in zip(right, labelled, strict=True)],
+            "clutter_percent": _percent(self.clutter, self.judged),
+            **(beyond if self.beyond else {}),
+        }
+
+
+def label_statistics(
+    scenes: list[Scene], labels: Mapping[str, np.ndarray], initial: Mapping[str, np.ndarray] | None = None
+) -> dict:
+    """How much of the scenes is labelled, and how well: ``LabelCounts.percent`` of all of them.
+
+    Args:
+        scenes: of one label set.
+        labels: scene name -> int16 [N] class index or IGNORE; each is asked for once, in the order of the scenes.
+        initial: likewise, the labels of the clicks that ``labels`` go beyond; None or none where they do not.
     """
     if not scenes:
         raise OtocError("label statistics need at least one scene")
-    label_set = scenes[0].label_set
-    num_points = num_labelled = judged = clutter = num_new = new_clutter = 0
-    total, labelled, right = np.zeros((3, len(label_set)), dtype=np.int64)  # points of each true class
-    new, new_right = np.zeros((2, len(label_set)), dtype=np.int64)  # points of each given class, in judged rooms
+    counts = LabelCounts(scenes[0].label_set, beyond=bool(initial))
     for scene in scenes:
-        given = labels[scene.name]
-        if given.shape != (scene.num_points,):
-            raise OtocError(f"scene {scene.name}: {given.shape} labels for {scene.num_points} points; give one a point")
-        covered = given >= 0
-        num_points += scene.num_points
-        num_labelled += int(covered.sum())
-        added = covered & (initial[scene.name] < 0) if initial else np.zeros_like(covered)
-        num_new += int(added.sum())
-        if scene.labels is None:
-            continue
-        known = scene.labels >= 0
-        judged += int(covered.sum())
-        clutter += int((covered & ~known).sum())
-        new_clutter += int((added & ~known).sum())
-        for counts, chosen in ((new, added), (new_right, added & (given == scene.labels))):
-            counts += np.bincount(given[chosen], minlength=len(label_set))
-        for counts, chosen in ((total, known), (labelled, known & covered), (right, known & (given == scene.labels))):
-            counts += np.bincount(scene.labels[chosen], minlength=len(label_set))
-    furniture = np.array([name not in STRUCTURE for name in label_set.names])
-    beyond = {
-        "new_percent": _percent(num_new, num_points),
-        "new_right_percent": _percent(new_right.sum(), new.sum()),
-        "new_clutter_percent": _percent(new_clutter, new.sum()),
-        "per_class_new_right_percent": [_percent(*counts) for counts in zip(new_right, new, strict=True)],
-    }
-    return {
-        "covered_percent": _percent(num_labelled, num_points),
-        "accuracy_percent": _percent(right.sum(), labelled.sum()),
-        "furniture_covered_percent": _percent(labelled[furniture].sum(), total[furniture].sum()),
-        "furniture_accuracy_percent": _percent(right[furniture].sum(), labelled[furniture].sum()),
-        "per_class_accuracy_percent": [_percent(*counts) for counts in zip(right, labelled, strict=True)],
-        "clutter_percent": _percent(clutter, judged),
-        **(beyond if initial else {}),
-    }
+        counts.add(scene, labels[scene.name], initial[scene.name] if initial else None)
+    return counts.percent()
 
 
-def expansion_statistics(scenes: list[Scene], clicks: dict[str, Clicks]) -> dict:
+def expansion_statistics(scenes: list[Scene], clicks: Mapping[str, Clicks]) -> dict:
     """``label_statistics`` of the expanded clicks, with clicks_per_scene, the number of scenes, whether clicks spread,
     and classes_missed_percent: of the classes in the scenes, those without a click there.
 
@@ -412,9 +439,9 @@ def expansion_statistics(scenes: list[Scene], clicks: dict[str, Clicks]) -> dict
     warning counts them.
     """
     negative = sum(int((clicks[scene.name].classes == NO_CLASS).sum()) for scene in scenes)
-    refused = {}
+    by_name, refused = {scene.name: scene for scene in scenes}, {}
     if negative:
-        where = {scene.name: of_no_class(scene, clicks[scene.name]) for scene in scenes}
+        where = OnDemand(by_name, lambda scene: of_no_class(scene, clicks[scene.name]))
         share = _percent(sum(int(mask.sum()) for mask in where.values()), sum(scene.num_points for scene in scenes))
         refused = {"no_class_clicks_per_scene": negative / len(scenes), "no_class_percent": share}
         _warn_of_outvoted(clicks, where)
@@ -429,11 +456,11 @@ def expansion_statistics(scenes: list[Scene], clicks: dict[str, Clicks]) -> dict
         "spread": all(clicks[scene.name].spread for scene in scenes),
         "classes_missed_percent": _percent(present - clicked, present),
         **refused,
-        **label_statistics(scenes, {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in scenes}),
+        **label_statistics(scenes, OnDemand(by_name, lambda scene: expand_clicks(scene, clicks[scene.name]))),
     }
 
 
-def _warn_of_outvoted(clicks: dict[str, Clicks], where: dict[str, np.ndarray]) -> None:
+def _warn_of_outvoted(clicks: Mapping[str, Clicks], where: Mapping[str, np.ndarray]) -> None:
     """Warn of clicks of a class on points that are of no class; where: scene name -> bool [N]."""
     for name, mask in where.items():
         lost = int((mask[clicks[name].points] & (clicks[name].classes != NO_CLASS)).sum())
@@ -455,7 +482,7 @@ class ClassClicks:
     labelled: int  # points that the clicks label so
 
 
-def count_classes(scenes: list[Scene], clicks: dict[str, Clicks]) -> list[ClassClicks]:
+def count_classes(scenes: list[Scene], clicks: Mapping[str, Clicks]) -> list[ClassClicks]:
     """For every class, in the order of the label set: its clicks, in how many of the scenes, and the points they label.
 
     Args:
@@ -475,7 +502,7 @@ def count_classes(scenes: list[Scene], clicks: dict[str, Clicks]) -> list[ClassC
     return [ClassClicks(*row) for row in zip(label_set.names, *columns, strict=True)]
 
 
-def gaps(scenes: list[Scene], clicks: dict[str, Clicks]) -> list[str]:
+def gaps(scenes: list[Scene], clicks: Mapping[str, Clicks]) -> list[str]:
     """What no click speaks of, and what comes of it: a sentence for classes and one for scenes, where some lack."""
     clicked = set().union(*(clicks[scene.name].classes.tolist() for scene in scenes))
     names = [name for label, name in enumerate(scenes[0].label_set.names) if label not in clicked]

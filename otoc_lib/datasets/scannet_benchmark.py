@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,11 +19,12 @@ LARGEST_ID = 65535  # of a label in a file
 LONGEST_LINE = 100  # bytes, generously; no more of a submission is unpacked
 
 
-def export_benchmark(predictions: dict[str, np.ndarray], num_points: dict[str, int], path: Path) -> None:
+def export_benchmark(predictions: Mapping[str, np.ndarray], num_points: Mapping[str, int], path: Path) -> None:
     """Write a submission to ScanNet's benchmark: a zip of ``<scene>.txt``, a NYU40 id a line, a line a vertex.
 
     Args:
-        predictions: scene name -> integers [N], a class index 0..19 for every vertex, in the order of the mesh.
+        predictions: scene name -> integers [N], a class index 0..19 for every vertex, in the order of the mesh;
+            each is asked for twice, to be checked and to be written.
         num_points: scene name -> N, for every scene of the split that is submitted.
         path: the zip file. Everything is checked before it is written, aside.
 

@@ -15,11 +15,11 @@ of more channels than ours has, so these have a least size here.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, log2
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,12 +28,13 @@ from otoc_lib.annotation.clicks import label_statistics
 from otoc_lib.annotation.subclouds import Subclouds
 from otoc_lib.config import Config, param
 from otoc_lib.device import choose_device
-from otoc_lib.files import holds, write_arrays, write_json
+from otoc_lib.files import holds, read_array, write_arrays, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods.method import Iteration, Method
 from otoc_lib.methods.stages import Stages, load_networks, no_labels, progress
 from otoc_lib.models.build import IN_CHANNELS
 from otoc_lib.models.region_miner import RegionMiner
+from otoc_lib.on_demand import OnDemand
 from otoc_lib.propagation import crf
 from otoc_lib.propagation.effect import propagation_effect
 from otoc_lib.scene import Scene
@@ -192,15 +193,14 @@ def pseudo_labels(stages: Stages, maps: Stage, sets: Stage) -> Stage:
             arrays = {step: likeliest(values) for step, values in steps.items()}
             confidence = steps["labels"].max(dim=1).values.numpy().astype(np.float16)
             write_arrays(paths[scene.name], {**arrays, "confidence": confidence}, {"key": key})
-        made = {name: safetensors.numpy.load(path.read_bytes()) for name, path in paths.items()}
-        labels, nothing = {name: arrays["labels"] for name, arrays in made.items()}, no_labels(rooms)
+        labels, nothing = OnDemand(paths, partial(read_array, name="labels")), no_labels(rooms)
         statistics = label_statistics(rooms, labels, nothing)
         if view.mprm_crf:
-            before = {name: arrays["before"] for name, arrays in made.items()}
+            before = OnDemand(paths, partial(read_array, name="before"))
             without = label_statistics(rooms, before, nothing)
             statistics |= {f"before_{key}": value for key, value in without.items()}
             statistics |= propagation_effect(rooms, before, labels)
-        confidences = [arrays["confidence"].astype(np.float64).mean() for arrays in made.values()]
+        confidences = [read_array(path, "confidence").astype(np.float64).mean() for path in paths.values()]
         write_json(folder / "statistics.json", statistics | {"mean_confidence": float(np.mean(confidences))})
 
     inputs = {"annotation": sets.key, "maps": maps.key, "train": stages.fingerprint("train")}

@@ -15,7 +15,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from tqdm import tqdm
 
 from otoc_lib.annotation.clicks import (
     Clicks,
+    LabelCounts,
     draw_by_column,
     draw_share,
     expand_clicks,
@@ -55,8 +58,8 @@ from otoc_lib.datasets import frames, load_split
 from otoc_lib.datasets.cache import conversion
 from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
-from otoc_lib.evaluation import iou, mean_iou, room_confusions
-from otoc_lib.files import holds, read_notes, write_arrays, write_json
+from otoc_lib.evaluation import iou, mean_iou, room_confusion
+from otoc_lib.files import holds, read_array, read_notes, write_arrays, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods import pseudo_labels
 from otoc_lib.methods.method import (
@@ -68,6 +71,7 @@ from otoc_lib.methods.method import (
     may_be_labelled,
     supervoxel_nodes,
 )
+from otoc_lib.on_demand import OnDemand
 from otoc_lib.propagation.effect import propagation_effect
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage, find_stage, read_manifest, run_stage, stage_content, stage_key
@@ -149,9 +153,8 @@ class Stages:
                 statistics = {"scenes": len(rooms), **subcloud_statistics(rooms, sets)}
                 statistics |= label_statistics(rooms, no_labels(rooms))
             elif view.source == "images":
-                labels, used = _labels_of_images(view, rooms, self.config)
-                for name, of_points in labels.items():
-                    write_arrays(folder / f"{name}.safetensors", {"labels": of_points})
+                used = _write_labels_of_images(view, rooms, self.config, folder)
+                labels = OnDemand(_files(folder, rooms), partial(read_array, name="labels"))
                 statistics = {"scenes": len(rooms), **used, **label_statistics(rooms, labels)}
             else:
                 clicks = _clicks(view, rooms, self.config)
@@ -234,12 +237,11 @@ class Stages:
                 write_arrays(folder / f"{scene.name}.safetensors", {**further, **by_mode}, notes)
             splits, confusions, modes = {}, {}, []
             for split, scenes in self.scenes.evaluation.items():
-                paths = {scene.name: folder / f"{scene.name}.safetensors" for scene in scenes}
-                predictions = {name: _predictions(path) for name, path in paths.items()}
-                modes = list(predictions[scenes[-1].name])
-                splits[split], counts = metrics(scenes, predictions)
+                paths = _files(folder, scenes)
+                modes = read_notes(paths[scenes[-1].name])["modes"]
+                splits[split], counts = metrics(scenes, OnDemand(paths, _predictions))
                 confusions |= {f"{split}/{mode}": counts[mode] for mode in counts}
-                calibrations: Any = sum(_tensor(path, "calibration") for path in paths.values())
+                calibrations: Any = sum(read_array(path, "calibration") for path in paths.values())
                 for mode, found in splits[split]["modes"].items():
                     found["calibration"] = calibrations[modes.index(mode)].tolist()
             if confusions:
@@ -275,17 +277,20 @@ class Stages:
                 for scene, path in progress(missing, f"pseudo labels {iteration}", of=rooms):
                     _save_scores(path, key, self.method.scores(view, scene, loaded))
                 rule, confidences = getattr(pseudo_labels, view.pseudo_labels), []
-                labels = _ruled(view, rule, rooms, waiting, "probabilities", initial, no_class)
-                for scene, path in zip(rooms, waiting, strict=True):
+                counts = LabelCounts(rooms[0].label_set, beyond=True)
+                ruled = _ruled(view, rule, rooms, waiting, "probabilities", initial, no_class)
+                for scene, path, labels in zip(rooms, waiting, ruled, strict=True):
                     confidence = _confidence(path)
                     confidences.append(confidence.astype(np.float64).mean())
-                    arrays = {"labels": labels[scene.name], "confidence": confidence}
-                    write_arrays(folder / f"{scene.name}.safetensors", arrays)
-                statistics = label_statistics(rooms, labels, initial)
-                if _tensor(waiting[0], "before") is not None:
-                    before = _ruled(view, rule, rooms, waiting, "before", initial, no_class)
-                    without = label_statistics(rooms, before, initial)
-                    statistics |= {f"before_{key}": value for key, value in without.items()}
+                    write_arrays(folder / f"{scene.name}.safetensors", {"labels": labels, "confidence": confidence})
+                    counts.add(scene, labels, initial[scene.name])
+                statistics = counts.percent()
+                if read_array(waiting[0], "before") is not None:
+                    without = LabelCounts(rooms[0].label_set, beyond=True)
+                    ruled = _ruled(view, rule, rooms, waiting, "before", initial, no_class)
+                    for scene, labels in zip(rooms, ruled, strict=True):
+                        without.add(scene, labels, initial[scene.name])
+                    statistics |= {f"before_{key}": value for key, value in without.percent().items()}
                     likeliest = (_likeliest(rooms, waiting, which) for which in ("before", "probabilities"))
                     statistics |= propagation_effect(rooms, *likeliest)
                 statistics["mean_confidence"] = float(np.mean(confidences))
@@ -299,22 +304,21 @@ class Stages:
         )
 
     def labels_of(self, stage: Stage) -> Labels:
-        """The labels of the training rooms that a stage ``clicks`` or ``pseudo_<k>`` stands for."""
+        """The labels of the training rooms that a stage ``clicks`` or ``pseudo_<k>`` stands for, each made or read when
+        it is asked for: those of all rooms are never in memory together."""
         rooms = self.scenes.train
         if stage.name != "clicks" or self.config.source == "images":
             return _labels_in(stage, rooms)
         if self.config.source == "all":
             return _true_labels(rooms)
-        clicks = clicks_of(stage, rooms)
-        return {scene.name: expand_clicks(scene, clicks[scene.name]) for scene in rooms}
+        return OnDemand(_by_name(rooms), partial(_expanded, clicks_of(stage, rooms)))
 
-    def no_class_of(self, clicks: Stage) -> dict[str, np.ndarray]:
+    def no_class_of(self, clicks: Stage) -> Mapping[str, np.ndarray]:
         """The points of the training rooms, bool [N], that the clicks of a stage ``clicks`` say are of no class."""
         rooms = self.scenes.train
         if self.config.source != "file":  # only a person says so
             return {scene.name: np.broadcast_to(np.False_, scene.num_points) for scene in rooms}
-        made = clicks_of(clicks, rooms)
-        return {scene.name: of_no_class(scene, made[scene.name]) for scene in rooms}
+        return OnDemand(_by_name(rooms), partial(_refused, clicks_of(clicks, rooms)))
 
     def subclouds_of(self, stage: Stage) -> dict[str, Subclouds]:
         """The balls of the training rooms and the classes in them, of a stage ``clicks``; empty where it has points."""
@@ -445,11 +449,12 @@ def weights_of(stage: Stage) -> dict[str, Tensor]:
     return safetensors.torch.load(stage.read("weights.safetensors"))
 
 
-def clicks_of(stage: Stage, scenes: list[Scene]) -> dict[str, Clicks]:
-    """Clicks of some rooms by scene name, of a stage ``clicks``. Points that images label are clicks of their own."""
+def clicks_of(stage: Stage, scenes: list[Scene]) -> Mapping[str, Clicks]:
+    """Clicks of some rooms by scene name, of a stage ``clicks``. Points that images label are clicks of their own, made
+    when they are asked for."""
     statistics = json.loads(stage.read("statistics.json"))
     if "frames_used" in statistics:
-        return {name: _labelled(labels) for name, labels in _labels_in(stage, scenes).items()}
+        return OnDemand(_files(Path(), scenes), partial(_labelled, stage))
     spread = statistics.get("spread", True)
     stage.check(["clicks.csv"])
     clicks = read_clicks(stage.path / "clicks.csv", scenes)
@@ -459,11 +464,16 @@ def clicks_of(stage: Stage, scenes: list[Scene]) -> dict[str, Clicks]:
 
 def _labels_in(stage: Stage, scenes: list[Scene]) -> Labels:
     """The labels of some rooms that a stage keeps by room."""
-    return {scene.name: _arrays(stage.read(f"{scene.name}.safetensors"))["labels"] for scene in scenes}
+    return OnDemand(_files(Path(), scenes), partial(_read_labels, stage))
 
 
-def _labelled(labels: np.ndarray) -> Clicks:
+def _read_labels(stage: Stage, file: Path) -> np.ndarray:
+    return safetensors.numpy.load(stage.read(file.name))["labels"]
+
+
+def _labelled(stage: Stage, file: Path) -> Clicks:
     """The labelled points of a room as clicks that do not spread."""
+    labels = _read_labels(stage, file)
     points = np.flatnonzero(labels != IGNORE)
     return Clicks(points, labels[points], np.full(len(points), -1), spread=False)
 
@@ -530,6 +540,23 @@ def _file(config: Config, name: str) -> Path:
     return in_project(getattr(config, name))
 
 
+def _by_name(scenes: list[Scene]) -> dict[str, Scene]:
+    return {scene.name: scene for scene in scenes}
+
+
+def _files(folder: Path, scenes: list[Scene]) -> dict[str, Path]:
+    """The file of every room in the folder of a stage, by the room's name."""
+    return {scene.name: folder / f"{scene.name}.safetensors" for scene in scenes}
+
+
+def _expanded(clicks: Mapping[str, Clicks], scene: Scene) -> np.ndarray:
+    return expand_clicks(scene, clicks[scene.name])
+
+
+def _refused(clicks: Mapping[str, Clicks], scene: Scene) -> np.ndarray:
+    return of_no_class(scene, clicks[scene.name])
+
+
 def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clicks]:
     if view.source == "file":
         return read_clicks(_file(config, "clicks_file"), scenes)
@@ -547,24 +574,24 @@ def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clic
 
 def no_labels(scenes: list[Scene]) -> Labels:
     """Labels of rooms in which no point has one."""
-    return {scene.name: np.full(scene.num_points, IGNORE, dtype=np.int16) for scene in scenes}
+    return {scene.name: np.broadcast_to(np.int16(IGNORE), scene.num_points) for scene in scenes}
 
 
-def _labels_of_images(view: Config, scenes: list[Scene], config: Config) -> tuple[Labels, dict[str, int]]:
-    """The labels that the frames of the scenes give their points, and how many frames there were."""
-    classes, labels, used = frames.class_table(config, scenes[0].label_set), {}, {"frames_used": 0, "frames_skipped": 0}
+def _write_labels_of_images(view: Config, scenes: list[Scene], config: Config, folder: Path) -> dict[str, int]:
+    """Write the labels that the frames of the scenes give their points, a file a room; how many frames there were."""
+    classes, used = frames.class_table(config, scenes[0].label_set), {"frames_used": 0, "frames_skipped": 0}
     for scene in progress(scenes, "labels of images", of=scenes):
-        found = label_scene(scene, config.images_folder, classes, view.images_share, view.seed)
-        labels[scene.name] = found[0]
-        used = {name: count + found[1][name] for name, count in used.items()}
-    return labels, used
+        labels, found = label_scene(scene, config.images_folder, classes, view.images_share, view.seed)
+        write_arrays(folder / f"{scene.name}.safetensors", {"labels": labels})
+        used = {name: count + found[name] for name, count in used.items()}
+    return used
 
 
 def _true_labels(scenes: list[Scene]) -> Labels:
     unlabelled = [scene.name for scene in scenes if scene.labels is None]
     if unlabelled:
         raise OtocError(f"source: all: {', '.join(unlabelled)} have no labels to train on; give clicks instead")
-    return {scene.name: scene.labels for scene in scenes}
+    return OnDemand(_by_name(scenes), attrgetter("labels"))  # which other processes map, too
 
 
 # --- predictions ------------------------------------------------------------------------------------------------------
@@ -587,47 +614,52 @@ def _predict_labels(
 
 
 def metrics(
-    scenes: list[Scene], predictions: dict[str, dict[str, np.ndarray]]
+    scenes: list[Scene], predictions: Mapping[str, Mapping[str, np.ndarray]]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """How right the predictions of some rooms are, by mode.
 
     Rooms without labels cannot be judged: where there is one, ``modes`` and the confusion matrices are empty.
 
     Args:
-        predictions: scene name -> mode -> class of every point, integers [N].
+        predictions: scene name -> mode -> class of every point, integers [N]; each room is asked for once.
 
     Returns:
         mIoU, IoU by class and confusion of each mode over all rooms, and the mIoU of each room, ready for JSON; the
         confusion matrices of the R rooms by mode, int64 [R, C, C].
     """
-    modes, per_room, confusions = {}, {scene.name: {} for scene in scenes}, {}
-    judged = all(scene.labels is not None for scene in scenes)
-    for mode in predictions[scenes[0].name] if judged else ():
-        confusions[mode] = room_confusions(scenes, {name: by_mode[mode] for name, by_mode in predictions.items()})
-        total = confusions[mode].sum(axis=0)
+    modes, per_room, found = {}, {scene.name: {} for scene in scenes}, {}
+    for scene in scenes if all(scene.labels is not None for scene in scenes) else ():
+        for mode, prediction in predictions[scene.name].items():
+            confusion = room_confusion(scene, prediction)
+            found.setdefault(mode, []).append(confusion)
+            per_room[scene.name][mode] = mean_iou(confusion)
+    confusions = {mode: np.stack(by_room) for mode, by_room in found.items()}
+    for mode, by_room in confusions.items():
+        total = by_room.sum(axis=0)
         values = [None if np.isnan(value) else float(value) for value in iou(total)]
         modes[mode] = {"miou": mean_iou(total), "iou": values, "confusion": total.tolist()}
-        for scene, confusion in zip(scenes, confusions[mode], strict=True):
-            per_room[scene.name][mode] = mean_iou(confusion)
     return {"rooms": list(per_room), "modes": modes, "per_room": per_room}, confusions
 
 
 class _Probabilities(Sequence):
-    """Probabilities [K, C] of the rooms whose scores wait in some files, read when asked for.
+    """Probabilities [K, C] of the nodes that a rule may label, of the rooms whose scores wait, read when asked for.
 
-    which: "probabilities", or "before", those before propagation. allowed: which nodes of each room are in, bool [K];
-    None for all of them.
+    which: "probabilities", or "before", those before propagation. no_class: scene name -> bool [N].
     """
 
-    def __init__(self, paths: list[Path], which: str, allowed: list[np.ndarray] | None = None):
-        self.paths, self.which, self.allowed = paths, which, allowed
+    def __init__(self, rooms: list[Scene], waiting: list[Path], which: str, no_class: Mapping[str, np.ndarray]):
+        self.rooms, self.waiting, self.which, self.no_class = rooms, waiting, which, no_class
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.waiting)
 
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]  # of one room; nothing asks for slices
-        probabilities = _tensor(self.paths[index], self.which)
-        return probabilities if self.allowed is None else probabilities[self.allowed[index]]
+        return read_array(self.waiting[index], self.which)[self.allowed(index)]
+
+    def allowed(self, index: int) -> np.ndarray:
+        """Which nodes of a room are in, bool [K]."""
+        path, no_class = self.waiting[index], self.no_class[self.rooms[index].name]
+        return may_be_labelled(_rows(path, self.which), read_array(path, "nodes"), no_class)
 
 
 def _save_scores(path: Path, key: str, scores: Scores) -> None:
@@ -640,7 +672,7 @@ def _save_scores(path: Path, key: str, scores: Scores) -> None:
 
 def _nodes(path: Path) -> np.ndarray | slice:
     """The node of every point of a room whose scores wait."""
-    nodes = _tensor(path, "nodes")
+    nodes = read_array(path, "nodes")
     return slice(None) if nodes is None else nodes
 
 
@@ -651,53 +683,37 @@ def _ruled(
     waiting: list[Path],
     which: str,
     initial: Labels,
-    no_class: dict[str, np.ndarray],
-) -> Labels:
-    """What a rule makes of the scores of all rooms, at the points; what was clicked keeps its label, and points that
-    are of no class, bool [N] by scene name, have none."""
-    allowed = [
-        may_be_labelled(_rows(path, which), _tensor(path, "nodes"), no_class[scene.name])
-        for scene, path in zip(rooms, waiting, strict=True)
-    ]
-    found, labels = rule(view, _Probabilities(waiting, which, allowed)), {}
-    for scene, path, of_room, of_nodes in zip(rooms, waiting, allowed, found, strict=True):
-        clicked = initial[scene.name]
-        ruled = at_points(of_nodes, of_room, _tensor(path, "nodes"), no_class[scene.name])
-        labels[scene.name] = np.where(clicked != IGNORE, clicked, ruled).astype(np.int16)
-    return labels
+    no_class: Mapping[str, np.ndarray],
+) -> Iterator[np.ndarray]:
+    """What a rule makes of the scores of all rooms, at the points of one room after the other, int16 [N]; what was
+    clicked keeps its label, and points that are of no class, bool [N] by scene name, have none."""
+    scores = _Probabilities(rooms, waiting, which, no_class)
+    for index, (scene, of_nodes) in enumerate(zip(rooms, rule(view, scores), strict=True)):
+        clicked, nodes = initial[scene.name], read_array(waiting[index], "nodes")
+        ruled = at_points(of_nodes, scores.allowed(index), nodes, no_class[scene.name])
+        yield np.where(clicked != IGNORE, clicked, ruled).astype(np.int16)
 
 
 def _likeliest(rooms: list[Scene], waiting: list[Path], which: str) -> Labels:
     """The likeliest class of every point by the scores of all rooms."""
-    pairs = zip(rooms, waiting, _Probabilities(waiting, which), strict=True)
-    return {scene.name: values.argmax(axis=1).astype(np.int16)[_nodes(path)] for scene, path, values in pairs}
+    paths = {scene.name: path for scene, path in zip(rooms, waiting, strict=True)}
+    return OnDemand(paths, lambda path: read_array(path, which).argmax(axis=1).astype(np.int16)[_nodes(path)])
 
 
 def _confidence(path: Path) -> np.ndarray:
     """The probability of the likeliest class at the points of a room whose scores wait, float16 [N]."""
-    return _tensor(path, "probabilities").max(axis=1)[_nodes(path)].astype(np.float16)
+    return read_array(path, "probabilities").max(axis=1)[_nodes(path)].astype(np.float16)
 
 
 def _predictions(path: Path) -> dict[str, np.ndarray]:
     """Mode -> predicted classes int16 [N] of a room, in the order that the method gave them."""
-    arrays = _arrays(path.read_bytes())
-    return {mode: arrays[mode] for mode in read_notes(path)["modes"]}
-
-
-def _tensor(path: Path, name: str) -> np.ndarray | None:
-    """One array of a file, of which nothing else is read; None if it is not there."""
-    with safetensors.safe_open(path, framework="numpy") as file:
-        return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
+    return {mode: read_array(path, mode) for mode in read_notes(path)["modes"]}
 
 
 def _rows(path: Path, name: str) -> int:
     """Rows of an array of a file that is not read."""
     with safetensors.safe_open(path, framework="numpy") as file:
         return file.get_slice(name).get_shape()[0]
-
-
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    return safetensors.numpy.load(data)
 
 
 def progress(rooms: list, title: str, of: list) -> Iterable:

@@ -1,18 +1,21 @@
 """What propagation changes of a prediction, and how often that is right."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from otoc_lib.scene import Scene
 
 
 def propagation_effect(
-    scenes: list[Scene], before: dict[str, np.ndarray], after: dict[str, np.ndarray]
+    scenes: list[Scene], before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
 ) -> dict[str, float | None]:
     """How many points propagation gives another class, and what becomes of them.
 
     Args:
         scenes: only points that have a true class count.
-        before, after: scene name -> the likeliest class of every point without and with propagation, integers [N].
+        before, after: scene name -> the likeliest class of every point without and with propagation, integers [N];
+            each is asked for once.
 
     Returns:
         Shares in percent.

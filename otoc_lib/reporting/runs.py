@@ -31,6 +31,7 @@ from otoc_lib.experiments import (
     rows_of,
 )
 from otoc_lib.methods.stages import CONFUSIONS, clicks_of
+from otoc_lib.on_demand import OnDemand
 from otoc_lib.reporting.kept import ARCHIVES, HIDDEN, kept_runs
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage, finished_manifests, stages_in
@@ -315,7 +316,7 @@ class Results:
         """Confidence float16 [N] of an evaluation, in the mode that ``last_mode`` names, or of pseudo labels."""
         return self._arrays_of(experiment, stage, scene).get("confidence")
 
-    def clicks(self, experiment: str, scenes: list[Scene]) -> dict[str, Clicks]:
+    def clicks(self, experiment: str, scenes: list[Scene]) -> Mapping[str, Clicks]:
         """Clicks of the training rooms by scene name; empty if the stage is missing."""
         found = self.find(experiment, "clicks")
         return clicks_of(found, scenes) if found else {}
@@ -441,12 +442,9 @@ def export_evaluation(stage: Stage, scenes: list[Scene], split: str, mode: str, 
     missing = sorted({scene.name for scene in scenes} - set(read_json(stage, "metrics.json")["splits"][split]["rooms"]))
     if missing:
         raise OtocError(f"{stage.path}: has no prediction of {', '.join(missing[:5])}; run without 'eval_rooms'")
-    predictions = {scene.name: read_arrays(stage, f"{scene.name}.safetensors") for scene in scenes}
-    modes = sorted({name for arrays in predictions.values() for name in arrays} - BESIDE)
+    modes = sorted(read_json(stage, "metrics.json")["predicted"])
     if mode not in modes:
         raise OtocError(f"{stage.path}: has no predictions of mode {mode!r}; it has {', '.join(modes)}")
-    export_benchmark(
-        {name: arrays[mode] for name, arrays in predictions.items()},
-        {scene.name: scene.num_points for scene in scenes},
-        path,
-    )
+    files = {scene.name: f"{scene.name}.safetensors" for scene in scenes}
+    predictions = OnDemand(files, lambda file: read_arrays(stage, file)[mode])
+    export_benchmark(predictions, {scene.name: scene.num_points for scene in scenes}, path)

@@ -1,5 +1,6 @@
 """The losses of the two networks (eqs. 1, 6 and 7), over the voxels of a batch."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -83,7 +84,7 @@ def relation_loss(
     return functional.cross_entropy(model.logits(sampled), targets), (sampled.detach(), targets)
 
 
-def class_weights(config: Config, scenes: list[Scene], labels: dict[str, np.ndarray]) -> Tensor:
+def class_weights(config: Config, scenes: list[Scene], labels: Mapping[str, np.ndarray]) -> Tensor:
     """Weights of the cross entropy, float32 [C]: ones, or 1/sqrt(frequency) among the labels in use with mean 1."""
     num_classes = len(scenes[0].label_set)
     if config.class_weights == "none":

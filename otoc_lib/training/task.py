@@ -20,7 +20,7 @@ from otoc_lib.training.losses import class_weights, coarse_loss, point_cross_ent
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.voxels import Batch
 
-Labels = dict[str, np.ndarray]  # scene name -> int16 (N,), class index or IGNORE
+Labels = Mapping[str, np.ndarray]  # scene name -> int16 (N,), class index or IGNORE
 
 
 class Task:
