@@ -26,6 +26,7 @@ from otoc_lib.labels import NO_CLASS_NAME
 
 # For ``like``: what text must match, and how that is said.
 NAME = (r"[A-Za-z0-9_-]{1,100}", "up to 100 letters, digits, '_' and '-'")  # files and folders are called so
+MOST_DEVICES = 1024  # processes that train one network
 DEVICE = (r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", "auto, cpu, cuda, or cuda:1 and so on")
 
 MOST_BYTES = 100_000  # of a params file; those of the kit have a thousand
@@ -191,6 +192,10 @@ class Config:
     halve_every: int = param(115_200, "training", low=1, high=10**9)  # steps, for schedule: halving
     class_weights: Literal["none", "inverse_sqrt"] = param("none", "training")
     label_smoothing: float = param(0.0, "training", low=0, high=0.9)  # share of a label that goes to all classes alike
+    # a step in so many pieces, for less memory: batch normalisation sees a piece, the loss is that of the whole step
+    accumulate: int = param(1, "training", low=1, high=1024, added=True)
+    # with several devices, batch normalisation over the rooms of all; else of each. Keyed with devices where it is off
+    sync_batch_norm: bool = param(True, "training", added=True)
 
     # What a voxel knows beside its colour of where it is: the authors' x, y and z, or z alone
     input_position: Literal["xyz", "height"] = param("xyz", "training inference")
@@ -228,6 +233,9 @@ class Config:
 
     # Machine; these change how fast a result comes, not which: every stage may read them and no key names them
     device: str = param("auto", "machine", like=DEVICE)
+    devices: int = param(1, "machine", low=1, high=MOST_DEVICES, added=True)  # processes, each with a GPU of its own
+    checkpoint_activations: bool = param(False, "machine", added=True)  # computed again, not kept, for less memory
+    deterministic: bool = param(False, "machine", added=True)  # on CUDA: the same bits each time, for some speed
     sparse_backend: Literal["auto", "numba", "torch", "spconv"] = param("auto", "machine")
     precision: Literal["float32", "bfloat16", "float16"] = param("float32", "training")  # below float32 on CUDA; keyed
     propagation: Literal["auto", "dense", "chunked", "triton"] = param("auto", "machine")  # how the kernel is kept
@@ -778,6 +786,11 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
     if config.unet_skip == "add" and config.unet_levels == 1:
         raise OtocError(
             f"{origin}: 'unet_skip: add' needs coarser levels; set 'unet_levels' to 2 or more, or it to concat"
+        )
+    if config.devices > 1 and ":" in config.device:
+        raise OtocError(
+            f"{origin}: 'device: {config.device}' names one GPU, and 'devices: {config.devices}' asks for several; set "
+            "device to auto, cuda or cpu"
         )
     if config.source == "all" and config.method == "one_thing_one_click":
         raise OtocError(f"{origin}: 'source: all' leaves nothing to self-train on; set 'method: control' with it")

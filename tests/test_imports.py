@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # From the bottom to the top; parts on one line may not import each other.
 LAYERS = (
-    ("errors", "labels", "spacing", "jit", "vector_code", "one_thread", "tiling", "on_demand"),
+    ("errors", "labels", "spacing", "jit", "vector_code", "one_thread", "processes", "tiling", "on_demand"),
     ("files", "outside"),
     ("config", "csv_table", "scene", "palette", "lock", "torch_files"),
     ("device", "store", "evaluation", "supervoxels", "notebooks"),

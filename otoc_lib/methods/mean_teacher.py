@@ -25,7 +25,7 @@ from otoc_lib.models.build import new_unet
 from otoc_lib.scene import Scene
 from otoc_lib.sparse import SparseTensor
 from otoc_lib.training.predict import predict
-from otoc_lib.training.task import CrossEntropy
+from otoc_lib.training.task import WHOLE, CrossEntropy, Shares
 from otoc_lib.training.voxels import Batch
 
 
@@ -71,13 +71,19 @@ class Taught(CrossEntropy):
     def unets(self) -> list[nn.Module]:
         return [self.model.student, self.model.teacher]
 
-    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         first, second = batches
         loss, logits = self.loss_and_logits(first)
+        loss = shares["labelled"] * loss
         with torch.no_grad():  # in every step: it also follows the statistics of batch normalisation
             said = probabilities(self.model.teacher(second.voxels)[1])
         weight = consistency_weight(self.config, step, self.schedule(self.config, 1).steps)
-        return loss + weight * squared_distance(first, probabilities(logits), second, said) if weight else loss
+        if not weight:
+            return loss
+        return loss + shares["points"] * weight * squared_distance(first, probabilities(logits), second, said)
+
+    def counts(self, batches: list[Batch]) -> dict[str, Any]:
+        return {**super().counts(batches), "points": len(batches[0].point_to_voxel)}
 
     def after_step(self, step: int) -> None:
         self.model.average(min(1 - 1 / (step + 2), self.config.teacher_decay))

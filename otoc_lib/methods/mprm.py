@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil, log2
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
 from otoc_lib.training.batches import Batches
 from otoc_lib.training.optimizers import Schedule
-from otoc_lib.training.task import CrossEntropy, Task
+from otoc_lib.training.task import WHOLE, CrossEntropy, Shares, Task
 from otoc_lib.training.voxels import Batch, inference_sample, make_batch
 
 VERSION = 1  # of the stage pseudo_1; raise it where what it makes changes its meaning
@@ -122,12 +123,16 @@ class RegionMining(Task):
     def batches(self, scenes: list[Scene], labels: Mapping[str, Subclouds], seed: list[int]) -> Balls:
         return Balls(self.config, scenes, labels, seed)
 
-    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         (batch,) = batches
         balls = torch.unique_consecutive(batch.groups)  # [R], in the order of the batch
         logits = torch.stack([maps.mean(dim=1) for maps in self.model(batch.voxels)])  # [R, 4, C]
         targets = self.present[balls][:, None].expand_as(logits)
-        return logits.shape[1] * functional.binary_cross_entropy_with_logits(logits.float(), targets)
+        loss = logits.shape[1] * functional.binary_cross_entropy_with_logits(logits.float(), targets)
+        return shares["balls"] * loss
+
+    def counts(self, batches: list[Batch]) -> dict[str, Any]:
+        return {"balls": batches[0].batch_size}
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

@@ -9,12 +9,14 @@
 and position, ``unet_rel_gp`` is the whole method.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from otoc_lib import processes
 from otoc_lib.config import Config
 from otoc_lib.device import choose_device
 from otoc_lib.methods.method import Iteration, Method, Networks, Scores, supervoxel_nodes, unet_modes
@@ -23,10 +25,10 @@ from otoc_lib.models.build import new_relation_net
 from otoc_lib.propagation import combine, propagate_graph
 from otoc_lib.scene import Scene
 from otoc_lib.supervoxels.pooling import pool_mean
-from otoc_lib.training.losses import class_weights, coarse_loss, relation_loss
+from otoc_lib.training.losses import class_weights, coarse_loss, labelled_weight, relation_loss
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.predict import Prediction, predict
-from otoc_lib.training.task import CrossEntropy, Labels, Task
+from otoc_lib.training.task import WHOLE, CrossEntropy, Labels, Shares, Task
 from otoc_lib.training.voxels import Batch
 
 
@@ -64,21 +66,36 @@ class Contrast(Task):
     def __init__(self, config: Config, scenes: list[Scene], labels: Labels):
         super().__init__(config, scenes, labels)
         self.class_weights = class_weights(config, scenes, labels).to(choose_device(config))  # [C]
-        self.sampled: tuple[Tensor, Tensor] | None = None
+        self.sampled: list[tuple[Tensor, Tensor]] = []  # of the parts of a step
 
-    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         (batch,) = batches
         if self.config.coarse_loss:
             embeddings, coarse = self.model.forward_all_levels(batch.voxels)  # [V, D]
         else:
             embeddings, coarse = self.model(batch.voxels), []
-        loss, self.sampled = relation_loss(self.model, embeddings, batch, self.config.relation_samples, generator)
-        return loss + coarse_loss(self.config, coarse, batch, self.class_weights)
+        loss, sampled = relation_loss(self.model, embeddings, batch, self.config.relation_samples, generator)
+        nothing = embeddings.new_zeros(0, embeddings.shape[1]), batch.point_to_voxel[:0]
+        self.sampled.append(sampled or nothing)
+        return loss + shares["labelled"] * coarse_loss(self.config, coarse, batch, self.class_weights)
+
+    def counts(self, batches: list[Batch]) -> dict[str, Any]:
+        return {"labelled": labelled_weight(batches[0].labels, self.class_weights)}
+
+    def survey(self, parts: Sequence[list[Batch]]) -> list[Shares]:
+        """The shares, and in every batch the super-voxels of all, in the order that they have in one batch."""
+        labels = [processes.joined(batch.supervoxels.labels) for (batch,) in parts]
+        whole, before = torch.cat([of_all for of_all, _ in labels]), 0
+        for (batch,), (of_all, own) in zip(parts, labels, strict=True):
+            batch.whole = whole, before + own
+            before += len(of_all)
+        return super().survey(parts)
 
     def after_step(self, step: int) -> None:
         """Move the prototypes towards the super-voxels of this step; a step without labels leaves them alone."""
-        if self.sampled is not None:
-            self.model.update_prototypes(*self.sampled)
+        embeddings, classes = (torch.cat(values) for values in zip(*self.sampled, strict=True))
+        self.model.update_prototypes(embeddings.to(self.model.prototypes.dtype), classes)
+        self.sampled = []
 
 
 def networks(config: Config) -> dict[str, type[Task]]:

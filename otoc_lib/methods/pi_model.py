@@ -13,6 +13,7 @@ already, and 100 / 10 classes make the w of 10. Their dropout and input noise ar
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from otoc_lib.config import Config, param
 from otoc_lib.methods.method import Iteration, Method
 from otoc_lib.methods.stages import Stages
 from otoc_lib.training.losses import widened
-from otoc_lib.training.task import CrossEntropy
+from otoc_lib.training.task import WHOLE, CrossEntropy, Shares
 from otoc_lib.training.voxels import Batch
 
 
@@ -67,14 +68,19 @@ class TwoViews(CrossEntropy):
     reads = (*CrossEntropy.reads, "consistency")
     views = 2
 
-    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         first, second = batches
         loss, logits = self.loss_and_logits(first)
+        loss = shares["labelled"] * loss
         weight = consistency_weight(self.config, step, self.schedule(self.config, 1).steps)
         if not weight:
             return loss
         other = self.model(second.voxels)[1]
-        return loss + weight * squared_distance(first, probabilities(logits), second, probabilities(other))
+        distance = squared_distance(first, probabilities(logits), second, probabilities(other))
+        return loss + shares["points"] * weight * distance
+
+    def counts(self, batches: list[Batch]) -> dict[str, Any]:
+        return {**super().counts(batches), "points": len(batches[0].point_to_voxel)}
 
 
 def loop(stages: Stages) -> Iterator[Iteration]:

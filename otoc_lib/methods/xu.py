@@ -16,6 +16,7 @@ one array; here they are what the paper says.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from otoc_lib.methods.pi_model import probabilities, squared_distance
 from otoc_lib.propagation.label_propagation import propagate_labels
 from otoc_lib.scene import Scene
 from otoc_lib.training.predict import predict
-from otoc_lib.training.task import CrossEntropy, Labels
+from otoc_lib.training.task import WHOLE, CrossEntropy, Labels, Shares
 from otoc_lib.training.voxels import Batch
 
 KERNEL = 0.1  # of the smoothness, squared metres and squared colours from 0 to 1
@@ -82,12 +83,17 @@ def multiple_instance_loss(logits: Tensor, batch: Batch, present: Tensor) -> Ten
 # --- the neighbours ---------------------------------------------------------------------------------------------------
 
 
-def smoothness_loss(p: Tensor, batch: Batch, voxel_size: float) -> Tensor:
-    """L_smo of the probabilities p [V, C] of the voxels; a voxel without a neighbour counts for nothing."""
+def neighbours(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The pairs of neighbouring voxels, int64 [K] each: every pair once, none with itself."""
     pairs = batch.voxels.pyramid.submanifold(0, 3)
     first, second = pairs.inputs.long(), pairs.outputs.long()
-    apart = first < second  # each pair once, none with itself
-    first, second = first[apart], second[apart]
+    apart = first < second
+    return first[apart], second[apart]
+
+
+def smoothness_loss(p: Tensor, batch: Batch, voxel_size: float) -> Tensor:
+    """L_smo of the probabilities p [V, C] of the voxels; a voxel without a neighbour counts for nothing."""
+    first, second = neighbours(batch)
     if len(first) == 0:
         return p.sum() * 0.0
     places = batch.coords[:, 1:].to(p.dtype) * voxel_size  # [V, 3] metres
@@ -111,23 +117,33 @@ class Weak(CrossEntropy):
         super().__init__(config, scenes, labels)
         self.groups, self.present = columns_of(scenes)
 
-    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         first, second = batches
         loss, logits = self.loss_and_logits(first)
+        loss = shares["labelled"] * loss
         config = self.config
         if step < config.weak_from * self.schedule(config, 1).steps:
             return loss
         p = probabilities(logits)
         if config.siamese:
             other = probabilities(self.model(second.voxels)[1])
-            loss = loss + config.siamese * squared_distance(first, p, second, other)
+            loss = loss + shares["points"] * config.siamese * squared_distance(first, p, second, other)
         if config.multiple_instance:
-            loss = loss + config.multiple_instance * multiple_instance_loss(
-                logits.float(), first, self.present.to(logits.device)
-            )
+            present = self.present.to(logits.device)
+            of_columns = multiple_instance_loss(logits.float(), first, present)
+            loss = loss + shares["columns"] * config.multiple_instance * of_columns
         if config.smoothness:
-            loss = loss + config.smoothness * smoothness_loss(p, first, config.voxel_size)
+            loss = loss + shares["neighbours"] * config.smoothness * smoothness_loss(p, first, config.voxel_size)
         return loss
+
+    def counts(self, batches: list[Batch]) -> dict[str, Any]:
+        first = batches[0]
+        return {
+            **super().counts(batches),
+            "points": len(first.point_to_voxel),
+            "columns": len(torch.unique(first.groups)),
+            "neighbours": len(neighbours(first)[0]),
+        }
 
 
 def predict_modes(config: Config, scene: Scene, networks: Networks) -> dict[str, Scores]:

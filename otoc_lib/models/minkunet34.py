@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from otoc_lib.config import MOST_WEIGHTS, Config
 from otoc_lib.errors import OtocError
+from otoc_lib.models.recompute import recomputed
 from otoc_lib.models.unet import BatchNorm, BatchNormReLU
 from otoc_lib.one_thread import Linear
 from otoc_lib.sparse import InverseConv3d, SparseLinear, SparseTensor, StridedConv3d, SubmanifoldConv3d
@@ -60,7 +61,10 @@ class MinkUNet34(nn.Module):
 
     Attributes:
         coarsest, receptive_field: as those of UNet.
+        recompute: whether the blocks of a level keep nothing for the backward pass.
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -108,13 +112,14 @@ class MinkUNet34(nn.Module):
         x = self.bn0(self.conv0p1s1(x))
         beside = [x]
         for layers in DOWN:
-            for name in layers:
-                x = self.get_submodule(name)(x)
+            conv, norm, blocks = map(self.get_submodule, layers)
+            x = recomputed(self.recompute, blocks, norm(conv(x)))
             beside.append(x)
         found = [beside.pop()]
         for conv, norm, blocks in UP:
             x = self.get_submodule(norm)(self.get_submodule(conv)(x))
-            x = self.get_submodule(blocks)(x.with_features(torch.cat([x.features, beside.pop().features], 1)))
+            met = x.with_features(torch.cat([x.features, beside.pop().features], 1))
+            x = recomputed(self.recompute, self.get_submodule(blocks), met)
             found.insert(0, x)
         return found
 

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from otoc_lib.config import Config
 from otoc_lib.jit import compiled
+from otoc_lib.models.recompute import recomputed
 from otoc_lib.models.unet import BatchNormReLU
 from otoc_lib.one_thread import Linear
 from otoc_lib.sparse import SparseTensor
@@ -136,7 +137,12 @@ def levels_of(coords: np.ndarray) -> Iterator[Level]:
 
 
 class SharedMLP(nn.Module):
-    """Linear maps, each with a batch normalisation and a ReLU, of every row alike; [N, C_in] to [N, C_out]."""
+    """Linear maps, each with a batch normalisation and a ReLU, of every row alike; [N, C_in] to [N, C_out].
+
+    With ``recompute`` it keeps nothing but its rows for the backward pass.
+    """
+
+    recompute = False
 
     def __init__(self, channels: list[int]):
         super().__init__()
@@ -145,6 +151,9 @@ class SharedMLP(nn.Module):
         self.norm = nn.ModuleList(BatchNormReLU(after) for _, after in pairs)
 
     def forward(self, x: Tensor, backend: str) -> Tensor:
+        return recomputed(self.recompute, self._mapped, x, backend)
+
+    def _mapped(self, x: Tensor, backend: str) -> Tensor:
         for linear, norm in zip(self.linear, self.norm, strict=True):
             x = norm.of_rows(linear(x), backend)  # type: ignore[operator]  # a list of torch forgets the class
         return x

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from otoc_lib.errors import OtocError
+from otoc_lib.models.recompute import recomputed
 from otoc_lib.models.unet import BatchNormReLU, ResidualBlock
 from otoc_lib.one_thread import Linear, linear, softmax
 from otoc_lib.sparse import SparseTensor, StridedConv3d, SubmanifoldConv3d
@@ -24,7 +25,9 @@ MOST_VOXELS = 1 << 14  # of one room or ball: each is compared with each, 1 GB f
 
 class Encoder(nn.Module):
     """The way down of ``unet.UNet``: residual blocks at each of ``levels`` resolutions, [V, in_channels] of the finest
-    to [V', levels * width] of the coarsest."""
+    to [V', levels * width] of the coarsest. With ``recompute`` its blocks keep nothing for the backward pass."""
+
+    recompute = False
 
     def __init__(self, in_channels: int, width: int, levels: int, blocks: int):
         super().__init__()
@@ -37,7 +40,9 @@ class Encoder(nn.Module):
         self.body = nn.Sequential(*modules, BatchNormReLU(self.width))
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        return self.body(x)
+        for module in self.body:
+            x = recomputed(self.recompute and isinstance(module, ResidualBlock), module, x)
+        return x
 
 
 class SpatialAttention(nn.Module):

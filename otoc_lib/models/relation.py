@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from otoc_lib import processes
 from otoc_lib.one_thread import Linear, linear
 from otoc_lib.sparse import SparseTensor
 
@@ -56,14 +57,16 @@ class RelationNet(nn.Module):
     def update_prototypes(self, embeddings: Tensor, classes: Tensor) -> None:
         """k_c <- normalise(m k_c + (1 - m) mean of the class's embeddings); an absent class keeps its row (eq. 7).
 
+        Where several processes train, the mean is over the embeddings of all.
+
         Args:
-            embeddings: unit rows [S, D] of this step's sampled super-voxels.
+            embeddings: unit rows [S, D] of this step's sampled super-voxels, S may be 0.
             classes: their classes, int64 [S].
         """
         # A masked sum: counting on a GPU would wait for it, and adding rows there has no fixed order.
         of_class = classes == torch.arange(len(self.prototypes), device=classes.device)[:, None]  # [C, S]
-        counts = of_class.sum(1)  # [C]
-        sums = (of_class[:, :, None] * embeddings.to(self.prototypes.dtype)).sum(1)  # [C, D]
+        counts = processes.total(of_class.sum(1))  # [C]
+        sums = processes.total((of_class[:, :, None] * embeddings.to(self.prototypes.dtype)).sum(1))  # [C, D]
         means = sums / counts.clamp(min=1)[:, None]
         moved = functional.normalize(self.momentum * self.prototypes + (1 - self.momentum) * means, dim=1)
         # A new tensor, not in place: the loss of this step still holds the old one for its gradient.

@@ -6,7 +6,9 @@ A file of models/ that defines ``new_backbone``, as this one does at its end, is
 import torch
 from torch import Tensor, nn
 
+from otoc_lib import processes
 from otoc_lib.config import Config
+from otoc_lib.models.recompute import computing_again, recomputed
 from otoc_lib.one_thread import Linear
 from otoc_lib.sparse import (
     InverseConv3d,
@@ -15,6 +17,7 @@ from otoc_lib.sparse import (
     StridedConv3d,
     SubmanifoldConv3d,
     batch_norm,
+    shared_norm,
 )
 
 
@@ -22,9 +25,11 @@ class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation over the voxels of the batch; [V, C] to [V, C].
 
     A single voxel has no variance: a coarse level that holds one in the whole batch uses the running statistics.
+    Where several processes train, the batch is that of all of them if ``shared``, and of each by itself if not.
     """
 
     relu = False
+    shared = True
     running_mean: Tensor  # it tracks them, with a momentum
     running_var: Tensor
     momentum: float
@@ -37,18 +42,13 @@ class BatchNorm(nn.BatchNorm1d):
 
     def of_rows(self, x: Tensor, backend: str) -> Tensor:
         """The same of any rows [N, C]."""
-        return batch_norm(
-            x,
-            running_mean=self.running_mean,
-            running_variance=self.running_var,
-            weight=self.weight,
-            bias=self.bias,
-            of_batch=self.training and len(x) > 1,
-            momentum=self.momentum,
-            eps=self.eps,
-            relu=self.relu,
-            backend=backend,
-        )
+        statistics = {"running_mean": self.running_mean, "running_variance": self.running_var}
+        momentum = 0.0 if computing_again() else self.momentum  # it has followed these rows already
+        options = {**statistics, "momentum": momentum, "eps": self.eps, "relu": self.relu}
+        if self.training and self.shared and processes.count() > 1:
+            return shared_norm.batch_norm(x, weight=self.weight, bias=self.bias, **options)
+        of_batch = self.training and len(x) > 1
+        return batch_norm(x, weight=self.weight, bias=self.bias, of_batch=of_batch, backend=backend, **options)
 
 
 class BatchNormReLU(BatchNorm):
@@ -83,8 +83,10 @@ class UNetLevel(nn.Module):
     """Blocks at one resolution around everything coarser: blocks, down, the coarser levels, up, skip, blocks.
 
     ``channels`` lists the widths of this and all coarser levels. [V, C] with C = channels[0] to the features of all of
-    them, the finest first.
+    them, the finest first. With ``recompute`` the blocks keep nothing for the backward pass.
     """
+
+    recompute = False
 
     def __init__(self, channels: list[int], blocks: int, skip: str = "concat"):
         super().__init__()
@@ -100,13 +102,13 @@ class UNetLevel(nn.Module):
             self.tail = nn.Sequential(*(ResidualBlock(width if i else met, width) for i in range(blocks)))
 
     def forward(self, x: SparseTensor) -> list[SparseTensor]:
-        x = self.head(x)
+        x = recomputed(self.recompute, self.head, x)
         if self.coarser is None:
             return [x]
         coarser = self.coarser(self.down(x))
         y = self.up(coarser[0])
         met = x.features + y.features if self.skip == "add" else torch.cat([x.features, y.features], 1)
-        return [self.tail(x.with_features(met)), *coarser]
+        return [recomputed(self.recompute, self.tail, x.with_features(met)), *coarser]
 
 
 def _reach(levels: int, blocks: int) -> int:

@@ -4,6 +4,7 @@
 that computes on its voxels.
 """
 
+from otoc_lib.sparse import shared_norm
 from otoc_lib.sparse.backend import batch_norm
 from otoc_lib.sparse.kernel_map import KernelMap
 from otoc_lib.sparse.layers import InverseConv3d, SparseLinear, StridedConv3d, SubmanifoldConv3d
@@ -19,4 +20,5 @@ __all__ = [
     "StridedConv3d",
     "SubmanifoldConv3d",
     "batch_norm",
+    "shared_norm",
 ]

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from otoc_lib import processes
 from otoc_lib.config import Config
+from otoc_lib.errors import OtocError
 from otoc_lib.scene import Scene
 from otoc_lib.tiling import tiling
 from otoc_lib.training.voxels import Batch, Sample, make_batch, training_sample
@@ -40,10 +42,16 @@ class Batches(Dataset):
         self.per_epoch = len(self.rooms) // self.batch_size
 
     def __getitem__(self, step: int) -> list[Batch]:
+        return self.part(step, 0, 1)
+
+    def part(self, step: int, number: int, parts: int) -> list[Batch]:
+        """Part ``number`` of the batches of a step, one a view: so many equal parts have its rooms in their order."""
         epoch, position = divmod(step, self.per_epoch)
         order = np.random.default_rng([*self.seed, epoch]).permutation(len(self.rooms))
         samples: list[list[Sample]] = [[] for _ in range(self.views)]
-        for index in order[position * self.batch_size : (position + 1) * self.batch_size].tolist():
+        size = self.batch_size // parts
+        first = position * self.batch_size + number * size
+        for index in order[first : first + size].tolist():
             scene, labels, groups = self.room(index)
             for view in range(self.views):
                 generator = np.random.default_rng([*self.seed, epoch, index, *([view] if view else [])])
@@ -61,6 +69,28 @@ class Batches(Dataset):
         return scene.part(points), labels[points], None if groups is None else groups[points]
 
 
-def batch_loader(batches: Batches, steps: range, workers: int, device: torch.device) -> DataLoader:
-    """The batches of some steps in order, made ahead by worker processes, or here and now where there are none."""
+class Parts(Dataset):
+    """The parts of the batches of a step that this process trains on, one after the other: ``accumulate`` of them.
+
+    The batch is cut into ``accumulate`` pieces, and each piece is shared out among the processes.
+
+    Raises OtocError where the rooms of a step cannot be divided so.
+    """
+
+    def __init__(self, batches: Batches, accumulate: int):
+        self.batches, self.parts = batches, accumulate * processes.count()
+        self.numbers = [piece * processes.count() + processes.rank() for piece in range(accumulate)]
+        if batches.batch_size % self.parts:
+            raise OtocError(
+                f"parameters 'devices' and 'accumulate': a step has {batches.batch_size} rooms, which cannot be cut "
+                f"into {processes.count()} x {accumulate} equal parts; change them, or 'batch_size' (for the balls of "
+                "'method: mprm', 'balls_per_step'); where there are fewer rooms than that, a step has all of them"
+            )
+
+    def __getitem__(self, step: int) -> list[list[Batch]]:
+        return [self.batches.part(step, number, self.parts) for number in self.numbers]
+
+
+def batch_loader(batches: Dataset, steps: range, workers: int, device: torch.device) -> DataLoader:
+    """The items of some steps in order, made ahead by worker processes, or here and now where there are none."""
     return DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=device.type == "cuda")

@@ -12,7 +12,7 @@ import pickle
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,19 @@ class Asked:
 
 
 @contextlib.contextmanager
-def signals_asked() -> Iterator[Asked]:
+def signals_asked(tell: Callable[[int], None] = lambda number: None) -> Iterator[Asked]:
     """Note SIGTERM and SIGINT (save and stop) and SIGUSR1 (save and go on; Slurm sends it before the time is up).
 
     A second SIGINT or SIGTERM does at once what it does elsewhere. Only the main thread can note signals.
+
+    tell: is called with each that is noted.
     """
     asked = Asked()
     before: dict[int, Any] = {}
 
     def note(number: int, _: Any) -> None:
         asked.to_save = True
+        tell(number)
         if number in (signal.SIGINT, signal.SIGTERM):
             asked.to_stop = number
             signal.signal(number, before[number])

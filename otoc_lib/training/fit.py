@@ -1,4 +1,8 @@
-"""The training loop, the same for every network: seeded by step, resumable, and it stops where the loss diverges."""
+"""The training loop, the same for every network: seeded by step, resumable, and it stops where the loss diverges.
+
+Several processes run it together (``processes.py``): each has a part of every batch, what they add up is the gradient
+of the whole, and the first one alone writes.
+"""
 
 import csv
 import sys
@@ -13,16 +17,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from otoc_lib import processes
 from otoc_lib.config import Config
-from otoc_lib.device import choose_device
+from otoc_lib.device import choose_device, deterministic
 from otoc_lib.errors import OtocError
 from otoc_lib.files import holds, metadata_of, write_aside, write_bytes
+from otoc_lib.models.recompute import recompute_activations
+from otoc_lib.models.unet import BatchNorm
 from otoc_lib.scene import Scene
-from otoc_lib.training.batches import batch_loader
+from otoc_lib.training.batches import Parts, batch_loader
 from otoc_lib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, signals_asked
 from otoc_lib.training.event_files import Record, TrainingLog
+from otoc_lib.training.memory import telling_out_of_memory
 from otoc_lib.training.optimizers import Schedule, learning_rate, new_optimizers
-from otoc_lib.training.task import Task
+from otoc_lib.training.task import WHOLE, Task
 
 LOG_STEPS = 50  # between looks at the losses: they stay on the device until then, so that no step waits for it
 
@@ -56,9 +64,9 @@ def fit(
 
     Raises:
         OtocError: there is no label, or a loss or a weight is not finite. That is noticed within LOG_STEPS, and neither
-            weights nor a checkpoint are written then.
+            weights nor a checkpoint are written then. Or memory does not suffice.
     """
-    batches = task.batches(scenes, labels, seed)
+    batches = Parts(task.batches(scenes, labels, seed), config.accumulate)
     checkpoint, weights_path = folder / "checkpoint", folder / "weights.safetensors"
     if holds(weights_path, key):  # written last: an earlier call was stopped between them and the end of the stage
         remove_checkpoints(checkpoint)
@@ -67,6 +75,12 @@ def fit(
     if warm_start is not None:
         model.load_state_dict(warm_start)
     model.to(device).train()
+    first, divided = processes.rank() == 0, batches.parts > 1
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.shared = config.sync_batch_norm
+    if config.checkpoint_activations:
+        recompute_activations(model)
     optimizers = new_optimizers(config, model, schedule.learning_rate)
     generator = torch.Generator()
     precision = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[config.precision]
@@ -74,7 +88,9 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
 
     history, first_step = [], 0
-    state = load_checkpoint(checkpoint, key, device)
+    state = load_checkpoint(checkpoint, key, device) if first else None
+    processes.wait()  # until the first one has set aside what is damaged
+    state = state if first else load_checkpoint(checkpoint, key, device)
     if state is not None:
         model.load_state_dict(state["model"])
         for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
@@ -86,27 +102,40 @@ def fit(
     recent: list[tuple[int, Tensor, float, float]] = []  # records of which the loss is not looked at yet
     started = saved = time.perf_counter()
     spent = history[-1][3] if history else 0.0
-    log = TrainingLog(folder, schedule.steps, time.time() - spent) if config.tensorboard else None
+    log = TrainingLog(folder, schedule.steps, time.time() - spent) if config.tensorboard and first else None
     bar = tqdm(
         loader, total=schedule.steps, initial=first_step, desc=type(model).__name__, unit="step", file=sys.stderr,
-        mininterval=5.0, dynamic_ncols=True,
+        mininterval=5.0, dynamic_ncols=True, disable=not first,
     )  # fmt: skip
-    with signals_asked() as asked:
-        for step, views in enumerate(bar, start=first_step):
+    with (
+        signals_asked() as asked,
+        deterministic(config),
+        telling_out_of_memory(config, f"training {type(model).__name__}"),
+    ):
+        for step, parts in enumerate(bar, start=first_step):
             rate = learning_rate(config, schedule, step)
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
-            generator.manual_seed(int(np.random.SeedSequence([*seed, step]).generate_state(1)[0]))
-            with torch.autocast(device.type, dtype=precision, enabled=mixed):
-                loss = task.loss([batch.to(device) for batch in views], step, generator)
             model.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
+            parts = [[batch.to(device) for batch in views] for views in parts]
+            loss = torch.zeros((), device=device)
+            for views, shares in zip(parts, task.survey(parts) if divided else [WHOLE], strict=True):
+                generator.manual_seed(int(np.random.SeedSequence([*seed, step]).generate_state(1)[0]))
+                with torch.autocast(device.type, dtype=precision, enabled=mixed):
+                    of_part = task.loss(views, step, generator, shares)
+                scaler.scale(of_part).backward()
+                loss = loss + of_part.detach()
+            processes.add_up_gradients(model.parameters())
             for optimizer in optimizers:
                 scaler.step(optimizer)
             scaler.update()
             task.after_step(step)
-            recent.append((step, loss.detach(), rate, spent + time.perf_counter() - started))
-            due = asked.to_save or time.perf_counter() - saved > config.checkpoint_seconds
+            if not config.sync_batch_norm:  # as torch's DistributedDataParallel does
+                processes.take_from_first(model.buffers())
+            recent.append((step, processes.total(loss), rate, spent + time.perf_counter() - started))
+            due = asked.to_save or (first and time.perf_counter() - saved > config.checkpoint_seconds)
+            if processes.count() > 1:  # a signal may reach some of them a step later
+                due, asked.to_stop = processes.largest([due, asked.to_stop])
             if due or len(recent) == LOG_STEPS:
                 history += _finite(recent)
                 recent = []
@@ -121,11 +150,14 @@ def fit(
                     "history": history,
                     "step": step + 1,
                 }
-                save_checkpoint(checkpoint, key, state)
+                if first:
+                    save_checkpoint(checkpoint, key, state)
                 saved, asked.to_save = time.perf_counter(), False
                 asked.stop()
 
     history += _finite(recent)
+    if not first:
+        return
     if log:
         log.close(history)
     weights = {name: value.contiguous().cpu() for name, value in _finite_state(task).items()}

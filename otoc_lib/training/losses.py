@@ -36,6 +36,12 @@ def point_cross_entropy(logits: Tensor, labels: VoxelLabels, weights: Tensor, sm
         return (weight * losses).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
+def labelled_weight(labels: VoxelLabels, weights: Tensor) -> Tensor:
+    """What ``point_cross_entropy`` is a mean over: the labelled points, each with the weight [C] of its class."""
+    with one_thread():
+        return (labels.points * weights.gather(0, labels.classes)).sum()
+
+
 def coarse_loss(config: Config, logits: list[Tensor], batch: Batch, weights: Tensor) -> Tensor | float:
     """Deep supervision (Lee et al. 2015): ``coarse_loss`` times the mean cross entropy at the coarser levels.
 
@@ -67,6 +73,9 @@ def relation_loss(
 ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
     """Cross entropy of f.k/tau over super-voxels drawn evenly from the classes present (eq. 6).
 
+    Of a part of a step's batch it is what that adds to the mean over all that are drawn: those from the whole batch,
+    of which a part has its own.
+
     Args:
         embeddings: of the voxels, [V, D], by the model.
 
@@ -75,13 +84,16 @@ def relation_loss(
         the drawn super-voxels. 0 and None where the batch has no label.
     """
     classes = batch.supervoxels.labels
-    labelled = torch.nonzero(classes != IGNORE).squeeze(1)
-    drawn = labelled[sample_supervoxels(classes[labelled], per_class, generator)]
-    if len(drawn) == 0:
+    of_all, first = (classes, 0) if batch.whole is None else batch.whole
+    labelled = torch.nonzero(of_all != IGNORE).squeeze(1)
+    drawn = labelled[sample_supervoxels(of_all[labelled], per_class, generator)]
+    own = drawn[(drawn >= first) & (drawn < first + len(classes))] - first
+    if len(own) == 0:
         return embeddings.sum() * 0.0, None
-    pooled = batch.supervoxels.pool(embeddings.to(model.prototypes.dtype), drawn)
-    sampled, targets = functional.normalize(pooled, dim=1), send(classes[drawn], pooled.device)
-    return functional.cross_entropy(model.logits(sampled), targets), (sampled.detach(), targets)
+    pooled = batch.supervoxels.pool(embeddings.to(model.prototypes.dtype), own)
+    sampled, targets = functional.normalize(pooled, dim=1), send(classes[own], pooled.device)
+    loss = functional.cross_entropy(model.logits(sampled), targets)
+    return len(own) / len(drawn) * loss, (sampled.detach(), targets)
 
 
 def class_weights(config: Config, scenes: list[Scene], labels: Mapping[str, np.ndarray]) -> Tensor:

@@ -1,6 +1,7 @@
 """What a network is trained for: a task is all that ``fit`` knows of it."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from otoc_lib import processes
 from otoc_lib.config import Config
 from otoc_lib.device import choose_device
 from otoc_lib.errors import OtocError
@@ -16,11 +18,13 @@ from otoc_lib.models.build import new_unet
 from otoc_lib.models.weights import initial_state
 from otoc_lib.scene import Scene
 from otoc_lib.training.batches import Batches
-from otoc_lib.training.losses import class_weights, coarse_loss, point_cross_entropy
+from otoc_lib.training.losses import class_weights, coarse_loss, labelled_weight, point_cross_entropy
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.voxels import Batch
 
 Labels = Mapping[str, np.ndarray]  # scene name -> int16 (N,), class index or IGNORE
+Shares = Mapping[str, Any]  # what a part of a step's batch has of all that each mean of the loss is over, 0 to 1
+WHOLE: Shares = defaultdict(lambda: 1.0)  # of the part that is all of it
 
 
 class Task:
@@ -60,15 +64,37 @@ class Task:
             raise OtocError("training: not one labelled point in any room; check the clicks and the class list")
         return Batches(self.config, scenes, labels, seed, self.views, self.groups)
 
-    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         """The loss of a step, a scalar with a gradient; 0 where nothing in the batch has a label.
+
+        Of a part of the step's batch it is what that adds to the loss of the whole: every mean in it is multiplied by
+        the part's share.
 
         Args:
             batches: one for each of ``views``, on the device of the model.
             step: counted from 0.
-            generator: on the CPU, seeded by the step: the same after an interruption.
+            generator: on the CPU, seeded by the step: the same after an interruption, and for every part.
+            shares: of this part, by the names of ``counts``.
         """
         raise NotImplementedError
+
+    def counts(self, batches: list[Batch]) -> dict[str, Any]:
+        """What each mean of the loss is over in a part of a step's batch, by a name: labelled points, for example.
+
+        Asked only where a batch has parts, as with ``devices`` and ``accumulate``.
+        """
+        raise OtocError(
+            f"{type(self).__qualname__} does not say what the means of its loss are over, so its batches cannot be "
+            "divided; set devices and accumulate to 1"
+        )
+
+    def survey(self, parts: Sequence[list[Batch]]) -> list[Shares]:
+        """The shares of some parts of a step's batch; the others are those of the other processes."""
+        device, found = parts[0][0].features.device, [self.counts(part) for part in parts]
+        numbers = [torch.stack([torch.as_tensor(n, device=device).double() for n in one.values()]) for one in found]
+        counts = torch.stack(numbers)  # [parts, means]
+        totals = processes.total(counts.sum(0)).clamp(min=1e-30)
+        return [dict(zip(found[0], of_part, strict=True)) for of_part in counts / totals]
 
     def after_step(self, step: int) -> None:
         """What follows the optimizer's step, without gradients."""
@@ -103,9 +129,12 @@ class CrossEntropy(Task):
         super().__init__(config, scenes, labels)
         self.class_weights = class_weights(config, scenes, labels).to(choose_device(config))  # [C]
 
-    def loss(self, batches: list[Batch], step: int, generator: torch.Generator) -> Tensor:
+    def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         (batch,) = batches
-        return self.loss_and_logits(batch)[0]
+        return shares["labelled"] * self.loss_and_logits(batch)[0]
+
+    def counts(self, batches: list[Batch]) -> dict[str, Any]:
+        return {"labelled": labelled_weight(batches[0].labels, self.class_weights)}
 
     def loss_and_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and the logits [V, C] of its voxels, for tasks that add something to it."""

@@ -91,6 +91,9 @@ class Batch:
     supervoxels: VoxelSupervoxels
     backend: str  # of the sparse convolutions, see sparse.Pyramid
     groups: Tensor | None = None  # int64 [P], the task's own number for each point
+    # Of a part of a step's batch, where the task wants it: the labels of the super-voxels of the whole batch, int64 on
+    # the CPU, and where those of this part begin among them
+    whole: tuple[Tensor, int] | None = None
 
     @cached_property
     def voxels(self) -> SparseTensor:

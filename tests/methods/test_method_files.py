@@ -30,8 +30,8 @@ class Sharpened(CrossEntropy):
 
     reads = ("unet", "sharpened")
 
-    def loss(self, batches, step, generator):
-        return self.config.sharpness * super().loss(batches, step, generator)
+    def loss(self, batches, step, generator, shares):
+        return self.config.sharpness * super().loss(batches, step, generator, shares)
 
 
 @pytest.fixture

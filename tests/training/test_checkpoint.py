@@ -86,10 +86,10 @@ class Signalled(CrossEntropy):
 
     number = signal.SIGTERM
 
-    def loss(self, batches, step, generator):
+    def loss(self, batches, step, generator, shares):
         if step == 3:
             signal.raise_signal(self.number)
-        return super().loss(batches, step, generator)
+        return super().loss(batches, step, generator, shares)
 
 
 @pytest.mark.parametrize(

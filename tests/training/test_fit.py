@@ -129,8 +129,8 @@ def test_training_without_a_label_is_refused(rooms, tmp_path):
 class Diverging(CrossEntropy):
     """Its loss is NaN from step 3 on."""
 
-    def loss(self, batches, step, generator):
-        loss = super().loss(batches, step, generator)
+    def loss(self, batches, step, generator, shares):
+        loss = super().loss(batches, step, generator, shares)
         return loss * float("nan") if step >= 3 else loss
 
 
@@ -170,9 +170,9 @@ class TwoViews(CrossEntropy):
 
     views = 2
 
-    def loss(self, batches, step, generator):
+    def loss(self, batches, step, generator, shares):
         self.seen = [*getattr(self, "seen", []), batches]
-        return super().loss(batches[:1], step, generator)
+        return super().loss(batches[:1], step, generator, shares)
 
 
 def test_a_second_view_changes_nothing_in_the_first(rooms, tmp_path):
