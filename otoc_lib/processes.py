@@ -1,7 +1,7 @@
 """What the processes that train one network tell each other. A process that is alone is told nothing new.
 
-They are started by ``training/launch.py``, and ``gathered`` is around what they do together. Whatever is given to one of
-these functions must be given to it by all of them, in the same order.
+They are started by ``training/launch.py``, and ``gathered`` is around what they do together. Whatever is given to one
+of these functions must be given to it by all of them, in the same order.
 """
 
 import contextlib

@@ -56,7 +56,7 @@ from otoc_lib.calibration import calibration_counts
 from otoc_lib.config import Config, View, in_project
 from otoc_lib.datasets import frames, load_split
 from otoc_lib.datasets.cache import conversion
-from otoc_lib.device import choose_device
+from otoc_lib.device import choose_device, deterministic
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import iou, mean_iou, room_confusion
 from otoc_lib.files import holds, read_array, read_notes, write_arrays, write_json
@@ -71,6 +71,7 @@ from otoc_lib.methods.method import (
     may_be_labelled,
     supervoxel_nodes,
 )
+from otoc_lib.methods.several import share_out
 from otoc_lib.on_demand import OnDemand
 from otoc_lib.propagation.effect import propagation_effect
 from otoc_lib.scene import Scene
@@ -78,8 +79,9 @@ from otoc_lib.store import Stage, find_stage, read_manifest, run_stage, stage_co
 from otoc_lib.supervoxels.pooling import pool_mean
 from otoc_lib.training.event_files import log_evaluation
 from otoc_lib.training.fit import fit
+from otoc_lib.training.memory import PREDICTION, telling_out_of_memory
 from otoc_lib.training.predict import predict
-from otoc_lib.training.task import Labels
+from otoc_lib.training.task import Labels, Task
 
 # Of what the stages do beside their tasks and methods, which have versions of their own. Raise one where its meaning
 # changes: stages that are finished are then made again.
@@ -178,44 +180,64 @@ class Stages:
             labels: stage whose labels are learnt, ``clicks`` or ``pseudo_<k>``.
             warm_start: stage whose weights it starts from.
         """
-        task, name = self.method.networks(self.config)[network], f"{network}_{iteration}"
-        groups = ("network", "training", *task.reads)
-        when = "first" if iteration == 1 else "later"
-        view = View(self.config, [*groups, *(f"{group}_{when}" for group in groups)], f"stage {name}")
+        task, name, view = self._training(network, iteration)
         schedule = task.schedule(view, iteration)
         inputs = {"labels": labels.key, "train": self.fingerprint("train")}
         if warm_start:
             inputs["warm_start"] = warm_start.key
-        given = network == "unet" and warm_start is None and self.config.initial_weights is not None
-        if given:
+        if self._given(network, warm_start):
             inputs["initial_weights"] = self.file_key("initial_weights")
+        if self.config.devices > 1 and not self.config.sync_batch_norm:
+            inputs["devices"] = str(self.config.devices)  # each normalises its own rooms
 
         def work(folder: Path, key: str) -> None:
-            rooms, sets = self.scenes.train, self.subclouds_of(labels)
-            if bool(sets) != task.learns_sets:
-                known = "sets of classes, without points" if sets else "labels of points"
-                raise OtocError(
-                    f"stage {name}: its labels are {known}, which {_name_of(task)} cannot learn from; run the loop of "
-                    f"the method {self.config.method!r}, in notebook 03"
-                )
-            in_use = sets or self.labels_of(labels)
-            made = task(view, rooms, in_use)
-            if given:
-                made.start_from(_file(self.config, "initial_weights"))
-            fit(
-                view,
-                made,
-                rooms,
-                in_use,
-                schedule=schedule,
-                folder=folder,
-                key=key,
-                seed=[view.seed, iteration, task.stream],
-                warm_start=weights_of(warm_start) if warm_start else None,
-            )
+            arguments = {"network": network, "iteration": iteration, "labels": labels, "warm_start": warm_start}
+            if self.config.devices > 1:
+                share_out(self, self.config.devices, name, [], self._train, **arguments, folder=folder, key=key)
+            else:
+                self._train(**arguments, folder=folder, key=key)
 
         code = {"train": VERSIONS["train"], _name_of(task): task.version}
         return self.run(view, name, code, inputs, work, device=self.device_of(view), steps=schedule.steps)
+
+    def _training(self, network: str, iteration: int) -> tuple[type[Task], str, View]:
+        """The task of a training, the name of its stage, and what it sees of the config."""
+        task, name = self.method.networks(self.config)[network], f"{network}_{iteration}"
+        groups = ("network", "training", *task.reads)
+        when = "first" if iteration == 1 else "later"
+        return task, name, View(self.config, [*groups, *(f"{group}_{when}" for group in groups)], f"stage {name}")
+
+    def _given(self, network: str, warm_start: Stage | None) -> bool:
+        """Whether a network starts from ``initial_weights``."""
+        return network == "unet" and warm_start is None and self.config.initial_weights is not None
+
+    def _train(
+        self, network: str, iteration: int, labels: Stage, warm_start: Stage | None, folder: Path, key: str
+    ) -> None:
+        """The work of ``train``, alone or together with other processes."""
+        task, name, view = self._training(network, iteration)
+        rooms, sets = self.scenes.train, self.subclouds_of(labels)
+        if bool(sets) != task.learns_sets:
+            known = "sets of classes, without points" if sets else "labels of points"
+            raise OtocError(
+                f"stage {name}: its labels are {known}, which {_name_of(task)} cannot learn from; run the loop of "
+                f"the method {self.config.method!r}, in notebook 03"
+            )
+        in_use = sets or self.labels_of(labels)
+        made = task(view, rooms, in_use)
+        if self._given(network, warm_start):
+            made.start_from(_file(self.config, "initial_weights"))
+        fit(
+            view,
+            made,
+            rooms,
+            in_use,
+            schedule=task.schedule(view, iteration),
+            folder=folder,
+            key=key,
+            seed=[view.seed, iteration, task.stream],
+            warm_start=weights_of(warm_start) if warm_start else None,
+        )
 
     def train_all(self, iteration: int, labels: Stage, warm_start: Mapping[str, Stage]) -> dict[str, Stage]:
         """``train`` of every network of the method, each from where ``warm_start`` has it, by name."""
@@ -230,11 +252,8 @@ class Stages:
         def work(folder: Path, key: str) -> None:
             rooms = [scene for scenes in self.scenes.evaluation.values() for scene in scenes]
             missing = [scene for scene in rooms if not holds(folder / f"{scene.name}.safetensors", key)]
-            loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
-            for scene in progress(missing, name.replace("_", " "), of=rooms):
-                by_mode, further = _predict_labels(view, self.method, scene, loaded)
-                notes = {"key": key, "modes": list(by_mode)}  # the file does not keep their order
-                write_arrays(folder / f"{scene.name}.safetensors", {**further, **by_mode}, notes)
+            splits = self.config.eval_splits
+            self._through(missing, splits, self._predict_rooms, name=name, networks=networks, folder=folder, key=key)
             splits, confusions, modes = {}, {}, []
             for split, scenes in self.scenes.evaluation.items():
                 paths = _files(folder, scenes)
@@ -266,16 +285,14 @@ class Stages:
         (``before_...``).
         """
         name = f"pseudo_{iteration}"
-        view = self.prediction_view(name, "pseudo", config=self.config.teacher)
+        view = self._teacher_view(name)
 
         def work(folder: Path, key: str) -> None:
             rooms, initial, no_class = self.scenes.train, self.labels_of(clicks), self.no_class_of(clicks)
             waiting = [folder / f"{scene.name}.scores" for scene in rooms]
             if not (folder / "statistics.json").is_file():  # written when all labels are
-                missing = [pair for pair in zip(rooms, waiting, strict=True) if not holds(pair[1], key)]
-                loaded = load_networks(view, self.method, rooms[0], networks) if missing else {}
-                for scene, path in progress(missing, f"pseudo labels {iteration}", of=rooms):
-                    _save_scores(path, key, self.method.scores(view, scene, loaded))
+                missing = [scene for scene, path in zip(rooms, waiting, strict=True) if not holds(path, key)]
+                self._through(missing, [], self._score_rooms, name=name, networks=networks, folder=folder, key=key)
                 rule, confidences = getattr(pseudo_labels, view.pseudo_labels), []
                 counts = LabelCounts(rooms[0].label_set, beyond=True)
                 ruled = _ruled(view, rule, rooms, waiting, "probabilities", initial, no_class)
@@ -302,6 +319,53 @@ class Stages:
         return self.run(
             view, name, self._code("relabel", self.method.scores), inputs, work, device=self.device_of(view)
         )
+
+    def _teacher_view(self, name: str) -> View:
+        return self.prediction_view(name, "pseudo", config=self.config.teacher)
+
+    def _through(
+        self, rooms: list[Scene], splits: list[str], work: Callable[..., None], name: str, **arguments: Any
+    ) -> None:
+        """Let ``work`` write its file of each of some rooms; with several devices each of them has its share."""
+        arguments |= {"rooms": rooms, "name": name}
+        devices = min(self.config.devices, len(rooms))
+        if devices > 1:
+            share_out(self, devices, name, splits, work, **arguments)
+        elif rooms:
+            work(**arguments)
+
+    def _predict_rooms(self, rooms: list[Scene], name: str, networks: dict[str, Stage], folder: Path, key: str) -> None:
+        view = self.prediction_view(name)
+
+        def write(scene: Scene, loaded: Networks) -> None:
+            by_mode, further = _predict_labels(view, self.method, scene, loaded)
+            notes = {"key": key, "modes": list(by_mode)}  # the file does not keep their order
+            write_arrays(folder / f"{scene.name}.safetensors", {**further, **by_mode}, notes)
+
+        self._each(rooms, view, name.replace("_", " "), networks, write)
+
+    def _score_rooms(self, rooms: list[Scene], name: str, networks: dict[str, Stage], folder: Path, key: str) -> None:
+        view = self._teacher_view(name)
+
+        def write(scene: Scene, loaded: Networks) -> None:
+            _save_scores(folder / f"{scene.name}.scores", key, self.method.scores(view, scene, loaded))
+
+        self._each(rooms, view, name.replace("pseudo_", "pseudo labels "), networks, write)
+
+    def _each(
+        self,
+        rooms: list[Scene],
+        view: View,
+        title: str,
+        networks: dict[str, Stage],
+        write: Callable[[Scene, Networks], None],
+    ) -> None:
+        """``write(room, networks)`` for each room, with a bar."""
+        loaded = load_networks(view, self.method, rooms[0], networks)
+        with deterministic(view):
+            for scene in progress(rooms, title, of=rooms):
+                with telling_out_of_memory(view, f"predicting {scene.name}", PREDICTION):
+                    write(scene, loaded)
 
     def labels_of(self, stage: Stage) -> Labels:
         """The labels of the training rooms that a stage ``clicks`` or ``pseudo_<k>`` stands for, each made or read when

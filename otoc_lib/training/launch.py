@@ -20,7 +20,7 @@ from typing import Any
 
 import numba
 import torch
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -29,7 +29,8 @@ from otoc_lib.errors import OtocError
 from otoc_lib.files import write_json
 from otoc_lib.training.checkpoint import Asked, signals_asked
 
-JOB, SIGNALS, ERROR = "job.json", "signals", "error."  # files in the folder that they share; the last one of each rank
+JOB, SIGNALS, ERROR, LOGS = "job.json", "signals", "error.", "logs"  # in the folder that they share; errors by rank
+SAID = 2000  # characters of what a process said last, where it died without a word to its parent
 LOOK_SECONDS = 0.2  # between a process's looks at its parent and the signals that this got
 
 
@@ -57,7 +58,10 @@ def launch(module: str, job: dict[str, Any], devices: int, what: str, on_cuda: b
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
             max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs")),
+            # What all of them say the first one says.
+            logs_specs=DefaultLogsSpecs(
+                log_dir=str(folder / LOGS), redirects={rank: Std.ERR for rank in range(1, devices)}
+            ),
             signals_to_handle="SIGHUP",  # the others are ours
         )
         try:
@@ -100,16 +104,23 @@ def _cause(folder: Path, error: ChildFailedError, devices: int) -> str:
     told.sort(key=lambda pair: pair[0]["when"])
     if killed:
         rank, failure = killed[0]
-        name = signal.Signals(-failure.exitcode).name
+        name, said = signal.Signals(-failure.exitcode).name, _said(folder, rank)
         return (
-            f"process {rank} of {devices} was killed by {name}, and the others were ended; run the same again, it goes "
-            "on from where it was. SIGKILL is what a machine does that runs out of memory"
+            f"process {rank} of {devices} was killed by {name}, and the others were ended; a machine does that whose "
+            f"memory is full. Run the same again: a training goes on from its checkpoint{said}"
         )
     if not told:
         rank, failure = error.get_first_failure()
-        return f"process {rank} of {devices} died with the exit status {failure.exitcode}; run the same again"
+        return f"process {rank} of {devices} died with the exit status {failure.exitcode}{_said(folder, rank)}"
     first, rank = told[0]
     return first["text"] if first["refused"] else f"process {rank} of {devices} died:\n{first['text']}"
+
+
+def _said(folder: Path, rank: int) -> str:
+    """What a process wrote to stderr last; of the first one that was shown."""
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in folder.glob(f"{LOGS}/**/{rank}/stderr.log")]
+    text = "".join(texts).strip()
+    return f"; it said last:\n{text[-SAID:]}" if text else ""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
-"""Train a network in one of several processes, and note how it went: ``python -m several FOLDER``, by ``launch``."""
+"""What one of several processes does in tests: ``python -m several FOLDER``, by ``launch``."""
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import torch
@@ -9,17 +10,33 @@ from safetensors.torch import save_file
 from tiny import make_room, tiny_config, true_labels
 
 from otoc_lib import processes
+from otoc_lib.annotation.subclouds import cut_subclouds
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE
 from otoc_lib.methods.mean_teacher import Taught
+from otoc_lib.methods.mprm import RegionMining
 from otoc_lib.methods.one_thing_one_click import Contrast
+from otoc_lib.methods.pi_model import TwoViews
 from otoc_lib.methods.xu import Weak
-from otoc_lib.models.unet import BatchNorm
+from otoc_lib.sparse import shared_norm
 from otoc_lib.training.fit import fit
 from otoc_lib.training.launch import work_together
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.task import WHOLE, CrossEntropy
 
-METHODS = {Taught: {"method": "mean_teacher"}, Weak: {"method": "xu", "weak_from": 0.0}}
-TASKS = {kind.__name__: kind for kind in (CrossEntropy, Contrast, Taught, Weak)}
+TASKS = {  # name -> class, and parameters that it wants
+    "unet": (CrossEntropy, {}),
+    "relation": (Contrast, {}),
+    "teacher": (Taught, {"method": "mean_teacher", "consistency_ramp": 0.0}),
+    "views": (TwoViews, {"method": "pi_model", "consistency_ramp": 0.0}),
+    "weak": (Weak, {"method": "xu", "weak_from": 0.0}),
+    "maps": (RegionMining, {"method": "mprm", "source": "subcloud", "subcloud_radius": 1.0, "balls_per_step": 4}),
+}
+
+
+def to_double(batches):
+    for batch in batches:
+        batch.features = batch.features.double()
 
 
 def in_double(kind):
@@ -32,49 +49,87 @@ def in_double(kind):
             if hasattr(self, "class_weights"):
                 self.class_weights = self.class_weights.double()
 
+        def survey(self, parts):
+            for batches in parts:
+                to_double(batches)
+            return super().survey(parts)
+
         def loss(self, batches, step, generator, shares=WHOLE):
-            for batch in batches:
-                batch.features = batch.features.double()
+            to_double(batches)
             return super().loss(batches, step, generator, shares)
 
-    Double.__name__ = kind.__name__
     return Double
 
 
-def train(job: dict) -> None:
-    """Train as the job says: task, values of parameters, steps, rate, whether in float64, and the folder."""
+def rooms_and_labels(unlabelled=()):
     rooms = [make_room(f"scene{index:04d}_00", seed=index, spacing=0.16) for index in range(5)]
-    kind = TASKS[job["task"]]
-    config = tiny_config(**{"batch_size": 4, **METHODS.get(kind, {}), **job.get("values", {})})
     labels = true_labels(rooms)
-    if job.get("unlabelled"):  # of one process in some steps not one point has a label
-        labels = {name: of_room if index < 2 else of_room * 0 - 100 for index, (name, of_room) in enumerate(labels.items())}
+    return rooms, labels | {rooms[index].name: labels[rooms[index].name] * 0 + IGNORE for index in unlabelled}
+
+
+def train(job: dict) -> None:
+    """Train as the job says, and leave the state of every process beside the history."""
+    kind, wanted = TASKS[job["task"]]
+    config = tiny_config(**{"batch_size": 4, **wanted, **job.get("values", {})})
+    rooms, labels = rooms_and_labels(job.get("unlabelled", ()))
+    if kind.learns_sets:
+        labels = {room.name: cut_subclouds(room, config.subcloud_radius) for room in rooms}
     task = (in_double(kind) if job.get("double") else kind)(config, rooms, labels)
+    folder = Path(job["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
     after_step = task.after_step
 
     def disturbed(step: int) -> None:
         after_step(step)
-        if job.get("at") == step:
-            if job["how"] == "parent":
-                os.kill(os.getppid(), getattr(signal, job["signal"]))
-            elif processes.rank() == 1:
-                if job["how"] == "kill":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                raise {"crash": ZeroDivisionError, "refuse": ValueError}[job["how"]]("on purpose")
+        if step == job.get("at"):
+            disturb(job["how"], folder)
 
     task.after_step = disturbed
-    if job.get("momentum"):
-        for module in task.model.modules():
-            if isinstance(module, BatchNorm):
-                module.momentum = job["momentum"]
-    folder = Path(job["folder"])
-    seed = [config.seed, 1, task.stream]
-    schedule = Schedule(job.get("steps", 20), job.get("rate", 1e-4))
+    schedule, seed = Schedule(job.get("steps", 20), job.get("rate", 1e-3)), [config.seed, 1, task.stream]
     fit(config, task, rooms, labels, schedule=schedule, folder=folder, key="k", seed=seed)
     state = {name: value.contiguous() for name, value in task.model.state_dict().items()}
     save_file(state, folder / f"state{processes.rank()}")
-    torch.manual_seed(0)
+
+
+def disturb(how: str, folder: Path) -> None:
+    """What may come in between, in the middle of a step."""
+    if how == "wait":  # for whoever kills the parent
+        (folder / f"process{processes.rank()}").write_text(str(os.getpid()))
+        time.sleep(600)
+    elif how.startswith("SIG"):
+        if processes.rank() == 0:
+            os.kill(os.getppid(), getattr(signal, how))
+        time.sleep(2)  # until it has come back
+    elif processes.rank() == 1:
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OtocError("this cannot be used; use another") if how == "refuse" else ZeroDivisionError("on purpose")
+
+
+def normalise(job: dict) -> None:
+    """Batch normalisation of the rows that the first process has, and of those that the others have."""
+    x, dy, weight, bias, mean, variance = tensors_to_normalise()
+    rows = [slice(0, 3), slice(3, None)][processes.rank()]
+    x, weight, bias = (t.detach().requires_grad_() for t in (x[rows], weight, bias))
+    y = shared_norm.batch_norm(x, mean, variance, weight, bias, momentum=0.1, eps=1e-4, relu=True)
+    gradients = torch.autograd.grad(y, (x, weight, bias), dy[rows])
+    names = ("y", "mean", "variance", "dx", "dweight", "dbias")
+    found = dict(zip(names, (y.detach(), mean, variance, *gradients), strict=True))
+    save_file(found, Path(job["folder"]) / f"norm{processes.rank()}")
+
+
+def tensors_to_normalise():
+    """x [20, 5] far from zero, its gradient, weight, bias and running statistics [5], float64."""
+    generator = torch.Generator().manual_seed(0)
+    x, dy = torch.randn(2, 20, 5, generator=generator, dtype=torch.float64)
+    weight, bias, mean, variance = (t.clone() for t in torch.randn(4, 5, generator=generator, dtype=torch.float64))
+    return 1000 + x, dy, weight, bias, mean, variance.exp()
+
+
+def work(job: dict) -> None:
+    for one in job["jobs"]:
+        (normalise if one["task"] == "norm" else train)(one)
 
 
 if __name__ == "__main__":
-    work_together(train)
+    work_together(work)
