@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import otoc_lib
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, plain_warning
 
 # As config.py has them, which takes a while to import.
 UP_AXES, UNITS = ("auto", "z", "y", "x", "-z", "-y", "-x"), ("auto", "m", "cm", "mm", "ft", "in")
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser)
     options = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
-    formatted, warnings.formatwarning = warnings.formatwarning, _plain_warning
+    formatted, warnings.formatwarning = warnings.formatwarning, plain_warning
     try:
         status = options.run(options) or 0
         sys.stdout.flush()
@@ -53,15 +53,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     finally:
         warnings.formatwarning = formatted
-
-
-def _plain_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    """Warnings of the kit as sentences; those of programs, such as deprecations, with their place in the code."""
-    return (
-        f"warning: {message}\n" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: {message}\n"
-    )
 
 
 def _joined(arguments: list[str]) -> list[str]:
@@ -403,7 +394,9 @@ def _split(options: argparse.Namespace) -> None:
 def _unpack(options: argparse.Namespace) -> None:
     from otoc_lib.datasets import bundled_areas, bundled_rooms
 
-    {"scannet": bundled_rooms, "s3dis": bundled_areas}[options.layout].unpack(options.directory)
+    source = {"scannet": bundled_rooms, "s3dis": bundled_areas}[options.layout]
+    source.unpack(options.directory)
+    print(f"{options.directory}: holds the {len(source.read_index()['rooms'])} bundled rooms")
 
 
 def _film(options: argparse.Namespace) -> None:

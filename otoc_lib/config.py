@@ -13,6 +13,7 @@ import sys
 import types
 import typing
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -21,7 +22,7 @@ from typing import Any, Literal
 
 import yaml
 
-from otoc_lib.errors import OtocError, shown
+from otoc_lib.errors import OtocError, plain_warning, shown
 from otoc_lib.labels import NO_CLASS_NAME
 
 # For ``like``: what text must match, and how that is said.
@@ -600,7 +601,10 @@ def load_notebook_config(namespace: MutableMapping[str, Any]) -> Config:
     The cell tagged ``parameters`` names a profile and an experiment, so that a notebook opened by hand runs
     params/<profile>/<experiment>.yaml. What papermill injects (a params file by -f, single values by -p) replaces
     the values of that file, and is checked like it.
+
+    Warnings of the kit read as sentences from here on.
     """
+    warnings.formatwarning = plain_warning
     plain = (type(None), bool, int, float, str, list, dict)
     known = {field.name: field for field in fields(Config)}
     passed = {

@@ -1,4 +1,4 @@
-"""The exceptions that bad input and a full disk raise."""
+"""The exceptions that bad input and a full disk raise, and how warnings read."""
 
 import reprlib
 from collections.abc import Callable, Iterable, Sequence
@@ -56,6 +56,16 @@ class CannotWriteError(OtocError, OSError):
 
     def __str__(self) -> str:
         return str(self.args[-1])
+
+
+def plain_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Warnings of the kit as sentences; those of programs, such as deprecations, with their place in the code. For
+    ``warnings.formatwarning``."""
+    return (
+        f"warning: {message}\n" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: {message}\n"
+    )
 
 
 def listed(names: Iterable[str], most: int) -> str:

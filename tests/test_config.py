@@ -3,6 +3,7 @@ import math
 import os
 import re
 import typing
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -370,7 +371,15 @@ def checkout(tmp_path, monkeypatch):
     )
     (tmp_path / "params" / "p" / "_b.yaml").write_text("voxel_size: 0.5\nviews: 2\n")
     monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which notebooks change
     return tmp_path
+
+
+def test_warnings_in_notebooks_are_sentences(checkout):
+    load_notebook_config(dict(MINIMAL))
+    assert warnings.formatwarning("clicks.csv: odd", UserWarning, "/tmp/cell.py", 2) == "warning: clicks.csv: odd\n"
+    said = warnings.formatwarning("old", DeprecationWarning, "/tmp/cell.py", 2)
+    assert said == "/tmp/cell.py:2: DeprecationWarning: old\n"
 
 
 def test_a_notebook_by_hand_runs_its_params_file(checkout):

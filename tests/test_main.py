@@ -50,6 +50,13 @@ def test_the_params_of_a_gpu_run_are_checked_on_any_machine(tmp_path, capsys):
     assert "'device' must be auto, cpu, cuda" in capsys.readouterr().err
 
 
+def test_unpacking_says_what_is_there_the_second_time_too(tmp_path, capsys, monkeypatch):
+    done = []
+    monkeypatch.setattr("otoc_lib.datasets.bundled_areas.unpack", done.append)
+    assert main(["rooms", "unpack", "--layout", "s3dis", str(tmp_path)]) == 0
+    assert done == [tmp_path] and capsys.readouterr().out == f"{tmp_path}: holds the 41 bundled rooms\n"
+
+
 def test_a_foreign_folder_is_not_overwritten_by_unpacking(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["rooms", "unpack", str(tmp_path)]) == 2

@@ -129,6 +129,7 @@ class Stages:
 
     def __init__(self, config: Config, scenes: Scenes, method: Method | None = None):
         self.config, self.scenes, self.method = config, scenes, method or method_of(config)
+        self._told: set[str] = set()  # of the clicks
 
     def clicks(self) -> Stage:
         """Stage ``clicks``: draw or read the clicks of the training rooms and describe the labels they expand to; or
@@ -167,7 +168,9 @@ class Stages:
         stage = self.run(view, "clicks", {"clicks": VERSIONS["clicks"]}, inputs, work)
         if view.source == "file" and "clicks.csv" in stage.files:
             for sentence in gaps(self.scenes.train, clicks_of(stage, self.scenes.train)):
-                warnings.warn(f"{self.config.clicks_file}: {sentence}", stacklevel=2)
+                if sentence not in self._told:
+                    warnings.warn(f"{self.config.clicks_file}: {sentence}", stacklevel=2)
+                self._told.add(sentence)
         return stage
 
     def train(self, network: str, iteration: int, labels: Stage, warm_start: Stage | None = None) -> Stage:
