@@ -26,27 +26,37 @@ SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --c
 .PHONY: reproduce study run test fuzz lint lab weights docs benchmark
 .DEFAULT_GOAL := reproduce
 
+# Installs what follows by pip, and says every 20 seconds where it is. Setuptools warns of every editable installation.
+PIP = $(BIN)/python -m pip --log .venv/pip.log install --quiet --disable-pip-version-check --no-compile
+comma := ,
+define INSTALL
+@rm -f .venv/pip.log; ( while sleep 20 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do \
+grep -oE '(Collecting|Downloading|Installing) [^(]*[^( ]' .venv/pip.log | tail -n 1 | cut -c 1-100; done ) & \
+PYTHONWARNINGS=ignore $(PIP) $(1); failed=$$?; kill $$! 2>/dev/null; \
+[ $$failed -eq 0 ] || { echo "Set-up stopped; the end of .venv/pip.log says why. The same command tries again."; exit 1; }
+endef
+
 # The stamps are newer than the files that say what to install, or set-up runs again. Python compiles what is imported when
 # it is; compiling all that is installed took half of the set-up.
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
-	@echo "Setting up .venv: downloads and installs about 2 GB, some minutes the first time"
+	@echo "Setting up .venv: downloads and installs 2 GB, 5 GB where torch brings CUDA's libraries; some minutes the first time"
 	@$(PYTHON) -m venv .venv
 	@# The pip that comes with Python 3.11 needs 25 s more to choose the packages.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile pip==26.3
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable .
+	$(call INSTALL,pip==26.3)
+	$(call INSTALL,--constraint constraints.txt --editable .)
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
 	@echo "Adding what the tests need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev,room-factory]'
+	$(call INSTALL,--constraint constraints.txt --editable '.[dev$(comma)room-factory]')
 	@# A reader of ScanNet that is not ours. Its requirement open3d would overwrite open3d-cpu; reading needs neither.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps scenezoo==0.3.1
+	$(call INSTALL,--no-deps scenezoo==0.3.1)
 	@touch $@
 
 .venv/.installed-fuzz: .venv/.installed-dev
 	@echo "Adding what the fuzzing needs"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[fuzz]' || echo "atheris has no wheel for this machine; fuzzing goes on without it"
+	@PYTHONWARNINGS=ignore $(PIP) --constraint constraints.txt --editable '.[fuzz]' || echo "atheris has no wheel for this machine; fuzzing goes on without it"
 	@touch $@
 
 data/scannet_rooms/rooms.json: .venv/.installed data/rooms/index.json
