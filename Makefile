@@ -31,7 +31,7 @@ PIP = $(BIN)/python -m pip --log .venv/pip.log install --quiet --disable-pip-ver
 comma := ,
 define INSTALL
 @rm -f .venv/pip.log; ( while sleep 20 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do \
-grep -oE '(Collecting|Downloading|Installing) [^(]*[^( ]' .venv/pip.log | tail -n 1 | cut -c 1-100; done ) & \
+grep -oE '(Collecting|Downloading) [^ ]+|Installing collected packages' .venv/pip.log | tail -n 1; done ) & \
 PYTHONWARNINGS=ignore $(PIP) $(1); failed=$$?; kill $$! 2>/dev/null; \
 [ $$failed -eq 0 ] || { echo "Set-up stopped; the end of .venv/pip.log says why. The same command tries again."; exit 1; }
 endef

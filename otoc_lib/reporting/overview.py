@@ -75,6 +75,7 @@ def _table_context(results: Results, table: Table, folder: Path) -> dict[str, An
         "title": table.title,
         "note": table.note,
         "columns": table.columns if run else table.columns[:4],
+        "run": run,
         "linked": bool(measured),
         "columns_from": list(variants.items()),
         "rows": rows,

@@ -270,7 +270,7 @@
   }
 
   const current = document.querySelector("nav [aria-current]"); // on a phone the row of pages scrolls
-  if (current) current.parentElement.scrollLeft = current.offsetLeft - 40;
+  if (current) current.parentElement.scrollLeft = current.offsetLeft - 16;
   theme();
   curves();
   tsne();
