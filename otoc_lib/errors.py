@@ -41,14 +41,29 @@ class Faults:
 
     def check(self) -> None:
         """Raise what was kept, if anything was."""
-        found = list(dict.fromkeys(self.messages))
-        if found:
-            raise OtocError(found[0]) if len(found) == 1 else SeveralFaultsError(found)
+        if self.messages:
+            raise error_of(self.messages)
+
+
+def error_of(messages: Sequence[str]) -> OtocError:
+    """One error with all messages, each once; there is one at least."""
+    found = list(dict.fromkeys(messages))
+    return OtocError(found[0]) if len(found) == 1 else SeveralFaultsError(found)
 
 
 def messages_of(error: Exception) -> tuple[str, ...]:
     """The messages of an error, one for each fault."""
     return error.messages if isinstance(error, SeveralFaultsError) else (str(error),)
+
+
+def first_of(messages: Sequence[str], most: int, place: object, total: int | None = None) -> list[str]:
+    """The first messages about lines of a file, and a last one that says how many more there are.
+
+    Args:
+        total: how many lines are wrong, where not all have a message.
+    """
+    more = max(total or 0, len(messages)) - min(len(messages), most)
+    return [*messages[:most], *([f"{place}: {more} more lines that are wrong"] if more else [])]
 
 
 class CannotWriteError(OtocError, OSError):

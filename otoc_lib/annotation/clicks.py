@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from otoc_lib.csv_table import Row, number, read_rows
-from otoc_lib.errors import Faults, OtocError, listed, shown
+from otoc_lib.errors import Faults, OtocError, first_of, listed, shown
 from otoc_lib.files import write_aside, write_bytes
 from otoc_lib.labels import IGNORE, NO_CLASS, NO_CLASS_NAME, LabelSet
 from otoc_lib.on_demand import OnDemand
@@ -586,8 +586,7 @@ def _parse_rows(path: Path, rows: Iterable[tuple[int, Row]], scenes: list[Scene]
             found[name][point] = (label, instance)
         except OtocError as error:
             faults.messages.append(f"{path}, line {line}: {error}")
-    if len(faults.messages) > LISTED:
-        faults.messages[LISTED:] = [f"{path}: {len(faults.messages) - LISTED} more lines that are wrong"]
+    faults.messages = first_of(faults.messages, LISTED, path)
     faults.check()
     return {
         name: Clicks(list(rows), [label for label, _ in rows.values()], [instance for _, instance in rows.values()])

@@ -25,7 +25,7 @@ from otoc_lib.datasets.ply import read_ply
 from otoc_lib.datasets.scan_text import read_text
 from otoc_lib.datasets.stray_points import find_strays
 from otoc_lib.datasets.vertices import Vertices
-from otoc_lib.errors import Faults, OtocError
+from otoc_lib.errors import Faults, OtocError, error_of, messages_of
 from otoc_lib.files import telling_full_disks
 from otoc_lib.outside import opening
 
@@ -100,7 +100,7 @@ def read_scan(path: Path) -> Scan:
         try:
             vertices = READERS[suffix](file, path.parent) if suffix in NAMING else READERS[suffix](file)
         except OtocError as error:
-            raise OtocError(str(error).replace(str(file), str(path))) from error
+            raise error_of([message.replace(str(file), str(path)) for message in messages_of(error)]) from error
     scan = interpret(path, vertices)
     for sentence in scan.told:
         warnings.warn(f"{path}: {sentence}", stacklevel=2)
@@ -161,13 +161,16 @@ def interpret(path: Path, vertices: Vertices) -> Scan:
         path: named in errors.
     """
     columns = vertices.columns
-    meaning = scan_columns.find_columns(path, columns)
+    faults = Faults()  # a file may have several: all are named
+    faults.messages += vertices.lines_at_fault(path)
+    meaning = faults.of(lambda: scan_columns.find_columns(path, columns))
+    if meaning is None:
+        raise error_of(faults.messages)
     told = [*vertices.told, *meaning.told]
     axes = np.stack([columns[name] for name in meaning.axes]).astype(np.float64, copy=False)  # [3, N]
-    faults = Faults()  # a file may have several: all are named
-    faults.of(lambda: _check_points(path, axes))
+    have_places = faults.of(lambda: _check_points(path, axes))
     unit = vertices.unit or UNKNOWN_UNIT
-    box = None if faults.messages else faults.of(lambda: _box(path, axes, unit, told))
+    box = faults.of(lambda: _box(path, axes, unit, told)) if have_places else None
     faces = vertices.faces if vertices.faces is not None and len(vertices.faces) else None
     faults.of(lambda: _check_faces(path, faces, axes.shape[1]))
     colored = faults.of(lambda: _read_colors(path, vertices, meaning, told))
@@ -193,7 +196,8 @@ def interpret(path: Path, vertices: Vertices) -> Scan:
     )
 
 
-def _check_points(path: Path, axes: np.ndarray) -> None:
+def _check_points(path: Path, axes: np.ndarray) -> bool:
+    """True; refuses a scan without points, and points without a place."""
     if axes.shape[1] == 0:
         raise OtocError(f"{path}: holds no points; leave it out or export it again")
     if not np.isfinite(axes).all():
@@ -202,6 +206,7 @@ def _check_points(path: Path, axes: np.ndarray) -> None:
             f"{path}: {bad.size} points have a NaN or infinite coordinate, the first is point {bad[0]}; export it "
             "without points that have no place"
         )
+    return True
 
 
 def _check_faces(path: Path, faces: np.ndarray | None, num_points: int) -> None:

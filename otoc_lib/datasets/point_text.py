@@ -347,7 +347,7 @@ def _refuse(data: np.ndarray, path: Path, status: int, columns: int, line: int, 
     text = text_of_line(data, line_start)
     if status == WRONG_COLUMNS:
         found = len(_fields(_line(data, line_start)))
-        raise columns_error(path, line, text, found, columns, position == len(data) - 1)
+        raise OtocError(f"{path}, line {line}: {columns_fault(text, found, columns, position == len(data) - 1)}")
     token = _token(data, position)
     if re.fullmatch(r"'[+-]?(nan|inf(inity)?)'", token, re.IGNORECASE):
         raise OtocError(f"{path}, line {line}: holds {token}: {text}; repair or delete the line")
@@ -355,11 +355,11 @@ def _refuse(data: np.ndarray, path: Path, status: int, columns: int, line: int, 
     raise OtocError(f"{path}, line {line}: {what}: {text}; repair the line")
 
 
-def columns_error(path: Path, line: int, text: str, found: int, columns: int, is_last: bool) -> OtocError:
-    """The error about a line with another number of columns than are needed."""
+def columns_fault(text: str, found: int, columns: int, is_last: bool) -> str:
+    """What is wrong with a line that has another number of columns than are needed, and what to do."""
     if found < columns and is_last:
-        return OtocError(
-            f"{path}, line {line}: the file ends in the middle of a line, after {found} of {columns} columns: {text}; "
-            "it is truncated, copy it again"
+        return (
+            f"the file ends in the middle of a line, after {found} of {columns} columns: {text}; it is truncated, copy "
+            "it again"
         )
-    return OtocError(f"{path}, line {line}: {found} columns where {columns} are needed: {text}; repair the line")
+    return f"{found} columns where {columns} are needed: {text}; repair the line"

@@ -8,7 +8,7 @@ nothing. Line numbers in messages are those of the file.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,14 +17,14 @@ import numpy as np
 from otoc_lib.datasets.point_text import (
     MOST_DIGITS,
     byte_order_mark,
-    columns_error,
+    columns_fault,
     parse_table,
     read_bytes,
     text_of_line,
 )
 from otoc_lib.datasets.scan_columns import AXES, CLASSES, MOST_SHOWN, find_columns, is_meant, plain_name
-from otoc_lib.datasets.vertices import SPLIT, Vertices, unnamed
-from otoc_lib.errors import OtocError
+from otoc_lib.datasets.vertices import MOST_FAULTS, SPLIT, Vertices, unnamed
+from otoc_lib.errors import OtocError, error_of
 from otoc_lib.jit import compiled
 from otoc_lib.outside import opening
 
@@ -43,7 +43,6 @@ LEICA = {  # .pts says what its columns are
 }
 
 BLANK, LINE_END = ord(" "), ord("\n")
-FINE, WRONG_COLUMNS = range(2)
 
 
 @dataclass(frozen=True)
@@ -90,22 +89,23 @@ def read_text(path: Path) -> Vertices:
         column that is not needed holds none; a column may be text. Of a table that is not plain, columns that mean
         nothing to the kit are left unread.
 
+        Lines that hold another number of columns, or no number where one is needed, are its ``faults``.
+
     Raises:
-        OtocError: the file is missing, empty or truncated, mixes separators, or a line holds another number of columns,
-            or no number where one is needed; the message names the file and the line and shows its text.
+        OtocError: the file is missing, empty or truncated, mixes separators, or no line of it can be read; the message
+            names the file and the line and shows its text.
     """
     data = _in_utf8(read_bytes(path))
     preamble = _read_preamble(path, data)
     rows = _sample(data, preamble)
     traits = _find_traits(path, rows)
     names, fields, told = _read_names(path, preamble, traits, rows[0][1])
-    columns: dict[str, np.ndarray] | None = None
-    unread: tuple[str, ...] = ()
+    table: Vertices | None = None
     counts: list[int] = []
     if traits.is_plain and all(map(traits.is_number, fields)):
         try:
-            table = parse_table(data, path, len(fields), preamble.start, preamble.line)
-            columns = dict(zip(names or unnamed(fields), table.T, strict=True))
+            numbers = parse_table(data, path, len(fields), preamble.start, preamble.line)
+            table = Vertices(dict(zip(names or unnamed(fields), numbers.T, strict=True)))
         except OtocError as error:  # may be none once the lines are rewritten
             failed = re.match(re.escape(f"{path}, line ") + r"(\d+): ", str(error))
             if failed is None:
@@ -113,20 +113,22 @@ def read_text(path: Path) -> Vertices:
             place = _start_of_line(data, preamble.start, preamble.line, int(failed[1]))
             traits = _find_traits(path, [*rows, *((line, text) for line, text, _ in islice(_lines(data, place), 1))])
             names, fields, told = _read_names(path, preamble, traits, rows[0][1])
-    if columns is None:
-        columns, unread, counts = _read_rewritten(path, data, preamble, traits, names, fields)
+    if table is None:
+        table, counts = _read_rewritten(path, data, preamble, traits, names, fields)
+    columns = table.columns
     if traits.decimal_comma:
         told.append("its numbers have decimal commas, and are read so")
     if counts:
         told.append(f"holds {len(counts) + 1} scans one after the other, read as one; {SPLIT}")
     found = len(next(iter(columns.values())))
     if preamble.count is not None:
-        _compare_counts(path, preamble.count + sum(counts), found, told)
+        _compare_counts(path, preamble.count + sum(counts), found + table.num_faults, told)
     each = [preamble.count or found - sum(counts), *counts]
     parts = tuple((f"scan {number}", count) for number, count in enumerate(each, start=1) if sum(each) == found)
     if path.suffix.lower() == ".pts" and names is None and len(columns) in LEICA:
         columns = dict(zip(LEICA[len(columns)], columns.values(), strict=True))
-    return Vertices(columns, told=tuple(told), unread=unread, parts=parts if counts else ())
+    parts = parts if counts else ()
+    return replace(table, columns=columns, told=tuple(told), parts=parts)
 
 
 def _compare_counts(path: Path, announced: int, found: int, told: list[str]) -> None:
@@ -225,11 +227,24 @@ def _loosely(text: str) -> list[str]:
 
 
 def _find_traits(path: Path, rows: list[tuple[int, str]]) -> _Traits:
-    """How lines of points, number and text, are written.
+    """How lines of points, number and text, are written: all of them, else those of most that agree.
 
     Raises:
-        OtocError: a line has commas and blanks between its numbers, or commas and points in them.
+        OtocError: most lines have commas and blanks between their numbers, or commas and points in them.
     """
+    try:
+        return _common_traits(path, rows)
+    except OtocError:
+        without_commas = [row for row in rows if "," not in row[1]]
+        with_commas_alone = [row for row in rows if not _has_blank_numbers(_bare_end(row[1]))]
+        for some in (without_commas, with_commas_alone):
+            if 2 * len(some) > len(rows):  # the others are faults of single lines
+                return _common_traits(path, some)
+        raise
+
+
+def _common_traits(path: Path, rows: list[tuple[int, str]]) -> _Traits:
+    """``_find_traits`` of lines that must all be written in one way."""
     texts = [_bare_end(text) for _, text in rows]
     quoted = any('"' in text or "'" in text for text in texts)
     bare = [re.sub(r"\"[^\"]*\"|'[^']*'", "0", text) for text in texts]
@@ -255,12 +270,15 @@ def _find_traits(path: Path, rows: list[tuple[int, str]]) -> _Traits:
     )
     if (with_comma and separator != "," and not decimal) or (decimal and points) or strange:
         line, text = next(row for row in rows if "," in row[1])
-        raise OtocError(
-            f"{path}, line {line}: commas between or in numbers, and blanks or points besides: {ascii(text[:80])}; "
-            "it is unclear whether a comma separates numbers or is a decimal comma. Export it with points in the "
-            "numbers, and one separator"
-        )
+        raise OtocError(f"{path}, line {line}: {_unclear_comma(ascii(text[:80]))}")
     return _Traits(ord(separator) if separator else BLANK, decimal, quoted)
+
+
+def _unclear_comma(text: str) -> str:
+    return (
+        f"commas between or in numbers, and blanks or points besides: {text}; it is unclear whether a comma separates "
+        "numbers or is a decimal comma. Export it with points in the numbers, and one separator"
+    )
 
 
 def _has_blank_numbers(text: str) -> bool:
@@ -316,8 +334,8 @@ def _names_in(text: str, traits: _Traits, widths: set[int]) -> list[str]:
 
 def _read_rewritten(
     path: Path, data: np.ndarray, preamble: _Preamble, traits: _Traits, names: list[str] | None, fields: list[str]
-) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[int]]:
-    """The columns of a table that is not plain, the names of those not read, and the counts that further scans have."""
+) -> tuple[Vertices, list[int]]:
+    """A table that is not plain, as ``read_text`` gives it, and the counts that further scans have."""
     every = names or list(unnamed(fields))
     wanted = [i for i, name in enumerate(every) if names is None or is_meant(name)]
     texts = [i for i in wanted if not (traits.is_number(fields[i]) or NOTHING.fullmatch(fields[i]))]
@@ -336,7 +354,12 @@ def _read_rewritten(
     numbers = [i for i in wanted if i not in texts]
     if not numbers:
         raise OtocError(f"{path}, line {preamble.line}: no column holds numbers and is named x, y or z; name these so")
-    table = parse_table(lines.plain, path, len(numbers), 0, preamble.line)
+    faults = _wrong_lines(data, lines.wrong[:MOST_FAULTS], len(every), traits)
+    num_faults = len(lines.wrong)
+    if lines.num_rows:
+        table = parse_table(lines.plain, path, len(numbers), 0, preamble.line)
+    else:
+        table = np.empty((0, len(numbers)))
     place = np.cumsum([i in numbers for i in range(len(every))]) - 1  # in the table, of each column that is a number
     table[lines.bad[:, 1], place[lines.bad[:, 0]]] = np.nan
     columns = {every[i]: table[:, place[i]] for i in numbers} | {every[i]: _words(data, lines.spans) for i in texts[:1]}
@@ -344,8 +367,22 @@ def _read_rewritten(
         columns |= {every[i]: np.full(len(table), "") for i in texts[1:]}
     columns = {name: columns[name] for name in every if name in columns}
     if len(lines.bad):
-        _check_needed(path, data, lines.bad, every, find_columns(path, columns).needed)
-    return columns, tuple(name for name in every if name not in columns), lines.counts.tolist()
+        try:
+            needed = [every.index(name) for name in find_columns(path, columns).needed]
+        except OtocError as error:
+            known = Vertices({}, faults=tuple(faults), num_faults=num_faults)
+            raise error_of([*known.lines_at_fault(path), str(error)]) from error
+        bad = lines.bad[np.isin(lines.bad[:, 0], needed)]
+        bad = bad[np.unique(bad[:, 2], return_index=True)[1]]  # the first of each line
+        faults = sorted([*faults, *_no_numbers(data, bad[:MOST_FAULTS], traits)])[:MOST_FAULTS]
+        num_faults += len(bad)
+        read = np.delete(np.arange(len(table)), bad[:, 1])
+        columns = {name: column[read] for name, column in columns.items()}
+    unread = tuple(name for name in every if name not in columns)
+    found = Vertices(columns, unread=unread, faults=tuple(faults), num_faults=num_faults)
+    if faults and len(columns[every[numbers[0]]]) == 0:
+        raise error_of(found.lines_at_fault(path))
+    return found, lines.counts.tolist()
 
 
 def _rewrite_lines(
@@ -353,25 +390,41 @@ def _rewrite_lines(
 ) -> "_Lines":
     """``_rewrite`` for the columns that are wanted, as numbers or as ``texts``."""
     numbers = np.array([i in wanted and i not in texts for i in range(width)])
-    status, found, start, *arrays = _rewrite(
-        data, preamble.start, preamble.line, traits.separator, traits.decimal_comma, numbers, texts[0] if texts else -1
+    return _Lines(
+        *_rewrite(
+            data,
+            preamble.start,
+            preamble.line,
+            traits.separator,
+            traits.decimal_comma,
+            numbers,
+            texts[0] if texts else -1,
+        )
     )
-    lines = _Lines(*arrays)
-    if status == WRONG_COLUMNS:
-        line = preamble.line + int((lines.plain == LINE_END).sum())
+
+
+def _wrong_lines(data: np.ndarray, wrong: np.ndarray, width: int, traits: _Traits) -> list[tuple[int, str]]:
+    """Number and fault of lines that have not as many columns as there are, ``_Lines.wrong``."""
+    faults = []
+    for line, start, found in wrong.tolist():
+        text = text_of_line(data, start)
         is_last = not np.isin(data[start:-1], (10, 13)).any()
-        raise columns_error(path, line, text_of_line(data, start), found, width, is_last)
-    return lines
+        faults.append((line, columns_fault(text, found, width, is_last)))
+        if "," in text and traits.separator == BLANK and not traits.decimal_comma:
+            faults[-1] = line, _unclear_comma(text)
+    return faults
 
 
-def _check_needed(path: Path, data: np.ndarray, bad: np.ndarray, names: list[str], needed: tuple[str, ...]) -> None:
-    """Refuse what is no number in a column that is needed; in others it does not matter."""
-    matters = np.isin(bad[:, 0], [i for i, name in enumerate(names) if name in needed])
-    if matters.any():
-        _, _, line, first, last = bad[matters][0].tolist()
+def _no_numbers(data: np.ndarray, bad: np.ndarray, traits: _Traits) -> list[tuple[int, str]]:
+    """Number and fault of lines that hold no number in a column that is needed; in others it does not matter."""
+    faults = []
+    for _, _, line, first, last in bad.tolist():
         word, text = _word(data, first, last), text_of_line(data, _line_start(data, first))
         what = f"holds {word or 'nothing'!r}" if NOTHING.fullmatch(word) else f"{ascii(word)} is no number"
-        raise OtocError(f"{path}, line {line}: {what}: {text}; repair or delete the line")
+        faults.append((line, f"{what}: {text}; repair or delete the line"))
+        if DECIMAL_COMMA.fullmatch(word) and not traits.decimal_comma:
+            faults[-1] = line, _unclear_comma(text)
+    return faults
 
 
 def _has_words(data: np.ndarray, bad: np.ndarray) -> bool:
@@ -425,6 +478,8 @@ class _Lines:
     bad: np.ndarray  # int64 [B, 5]: column, row, line, first byte and byte after the last of what is no number
     spans: np.ndarray  # int64 [N, 2] first byte and byte after the last of what the text column holds
     counts: np.ndarray  # int64 [C] that further lines of one number hold
+    wrong: np.ndarray  # int64 [W, 3]: number, first byte and columns of lines that have another number of columns
+    num_rows: int  # without those
 
 
 @compiled(parallel=False)
@@ -432,7 +487,7 @@ def _rewrite(data, start, line, separator, decimal_comma, numbers, text_column):
     """Rewrite lines from byte ``start`` on, the first of number ``line``, as a plain table of the columns that are
     ``numbers``, bool [K]. Lines stay lines: comments and further counts become blank ones.
 
-    Returns status, columns of the line that it is about, and its first byte; and what ``_Lines`` holds.
+    Returns what ``_Lines`` holds.
     """
     columns = len(numbers)
     end = len(data)
@@ -442,6 +497,8 @@ def _rewrite(data, start, line, separator, decimal_comma, numbers, text_column):
     num_bad = 0
     counts = np.empty(16, np.int64)
     num_counts = 0
+    wrong = np.empty((16, 3), np.int64)
+    num_wrong = 0
     most = 0
     if text_column >= 0:
         for i in range(start, end):
@@ -568,14 +625,22 @@ def _rewrite(data, start, line, separator, decimal_comma, numbers, text_column):
                 counts[num_counts] = lone
                 num_counts += 1
             elif column != columns:
-                return WRONG_COLUMNS, column, line_start, out[:size], bad[:num_bad], spans[:rows], counts[:num_counts]
+                size, num_bad = first_out, num_before
+                if num_wrong == len(wrong):
+                    longest = np.empty((2 * num_wrong, 3), np.int64)
+                    for i in range(num_wrong):
+                        for j in range(3):
+                            longest[i, j] = wrong[i, j]
+                    wrong = longest
+                wrong[num_wrong, 0], wrong[num_wrong, 1], wrong[num_wrong, 2] = line, line_start, column
+                num_wrong += 1
             else:
                 rows += 1
         out[size] = 10
         size += 1
         line += 1
         position = after
-    return FINE, columns, position, out[:size], bad[:num_bad], spans[:rows], counts[:num_counts]
+    return out[:size], bad[:num_bad], spans[:rows], counts[:num_counts], wrong[:num_wrong], rows
 
 
 @compiled(parallel=False)
@@ -589,7 +654,7 @@ def _is_number(data, first, last, decimal_comma):
     while place < last:
         if 48 <= data[place] <= 57:
             digits += 1
-        elif not has_point and (data[place] == 46 or (decimal_comma and data[place] == 44)):
+        elif not has_point and data[place] == (44 if decimal_comma else 46):
             has_point = True
         else:
             break

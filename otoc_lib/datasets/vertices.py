@@ -5,12 +5,16 @@ What the columns mean is decided once for all formats, by ``scan_columns``, ``sc
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from otoc_lib.errors import first_of
+
 T = TypeVar("T")
 
+MOST_FAULTS = 5  # lines of a file that are named
 SPLIT = "otoc split-scans makes a file, and so a room, of each"  # what to do if several scans are no one room
 
 
@@ -32,6 +36,15 @@ class Vertices:
     unit: str | None = None  # of the coordinates, likewise: m, ft, ...
     # Name and number of points of each scan of a file that holds several, one after the other; else nothing.
     parts: tuple[tuple[str, int], ...] = ()
+    # Lines that cannot be read: number and fault of the first MOST_FAULTS, and how many there are. Their points are
+    # missing above, and the scan is refused, but only once it is known what else is wrong with it.
+    faults: tuple[tuple[int, str], ...] = ()
+    num_faults: int = 0
+
+    def lines_at_fault(self, path: Path) -> list[str]:
+        """A message for each of the ``faults``, and one for how many more there are."""
+        messages = [f"{path}, line {line}: {text}" for line, text in self.faults]
+        return first_of(messages, MOST_FAULTS, path, self.num_faults)
 
 
 def unnamed(columns: Iterable[T]) -> dict[str, T]:

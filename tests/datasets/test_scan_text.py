@@ -1,5 +1,6 @@
 """Text as programs write it, beside plain tables: read as meant, or refused by what is wrong with the file."""
 
+import gzip
 import warnings
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.datasets.scan_text import first_names, holds_points, read_text
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, messages_of
 
 POINTS = [[1.23, 4.56, 0.78], [-1.5, 2.5, 30.25]]
 COLORS = [[255, 0, 3], [1, 2, 3]]
@@ -276,3 +277,82 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
         assert str(path) in str(error)
         return
     assert len({len(values) for values in columns.values()}) <= 1
+
+
+# --- several faults of one file
+
+
+GOOD = [f"{i}.5 {i + 1}.25 0.5 {i} 20 30" for i in range(1, 21)]  # line i holds the i-th
+
+
+def faults_of(tmp_path, changes, name="a.xyz", lines=GOOD):
+    """What is said of a file some of whose lines, by their numbers, are others."""
+    lines = list(lines)
+    for line, text in changes.items():
+        lines[line - 1] = text
+    path = tmp_path / name
+    data = ("\n".join(lines) + "\n").encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    with pytest.raises(OtocError) as error:
+        read_scan(path)
+    messages = messages_of(error.value)
+    assert all(message.startswith(str(path)) for message in messages)
+    return [message.removeprefix(str(path)) for message in messages]
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.xyz.gz"])
+def test_a_decimal_comma_and_a_wrong_count_of_columns_are_told_at_once(tmp_path, name):
+    first, second = faults_of(tmp_path, {5: "5,5 6.25 0.5 5 20 30", 9: "9.5 10.25 0.5 9 20"}, name)
+    assert first.startswith(", line 5: commas between or in numbers, and blanks or points besides: '5,5 6.25 0.5")
+    assert second.startswith(", line 9: 5 columns where 6 are needed: '9.5 10.25 0.5 9 20'; repair")
+
+
+def test_a_line_without_a_place_and_colours_out_of_range_are_told_at_once(tmp_path):
+    changes = {3: "3.5 nan 0.5 3 20 30"} | {i: f"{i}.5 1 0.5 -90 20 30" for i in range(8, 19)}
+    first, second = faults_of(tmp_path, changes)
+    assert first.startswith(", line 3: holds 'nan': '3.5 nan 0.5 3 20 30'")
+    assert second.startswith(": colours from -90 to 30; they must be")
+
+
+@pytest.mark.parametrize("header", [None, "x y z r g b", "# x;y;z;r;g;b"])
+def test_so_many_faults_are_named_and_the_others_counted(tmp_path, header):
+    lines = [] if header is None else [header]
+    mark = ";" if header and ";" in header else " "
+    lines += [line.replace(" ", mark) for line in GOOD]
+    shift = len(lines) - len(GOOD)
+    bad = {
+        2: "1 2 3",
+        4: "1 2 x 1 2 3",
+        5: "- 2 3 1 2 3",
+        7: "1 2 3 4 5 6 7",
+        11: "1 2 3 1 2 nan",
+        12: "1 2",
+        13: "a b c d e f",
+    }
+    said = faults_of(tmp_path, {line + shift: text.replace(" ", mark) for line, text in bad.items()}, lines=lines)
+    assert [message.split(":")[0] for message in said[:5]] == [f", line {line + shift}" for line in (2, 4, 5, 7, 11)]
+    assert said[5:] == [": 2 more lines that are wrong"]
+
+
+def test_where_no_line_can_be_read_all_that_is_known_is_told(tmp_path):
+    said = faults_of(tmp_path, {}, lines=["x y z", "1 2 inf", "nan 2 3", "4 5 6 7"])
+    assert [message.split(":")[0] for message in said] == [", line 2", ", line 3", ", line 4"]
+
+
+def test_a_million_lines_of_faults_take_no_time(tmp_path):
+    said = faults_of(tmp_path, {}, lines=["x y z", "1 2 3"] + ["1 2"] * 300_000 + ["1 2 nan"] * 300_000)
+    assert len(said) == 6 and said[5] == ": 599995 more lines that are wrong"
+
+
+def test_a_point_among_decimal_commas_is_no_number(tmp_path):
+    """As where it separates thousands: 1.234 is read as 1234 there."""
+    lines = ["x;y;z", *(f"{i},5;2,5;3" for i in range(300))]
+    (said,) = faults_of(tmp_path, {290: "1.234;2,5;3"}, lines=lines)
+    assert said.startswith(", line 290: '1.234' is no number")
+    (said,) = faults_of(tmp_path, {29: "1.234;2,5;3"}, lines=lines)
+    assert "commas between or in numbers" in said
+
+
+def test_a_count_is_compared_with_the_lines_there_are(tmp_path):
+    said = faults_of(tmp_path, {3: "1 2 3"}, "a.pts", ["20", *GOOD])
+    assert len(said) == 1 and said[0].startswith(", line 3: 3 columns")
