@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from otoc_lib.datasets.scan_columns import CHANNELS, is_meant
-from otoc_lib.datasets.vertices import Vertices
-from otoc_lib.errors import OtocError
+from otoc_lib.datasets.vertices import MOST_FAULTS, Vertices
+from otoc_lib.errors import OtocError, error_of, first_of
 from otoc_lib.jit import compiled
 from otoc_lib.outside import read_bytes
 
@@ -192,36 +192,49 @@ def _columns(ply: _Ply, element: _Element, place: int) -> tuple[dict[str, np.nda
         raise _cut_off(ply, element, (len(ply.body) - place) // width)
     rows = ply.body[place:end].reshape(element.count, width)
     columns, offset = {}, 0
+    wrong: list[tuple[int, _Property]] = []  # the first rows that each type does not hold
+    num_wrong = 0
     for p in element.properties:
         stop = offset + ply.size(p.kind)
         column = np.ascontiguousarray(rows[:, offset:stop])
-        columns[p.name] = column.view(ply.order + p.kind)[:, 0] if ply.order else _typed(ply, element, p, column[:, 0])
+        if ply.order:
+            columns[p.name] = column.view(ply.order + p.kind)[:, 0]
+        else:
+            columns[p.name], bad = _typed(p, column[:, 0])
+            wrong += [(row, p) for row in bad[:MOST_FAULTS].tolist()]
+            num_wrong += len(bad)
         offset = stop
+    if wrong:
+        lines = _lines_of_rows(ply, element)
+        shown = [
+            f"{ply.path}{lines[row] if lines else ''}: {p.name} of {element.name} {row} is {columns[p.name][row]:g}, "
+            f"its type holds whole numbers {np.iinfo(p.kind).min}..{np.iinfo(p.kind).max}; repair it, or name the "
+            "right type in the header"
+            for row, p in sorted(wrong, key=lambda found: found[0])
+        ]
+        raise error_of(first_of(shown, MOST_FAULTS, ply.path, num_wrong))
     return columns, end
 
 
-def _typed(ply: _Ply, element: _Element, p: _Property, numbers: np.ndarray) -> np.ndarray:
-    """A column of a text file, float64 [rows], as the type that its header names."""
+def _typed(p: _Property, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A column of a text file, float64 [rows], as the type that its header names, and the rows that it does not hold,
+    int64 [B]: with any, the column is as it was."""
     if p.kind.startswith("f") or not is_meant(p.name):  # what is not used is not judged
-        return numbers
+        return numbers, np.empty(0, np.int64)
     limits = np.iinfo(p.kind)
     bad = np.flatnonzero(~((numbers >= limits.min) & (numbers <= limits.max) & (numbers == np.rint(numbers))))
-    if bad.size:
-        line = _line_of_row(ply, element, int(bad[0]))
-        raise OtocError(
-            f"{ply.path}{line and f', line {line}'}: {p.name} of {element.name} {bad[0]} is {numbers[bad[0]]:g}, its "
-            f"type holds whole numbers {limits.min}..{limits.max}; repair it, or name the right type in the header"
-        )
-    return numbers.astype(p.kind)
+    return (numbers if bad.size else numbers.astype(p.kind)), bad
 
 
-def _line_of_row(ply: _Ply, element: _Element, row: int) -> str:
-    """Number of the line of an element's row in an ascii file; "" where its rows are not one a line."""
+def _lines_of_rows(ply: _Ply, element: _Element) -> list[str]:
+    """Where each of an element's rows is in an ascii file, such as ", line 12"; nothing if rows are not one a line."""
     before = itertools.takewhile(lambda other: other.name != element.name, ply.elements)
-    wanted = sum(other.count for other in before) + row
+    start = sum(other.count for other in before)
     first = len(ply.data[: ply.start].splitlines()) + 1
     filled = [number for number, line in enumerate(ply.data[ply.start :].splitlines(), start=first) if line.strip()]
-    return str(filled[wanted]) if len(filled) == sum(other.count for other in ply.elements) else ""
+    if len(filled) != sum(other.count for other in ply.elements):
+        return []
+    return [f", line {number}" for number in filled[start : start + element.count]]
 
 
 def _triangles(ply: _Ply, element: _Element, place: int, wanted: bool) -> tuple[np.ndarray | None, int]:
@@ -295,8 +308,8 @@ def _shown(count: int) -> str:
 
 
 def _text_fault(path: Path, elements: list[_Element], data: bytes, start: int) -> OtocError:
-    """The first line of an ascii body that is not what the header announces, as an error."""
-    number = len(data[:start].splitlines())
+    """The lines of an ascii body that are not what the header announces, as an error."""
+    number, faults, num_faults = len(data[:start].splitlines()), [], 0
     lines = iter(data[start:].splitlines())
     for element in elements:
         for _ in range(element.count):
@@ -306,9 +319,8 @@ def _text_fault(path: Path, elements: list[_Element], data: bytes, start: int) -
                 number += 1
                 line = next(lines, None)
                 if line is None:
-                    return OtocError(
-                        f"{path}, line {number}: ends before all {_shown(element.count)} {element.name} lines"
-                    )
+                    ends = f"{path}, line {number}: ends before all {_shown(element.count)} {element.name} lines"
+                    return error_of([*first_of(faults, MOST_FAULTS, path, num_faults), ends])
                 words = line.split()
             try:
                 values = [float(word) for word in words]
@@ -318,7 +330,10 @@ def _text_fault(path: Path, elements: list[_Element], data: bytes, start: int) -
                 fault = f"{len(values)} numbers instead of {width}" if width != len(values) else ""
             except (ValueError, IndexError, OverflowError):
                 fault = "not the numbers of this element"
-            if fault:
+            if fault and num_faults < MOST_FAULTS:
                 shown = (line or b"")[:80].decode("ascii", errors="replace")
-                return OtocError(f"{path}, line {number}: {fault} for a {element.name}: {shown!r}; repair that line")
+                faults.append(f"{path}, line {number}: {fault} for a {element.name}: {shown!r}; repair that line")
+            num_faults += bool(fault)
+    if faults:
+        return error_of(first_of(faults, MOST_FAULTS, path, num_faults))
     return OtocError(f"{path}: its numbers do not fit the counts of its header; export it again")

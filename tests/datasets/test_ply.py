@@ -4,7 +4,7 @@ from memory import at_most
 
 from otoc_lib.datasets.ply import read_ply
 from otoc_lib.datasets.point_files import read_scan
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, messages_of
 
 HEADER = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty uchar red\n"
 FACES = "element face 1\nproperty list uchar int vertex_indices\n"
@@ -37,6 +37,25 @@ def test_the_line_of_a_wrong_number_counts_blank_ones_and_other_elements(tmp_pat
         read_ply(write(tmp_path, text + "end_header\n7\n8\n1 0\n\n2 0.57\n"))
     with pytest.raises(OtocError, match="a.ply: red of vertex 1 is 0.57"):  # rows that share a line
         read_ply(write(tmp_path, HEADER + "end_header\n1 0 2 0.57\n"))
+
+
+def test_several_wrong_lines_of_an_ascii_file_are_told_at_once(tmp_path):
+    header = HEADER.replace("vertex 2", "vertex 9").replace("float x", "int x") + "end_header\n"
+    lines = ["1 0", "2 0.5", "3 0 9", "x 1", "4 4", "5", "6 6", "7 7", "8 8"]
+    with pytest.raises(OtocError) as error:
+        read_ply(write(tmp_path, header + "\n".join(lines) + "\n"))
+    first = len(header.splitlines()) + 1
+    told = [message.partition(": ")[0].rpartition(", ")[2] for message in messages_of(error.value)]
+    assert told == [f"line {first + place}" for place in (2, 3, 5)]  # lines first: values count once they are whole
+    for line, wrong in ((2, "3 0"), (3, "3.5 1"), (5, "5 999")):
+        lines[line] = wrong
+    with pytest.raises(OtocError) as error:
+        read_ply(write(tmp_path, header + "\n".join(lines) + "\n"))
+    told = [message.partition(": ")[2][:24] for message in messages_of(error.value)]
+    assert told == ["red of vertex 1 is 0.5, ", "x of vertex 3 is 3.5, it", "red of vertex 5 is 999, i"[:24]]
+    with pytest.raises(OtocError) as error:
+        read_ply(write(tmp_path, header + "1 0.5\n" * 9))
+    assert len(messages_of(error.value)) == 6 and messages_of(error.value)[5].endswith(": 4 more lines that are wrong")
 
 
 def test_what_is_not_used_is_not_judged(tmp_path):
