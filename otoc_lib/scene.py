@@ -1,5 +1,6 @@
 """Scene: the arrays of one room, checked on construction and never changed afterwards."""
 
+import dataclasses
 import hashlib
 import json
 import unicodedata
@@ -74,6 +75,7 @@ class Scene:
     origin: np.ndarray  # float64 [3] metres; coords + origin are the coordinates in the file, with z up and in metres
     label_set: LabelSet
     axes: np.ndarray | None = None  # float64 [3, 3]; they times this are those in the file. None: nothing is turned
+    file: Path | None = dataclasses.field(default=None, init=False, repr=False)  # they are mapped from
 
     def __post_init__(self) -> None:
         checked_name(self.name, "scene")
@@ -169,28 +171,44 @@ class Scene:
         )
 
     @staticmethod
-    def load(path: Path) -> "Scene":
+    def load(path: Path, whole: bool = False) -> "Scene":
         """Read a scene written by ``save``; its arrays are mapped from the file, not copied.
 
-        Raises OtocError naming the file if it is missing, or its arrays are not those that were saved.
+        Another process that it is sent to maps the file, too.
+
+        Args:
+            whole: the file was loaded before and was not written to since. Its arrays are not looked at then, so that
+                they are read from the disk when something needs them.
+
+        Raises:
+            OtocError: names the file if it is missing, or its arrays are not those that were saved.
         """
         try:
-            # The torch side of safetensors maps the file and, unlike mmap, keeps no file descriptor for every scene.
-            with safe_open(path, framework="pt") as file:
-                notes = parse_json((file.metadata() or {})["notes"], path)
-                arrays: dict[str, Any] = {field: _read_only(file.get_tensor(field).numpy()) for field in file.keys()}
-            scene = Scene(
-                name=notes["name"],
-                label_set=_label_set(notes["label_set"]),
-                **{"labels": None, "instances": None, **arrays},
-            )
+            notes, arrays = _mapped(path)
+            fields = {"name": notes["name"], "label_set": _label_set(notes["label_set"]), **arrays}
+            if whole:
+                return _unpickled({**fields, "fingerprint": notes["fingerprint"], "file": path})
+            scene = Scene(**{"labels": None, "instances": None, **fields})
             if scene.fingerprint != notes["fingerprint"]:
                 raise ValueError("its arrays are not those that were saved")
+            object.__setattr__(scene, "file", path)
             return scene
         except FileNotFoundError as error:
             raise OtocError(f"{path}: no such file") from error
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise OtocError(f"{path}: not a scene saved by this kit, or damaged ({error}); make it again") from error
+
+    def recoloured(self, label_set: LabelSet) -> "Scene":
+        """The scene with the same classes in other colours."""
+        if label_set.names != self.label_set.names:
+            raise self._error(f"has the classes of {self.label_set.name}, not those of {label_set.name}")
+        return _unpickled({**self.__dict__, "label_set": label_set})
+
+    def __reduce__(self) -> tuple:
+        """What another process gets of a scene that was read from a file is the file."""
+        if self.file is None:
+            return _unpickled, (dict(self.__dict__),)
+        return _mapped_again, (self.file, self.fingerprint, self.label_set)
 
     def _freeze(self, field: str, dtype: type, shape: tuple[int, ...]) -> None:
         array = getattr(self, field)
@@ -202,6 +220,32 @@ class Scene:
 
     def _error(self, message: str) -> OtocError:
         return OtocError(f"scene {self.name}: {message}")
+
+
+def _mapped(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Notes and mapped arrays of a saved scene."""
+    # The torch side of safetensors maps the file and, unlike mmap, keeps no file descriptor for every scene.
+    with safe_open(path, framework="pt") as file:
+        notes = parse_json((file.metadata() or {})["notes"], path)
+        return notes, {field: _read_only(file.get_tensor(field).numpy()) for field in file.keys()}
+
+
+def _mapped_again(path: Path, fingerprint: str, label_set: LabelSet) -> Scene:
+    """A scene of another process from its file; the arrays, which that process has checked, are not looked at."""
+    scene = Scene.load(path, whole=True)
+    if scene.fingerprint != fingerprint:
+        raise OtocError(f"{path}: was made anew while another process used it; run the same again")
+    return scene if scene.label_set == label_set else scene.recoloured(label_set)
+
+
+def _unpickled(fields: dict[str, Any]) -> Scene:
+    """A scene of fields that were checked when it was made."""
+    scene = object.__new__(Scene)
+    for value in fields.values():
+        if isinstance(value, np.ndarray):
+            _read_only(value)  # as they were
+    scene.__dict__.update({"labels": None, "instances": None, "axes": None, **fields})
+    return scene
 
 
 def _label_set(known: dict) -> LabelSet:

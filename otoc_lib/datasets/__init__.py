@@ -16,8 +16,6 @@ gives the latter alone, both with the arguments of ``read_scene``.
 All of them raise OtocError naming the file or folder that is missing or damaged. To add a dataset, add its module.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from tqdm import tqdm
 
@@ -46,10 +44,11 @@ def load_split(config: Config, split: str, limit: int | None = None) -> list[Sce
     """
     names = cache.list_scenes(config, split)[:limit]
     cache.convert_missing(config, names)
-    scenes = [cache.load_converted(config, name) for name in tqdm(names, desc=f"loading {split}", unit="room")]
+    loaded = cache.load_all_converted(config, names)
+    scenes = list(tqdm(loaded, f"loading {split}", len(names), unit="room"))
     if config.class_colors == "benchmark":
         return scenes
-    return [replace(scene, label_set=recoloured(scene.label_set)) for scene in scenes]
+    return [scene.recoloured(recoloured(scene.label_set)) for scene in scenes]
 
 
 def load_faces(config: Config, name: str) -> np.ndarray | None:

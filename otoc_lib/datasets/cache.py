@@ -5,11 +5,13 @@ times of the files it was made from and is made again when they change. It may b
 may fill one cache: a scene is written aside and renamed, and one that another machine has finished meanwhile stays.
 """
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -25,7 +27,7 @@ from tqdm import tqdm
 
 from otoc_lib.config import Config, View
 from otoc_lib.errors import OtocError, shown
-from otoc_lib.files import read_notes
+from otoc_lib.files import read_notes, write_json
 from otoc_lib.scene import Scene, checked_name
 
 # Raise it when a reader or a super-voxel partition gives other arrays than before.
@@ -35,6 +37,8 @@ LATER = {"own": 1}  # further versions of single datasets
 SOURCES = "sources"  # the note that holds sizes and times
 SUMMARY = "summary"  # the note of datasets that summarize their scenes
 LISTED = 20  # failures spelled out in one message
+CHECKED = "checked.json"  # beside the scenes: which were found whole, and as which files
+STILL_SECONDS = 2.0  # after which a file that is written to has another time, on any file system
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,54 @@ def open_scene(config: Config, name: str) -> Scene:
     return load_converted(config, name)
 
 
-def load_converted(config: Config, name: str) -> Scene:
-    """``open_scene`` for a scene that is known to be converted, after ``convert_missing``."""
+def load_converted(config: Config, name: str, whole: bool = False) -> Scene:
+    """``open_scene`` for a scene that is known to be converted, after ``convert_missing``; ``whole`` as ``Scene.load``
+    takes it."""
     path = _path(config, name)
     try:
-        return Scene.load(path)
+        return Scene.load(path, whole)
     except OtocError as error:
         warnings.warn(f"{str(error).split(';')[0]}; it is converted anew", stacklevel=2)
         _convert(config, name, damaged=True)
         return Scene.load(path)
+
+
+def load_all_converted(config: Config, names: list[str]) -> Iterator[Scene]:
+    """``load_converted`` of several scenes, one after the other. A file that was found whole by an earlier call and was
+    not written to since is mapped and not read: of ScanNet they are 5.7 GB."""
+    place = folder(config) / CHECKED
+    before = _read_checked(place)
+    checked = dict(before)
+    for name in names:
+        stamp = _stamp(_path(config, name))
+        whole = stamp is not None and before.get(name) == stamp
+        yield load_converted(config, name, whole)
+        if stamp is not None:  # of before it was read: what is written meanwhile is another one
+            checked[name] = stamp
+    if checked != before:
+        with contextlib.suppress(OSError):  # of a folder that others keep, it may be read alone
+            write_json(place, checked)
+
+
+def _read_checked(place: Path) -> dict[str, Any]:
+    """Scene -> the ``_stamp`` with which its file was found whole; nothing where that is not known."""
+    try:
+        known = json.loads(place.read_text(encoding="utf-8"))
+        return known if isinstance(known, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """What changes where a file is written to, or is another one; None of one that is missing, or so young that it may
+    change once more without a trace."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    if time.time() - stat.st_ctime < STILL_SECONDS:
+        return None
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def folder(config: Config) -> Path:

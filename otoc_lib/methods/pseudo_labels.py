@@ -30,12 +30,40 @@ def quantile(config: Config, rooms: Sequence[np.ndarray]) -> Iterator[np.ndarray
 
     Nodes that are as sure as the last of them are in; what is below ``threshold`` never is.
     """
-    found = [(probabilities.argmax(axis=1), probabilities.max(axis=1)) for probabilities in rooms]
-    classes, sure = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    least = np.full(classes.max(initial=0) + 1, config.threshold, np.float32)
-    for label in np.unique(classes):
-        of_class = np.sort(sure[classes == label])
-        taken = int(np.ceil(config.pseudo_share * len(of_class)))
-        least[label] = max(config.threshold, of_class[len(of_class) - taken])
-    for label, confidence in found:
-        yield np.where(confidence >= least[label], label, IGNORE).astype(np.int16)
+    least = np.maximum(_least_of_share(rooms, config.pseudo_share), np.float32(config.threshold))
+    for probabilities in rooms:
+        classes, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+        yield np.where(sure >= least[classes], classes, IGNORE).astype(np.int16)
+
+
+def _least_of_share(rooms: Sequence[np.ndarray], share: float) -> np.ndarray:
+    """The probability of the last node of the surest ``share`` of each class, float32 [C]; 0 for a class without any.
+
+    Counted in two turns through the rooms, so that no memory grows with them: numbers that are not negative lie in the
+    order of their bits, of which the upper half is looked at first and the lower half then.
+    """
+    num_classes = rooms[0].shape[1]
+    uppers, lowers = np.zeros((2, num_classes, 1 << 16), dtype=np.int64)
+    for probabilities in rooms:
+        classes, bits = probabilities.argmax(axis=1), probabilities.max(axis=1).view(np.uint32)
+        np.add.at(uppers, (classes, bits >> 16), 1)
+    nodes = uppers.sum(axis=1)  # [C]
+    ranks = nodes - np.ceil(share * nodes).astype(np.int64)  # how many nodes are less sure than the last one
+    upper, ranks = _value_at(uppers, ranks)
+    for probabilities in rooms:
+        classes, bits = probabilities.argmax(axis=1), probabilities.max(axis=1).view(np.uint32)
+        chosen = bits >> 16 == upper[classes]
+        np.add.at(lowers, (classes[chosen], bits[chosen] & 0xFFFF), 1)
+    lower, _ = _value_at(lowers, ranks)
+    return np.where(nodes > 0, (upper << 16 | lower).view(np.float32), np.float32(0))
+
+
+def _value_at(counts: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the values counted in each row of [C, B], the one that ``ranks`` [C] smaller ones lie below, uint32 [C], and
+    its rank among equal ones; 0 for a row without any."""
+    values, within = np.zeros((2, len(counts)), dtype=np.int64)
+    for row in np.flatnonzero(counts.any(axis=1)):
+        up_to = np.cumsum(counts[row])
+        values[row] = np.searchsorted(up_to, ranks[row], side="right")
+        within[row] = ranks[row] - (up_to[values[row]] - counts[row, values[row]])
+    return values.astype(np.uint32), within

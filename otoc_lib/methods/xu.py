@@ -15,6 +15,7 @@ their released code the weak terms never begin (the epoch is a number read when 
 one array; here they are what the paper says.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ from otoc_lib.config import Config, param
 from otoc_lib.methods import pi_model
 from otoc_lib.methods.method import Method, Networks, Scores, unet_modes
 from otoc_lib.methods.pi_model import probabilities, squared_distance
+from otoc_lib.on_demand import OnDemand
 from otoc_lib.propagation.label_propagation import propagate_labels
 from otoc_lib.scene import Scene
 from otoc_lib.training.predict import predict
@@ -48,25 +50,37 @@ class Parameters(Config):
 # --- the columns ------------------------------------------------------------------------------------------------------
 
 
-def columns_of(scenes: list[Scene]) -> tuple[dict[str, np.ndarray], Tensor]:
+def columns_of(scenes: list[Scene]) -> tuple[Mapping[str, np.ndarray], Tensor]:
     """The column of every point and what lies in each.
 
     Returns:
-        Scene name -> int64 [N], numbers counted through the scenes; and whether each class has a point in each column,
-        float32 [B, C].
+        Scene name -> int64 [N], numbers counted through the scenes, made when they are asked for; and whether each
+        class has a point in each column, float32 [B, C].
     """
-    numbers, present, count = {}, [], 0
+    found, present, count = {}, [], 0
     for scene in scenes:
-        found, column = np.unique(columns(scene), axis=0, return_inverse=True)
-        column = column.ravel()
-        numbers[scene.name] = column + count
-        count += len(found)
-        holds = np.zeros((len(found), len(scene.label_set)), dtype=np.float32)
+        places = _places(scene)
+        occupied, column = np.unique(places, return_inverse=True)
+        holds = np.zeros((len(occupied), len(scene.label_set)), dtype=np.float32)
         if scene.labels is not None:
             known = scene.labels >= 0
             holds[column[known], scene.labels[known]] = 1
         present.append(holds)
-    return numbers, torch.from_numpy(np.concatenate(present))
+        found[scene.name] = (scene, occupied, count)
+        count += len(occupied)
+    return OnDemand(found, _numbered), torch.from_numpy(np.concatenate(present))
+
+
+def _places(scene: Scene) -> np.ndarray:
+    """The column of every point, int64 [N], in the order of x, then y."""
+    x, y = columns(scene).T
+    return x * (y.max() + 1) + y
+
+
+def _numbered(known: tuple[Scene, np.ndarray, int]) -> np.ndarray:
+    """Number of the column of every point, int64 [N], of a scene, its columns that hold one, and the first's number."""
+    scene, occupied, first = known
+    return np.searchsorted(occupied, _places(scene)) + first
 
 
 def multiple_instance_loss(logits: Tensor, batch: Batch, present: Tensor) -> Tensor:

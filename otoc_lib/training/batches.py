@@ -11,7 +11,7 @@ from otoc_lib import processes
 from otoc_lib.config import Config
 from otoc_lib.errors import OtocError
 from otoc_lib.scene import Scene
-from otoc_lib.tiling import tiling
+from otoc_lib.tiling import Tiling, tiling
 from otoc_lib.training.voxels import Batch, Sample, make_batch, training_sample
 
 
@@ -30,13 +30,14 @@ class Batches(Dataset):
         labels: Mapping[str, np.ndarray],
         seed: list[int],
         views: int = 1,
-        groups: dict[str, np.ndarray] | None = None,
+        groups: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.config, self.scenes, self.labels, self.seed, self.views = config, scenes, labels, seed, views
         self.groups = groups or {}
-        tilings = [(scene, tiling(scene.coords, config.tile_metres, config.tile_overlap)) for scene in scenes]
-        self.rooms: list[tuple[Any, Any, int]] = [  # what scenes lists, its parts, and which of them
-            (scene, tiles, number) for scene, tiles in tilings for number in range(len(tiles))
+        self.tilings: dict[str, Tiling] = {}
+        counts = [(scene, len(self.tiling_of(scene))) for scene in scenes]
+        self.rooms: list[tuple[Any, Any, int]] = [  # what scenes lists, how many parts it has, and which of them
+            (scene, count, number) for scene, count in counts for number in range(count)
         ]
         self.batch_size = min(config.batch_size, len(self.rooms))
         self.per_epoch = len(self.rooms) // self.batch_size
@@ -61,12 +62,21 @@ class Batches(Dataset):
 
     def room(self, index: int) -> tuple[Scene, np.ndarray, np.ndarray | None]:
         """A room by its place, its labels and its groups. Every tile of a scan larger than one is a room of its own."""
-        scene, tiles, number = self.rooms[index]
+        scene, count, number = self.rooms[index]
         labels, groups = self.labels[scene.name], self.groups.get(scene.name)
-        if len(tiles) == 1:
+        if count == 1:
             return scene, labels, groups
-        points = tiles[number].points
+        points = self.tiling_of(scene)[number].points
         return scene.part(points), labels[points], None if groups is None else groups[points]
+
+    def tiling_of(self, scene: Scene) -> Tiling:
+        if scene.name not in self.tilings:
+            self.tilings[scene.name] = tiling(scene.coords, self.config.tile_metres, self.config.tile_overlap)
+        return self.tilings[scene.name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process gets: it cuts scans anew, since a tiling would bring a copy of the coordinates."""
+        return {**self.__dict__, "tilings": {}}
 
 
 class Parts(Dataset):

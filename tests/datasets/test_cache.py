@@ -72,7 +72,9 @@ def files_below(folder: Path) -> dict[Path, tuple[int, int]]:
 
 
 def cached(config: Config) -> dict[Path, tuple[int, int]]:
-    return files_below(config.cache_folder)
+    """The converted scenes; not what was noted of them."""
+    files = files_below(config.cache_folder)
+    return {path: stat for path, stat in files.items() if path.name != cache.CHECKED}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -451,3 +453,65 @@ def test_fingerprints_are_told_without_loading_and_only_of_what_is_converted_as_
         assert cache.fingerprints(config, "train", 3) is None  # not on this machine
         assert cache.fingerprints(config, "val") is None
         assert cache.fingerprints(config, "train", 1) == [scenes[0].fingerprint]
+
+
+# --- what was found whole ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def read(monkeypatch) -> list[str]:
+    """The scenes whose arrays were looked at, while files need no time to be trusted."""
+    monkeypatch.setattr(cache, "STILL_SECONDS", 0.0)
+    names, load = [], Scene.load
+
+    def recorded(path: Path, whole: bool = False) -> Scene:
+        if not whole:
+            names.append(path.stem)
+        return load(path, whole)
+
+    monkeypatch.setattr(Scene, "load", staticmethod(recorded))
+    return names
+
+
+def test_scenes_that_were_found_whole_are_mapped_and_not_read_again(config, read):
+    first = load_split(config, "train")
+    assert read == [NAME, *OTHERS]
+    again = load_split(config, "train")
+    assert len(read) == 7
+    for before, after in zip(first, again, strict=True):
+        assert before.fingerprint == after.fingerprint == replace(after).fingerprint  # the last hashes them anew
+        assert all(np.array_equal(getattr(before, field), getattr(after, field)) for field in set(ARRAYS) - {"axes"})
+        assert after.axes is None and not after.coords.flags.writeable and after.num_supervoxels > 0
+    distinct = load_split(replace(config, class_colors="distinct"), "train")
+    np.testing.assert_array_equal(distinct[0].label_set.paint(np.arange(20)), distinct_colors(20))
+    assert len(read) == 7
+
+
+def test_one_that_was_written_to_since_is_read_and_damage_mended(config, read):
+    load_split(config, "train")
+    path = cache.folder(config) / f"{OTHERS[2]}.safetensors"
+    data, times = bytearray(path.read_bytes()), path.stat()
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as if nothing had happened
+    read.clear()
+    with pytest.warns(UserWarning, match=f"{OTHERS[2]}.*converted anew"):
+        scenes = load_split(config, "train")
+    assert set(read) == {OTHERS[2]} and scenes[3].fingerprint == replace(scenes[3]).fingerprint
+
+
+def test_what_was_written_a_moment_ago_is_read_again(config, read, monkeypatch):
+    monkeypatch.setattr(cache, "STILL_SECONDS", 60.0)
+    for times in (1, 2):
+        load_split(config, "train")
+        assert len(read) == 7 * times
+    assert not (cache.folder(config) / cache.CHECKED).exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"scene0000_00": 3}', "\0\xff"])
+def test_a_note_that_is_damaged_is_written_anew(config, read, text):
+    load_split(config, "train")
+    (cache.folder(config) / cache.CHECKED).write_text(text, encoding="latin-1")
+    load_split(config, "train")
+    load_split(config, "train")
+    assert len(read) == 14
