@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from cache import wavy_room
 from otoc_lib.config import Config, load_config
 from otoc_lib.datasets import bundled_rooms, scannet
 from otoc_lib.experiments import plan
+from otoc_lib.files import write_json
 from otoc_lib.methods.stages import Stages, load_scenes
 from otoc_lib.models.build import new_relation_net, new_unet
 from otoc_lib.models.unet import count_parameters
@@ -271,22 +272,28 @@ def _step(stage: Path) -> float:
 
 
 def rehearse(folder: Path, train: int, val: int, vertices: int, steps: int, with_doctor: bool) -> None:
-    started, interval = time.perf_counter(), 0.1 if train < 50 else 0.5
-    write_project(folder, train, val, vertices, steps)
+    """Measure part after part; what is noted in the folder was measured by a call that was interrupted."""
+    notes = folder / "measured.json"
+    if not notes.exists():
+        write_project(folder, train, val, vertices, steps)
+        write_json(notes, [])
+    known = {of_part["part"]: Measured(**of_part) for of_part in json.loads(notes.read_text(encoding="utf-8"))}
     script, kit = [sys.executable, str(HERE)], [sys.executable, "-m", "otoc_lib"]
-    params = "params/rehearsal/otoc.yaml"
-    commands = {"prepare": [*kit, "prepare", params, "--workers", "1"]}
+    commands = {"prepare": [*kit, "prepare", "params/rehearsal/otoc.yaml", "--workers", "1"]}
     commands |= {name: [*script, "--part", name] for name in (*STAGES, "tsne", "report")}
     commands["status"] = [*kit, "status", "rehearsal"]
     if with_doctor:
         commands["doctor"] = [*kit, "doctor", "data", "--workers", "1"]
-    found = []
     for part, command in commands.items():
-        found.append(measure(part, command, folder, interval))
-        print(f"{found[-1]}", file=sys.stderr, flush=True)
+        if part not in known:
+            known[part] = measure(part, command, folder, interval=0.1 if train < 50 else 0.5)
+            write_json(notes, [asdict(measured) for measured in known.values()])
+            print(f"{part}: {known[part].seconds:.0f} s", file=sys.stderr, flush=True)
+    found = list(known.values())
     print(
         f"## Rehearsal\n\n{train} training and {val} validation rooms of about {vertices} points, {steps} steps a "
-        f"network: {(time.perf_counter() - started) / 60:.1f} minutes.\n"
+        f"network: {sum(measured.seconds for measured in found) / 60:.1f} minutes by the clock, "
+        f"{sum(measured.processor for measured in found) / 60:.1f} of one core.\n"
     )
     print_measured(found)
     print(
@@ -301,7 +308,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="8 + 2 rooms of 20 000 points")
     parser.add_argument("--scenes", type=int, metavar="N", help=f"training rooms, at most {SCENES}")
-    parser.add_argument("--folder", type=Path, help="made for the files and removed (default: a temporary one)")
+    parser.add_argument(
+        "--folder", type=Path, help="for the files, removed at the end; an interrupted call goes on in it"
+    )
     parser.add_argument("--doctor", action="store_true", help="run otoc doctor as well")
     parser.add_argument("--part", help=argparse.SUPPRESS)  # in a process of its own, in the project's folder
     options = parser.parse_args(argv)
@@ -317,12 +326,12 @@ def main(argv: list[str] | None = None) -> None:
         [str(HERE.parents[1]), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     )
     if options.folder is not None:
-        options.folder.mkdir(parents=True)
-    folder = Path(tempfile.mkdtemp(prefix="rehearsal")) if options.folder is None else options.folder
-    try:
-        rehearse(folder.resolve(), train, val, vertices, steps, options.doctor)
-    finally:
-        shutil.rmtree(folder)
+        options.folder.mkdir(parents=True, exist_ok=True)
+        rehearse(options.folder.resolve(), train, val, vertices, steps, options.doctor)
+        shutil.rmtree(options.folder)  # not where it was interrupted: the same call goes on then
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rehearse(Path(folder).resolve(), train, val, vertices, steps, options.doctor)
 
 
 if __name__ == "__main__":
