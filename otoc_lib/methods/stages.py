@@ -194,11 +194,12 @@ class Stages:
             inputs["devices"] = str(self.config.devices)  # each normalises its own rooms
 
         def work(folder: Path, key: str) -> None:
-            arguments = {"network": network, "iteration": iteration, "labels": labels, "warm_start": warm_start}
+            arguments: dict[str, Any] = {"network": network, "iteration": iteration}
+            arguments |= {"labels": labels, "warm_start": warm_start, "folder": folder, "key": key}
             if self.config.devices > 1:
-                share_out(self, self.config.devices, name, [], self._train, **arguments, folder=folder, key=key)
+                share_out(self, self.config.devices, name, [], self._train, **arguments)
             else:
-                self._train(**arguments, folder=folder, key=key)
+                self._train(**arguments)
 
         code = {"train": VERSIONS["train"], _name_of(task): task.version}
         return self.run(view, name, code, inputs, work, device=self.device_of(view), steps=schedule.steps)
@@ -255,8 +256,8 @@ class Stages:
         def work(folder: Path, key: str) -> None:
             rooms = [scene for scenes in self.scenes.evaluation.values() for scene in scenes]
             missing = [scene for scene in rooms if not holds(folder / f"{scene.name}.safetensors", key)]
-            splits = self.config.eval_splits
-            self._through(missing, splits, self._predict_rooms, name=name, networks=networks, folder=folder, key=key)
+            made = {"networks": networks, "folder": folder, "key": key}
+            self._through(missing, self.config.eval_splits, self._predict_rooms, name=name, **made)
             splits, confusions, modes = {}, {}, []
             for split, scenes in self.scenes.evaluation.items():
                 paths = _files(folder, scenes)
@@ -295,7 +296,8 @@ class Stages:
             waiting = [folder / f"{scene.name}.scores" for scene in rooms]
             if not (folder / "statistics.json").is_file():  # written when all labels are
                 missing = [scene for scene, path in zip(rooms, waiting, strict=True) if not holds(path, key)]
-                self._through(missing, [], self._score_rooms, name=name, networks=networks, folder=folder, key=key)
+                made = {"networks": networks, "folder": folder, "key": key}
+                self._through(missing, [], self._score_rooms, name=name, **made)
                 rule, confidences = getattr(pseudo_labels, view.pseudo_labels), []
                 counts = LabelCounts(rooms[0].label_set, beyond=True)
                 ruled = _ruled(view, rule, rooms, waiting, "probabilities", initial, no_class)

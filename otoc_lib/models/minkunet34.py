@@ -112,8 +112,8 @@ class MinkUNet34(nn.Module):
         x = self.bn0(self.conv0p1s1(x))
         beside = [x]
         for layers in DOWN:
-            conv, norm, blocks = map(self.get_submodule, layers)
-            x = recomputed(self.recompute, blocks, norm(conv(x)))
+            strided, normal, residual = map(self.get_submodule, layers)
+            x = recomputed(self.recompute, residual, normal(strided(x)))
             beside.append(x)
         found = [beside.pop()]
         for conv, norm, blocks in UP:

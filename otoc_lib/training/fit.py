@@ -133,7 +133,7 @@ def fit(
             if not config.sync_batch_norm:  # as torch's DistributedDataParallel does
                 processes.take_from_first(model.buffers())
             recent.append((step, processes.total(loss), rate, spent + time.perf_counter() - started))
-            due = asked.to_save or (first and time.perf_counter() - saved > config.checkpoint_seconds)
+            due = int(asked.to_save or (first and time.perf_counter() - saved > config.checkpoint_seconds))
             if processes.count() > 1:  # a signal may reach some of them a step later
                 due, asked.to_stop = processes.largest([due, asked.to_stop])
             if due or len(recent) == LOG_STEPS:

@@ -112,8 +112,8 @@ def _cause(folder: Path, error: ChildFailedError, devices: int) -> str:
     if not told:
         rank, failure = error.get_first_failure()
         return f"process {rank} of {devices} died with the exit status {failure.exitcode}{_said(folder, rank)}"
-    first, rank = told[0]
-    return first["text"] if first["refused"] else f"process {rank} of {devices} died:\n{first['text']}"
+    first, by = told[0]
+    return first["text"] if first["refused"] else f"process {by} of {devices} died:\n{first['text']}"
 
 
 def _said(folder: Path, rank: int) -> str:
