@@ -221,7 +221,8 @@ def survey(root: Path) -> tuple[Folder, Faults]:
             scans[name] = path
     named = {file for scan in scans.values() for file in _named_by(scan)} if left_out else set()
     named |= {folder for file in named for folder in file.parents}
-    left_out = {path: reason for path, reason in left_out.items() if path.resolve() not in named}
+    # Path.resolve would fail on a link to itself.
+    left_out = {path: reason for path, reason in left_out.items() if Path(os.path.realpath(path)) not in named}
     return Folder(scans, left_out), faults
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from otoc_lib.datasets.other_formats import CLOUD_COMPARE
 from otoc_lib.datasets.point_text import (
     MOST_DIGITS,
     byte_order_mark,
@@ -36,6 +37,10 @@ DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
 NOTHING = re.compile(
     r"[+-]?(nan|inf|infinity|1\.#\w+)(\(\w*\))?|null|none|na|n/a|-|", re.IGNORECASE
 )  # what stands where there is no number
+
+BRACKETS = ("(", "[", "{", "<")
+
+HEX_COLOR = re.compile(r"(#|0x)[0-9a-f]{6}([0-9a-f]{2})?", re.IGNORECASE)
 
 LEICA = {  # .pts says what its columns are
     4: ("x", "y", "z", "intensity"),
@@ -95,7 +100,7 @@ def read_text(path: Path) -> Vertices:
         OtocError: the file is missing, empty or truncated, mixes separators, or no line of it can be read; the message
             names the file and the line and shows its text.
     """
-    data = _in_utf8(read_bytes(path))
+    data = _without_end_mark(_in_utf8(read_bytes(path)))
     preamble = _read_preamble(path, data)
     rows = _sample(data, preamble)
     traits = _find_traits(path, rows)
@@ -128,7 +133,17 @@ def read_text(path: Path) -> Vertices:
     if path.suffix.lower() == ".pts" and names is None and len(columns) in LEICA:
         columns = dict(zip(LEICA[len(columns)], columns.values(), strict=True))
     parts = parts if counts else ()
-    return replace(table, columns=columns, told=tuple(told), parts=parts)
+    elsewhere = _colors_as_text(names, fields)
+    return replace(table, columns=columns, told=tuple(told), parts=parts, elsewhere=elsewhere)
+
+
+def _colors_as_text(names: list[str] | None, fields: list[str]) -> str:
+    """What to say of a column of colours as web pages write them, by the first line; else nothing."""
+    for name, field in zip(names or [""] * len(fields), fields, strict=True):
+        if HEX_COLOR.fullmatch(field):
+            which = f"its column {name}" if name else "a column"
+            return f"has its colours as text, {field!r} in {which}; write them as three columns red, green and blue"
+    return ""
 
 
 def _compare_counts(path: Path, announced: int, found: int, told: list[str]) -> None:
@@ -166,6 +181,13 @@ def _in_utf8(data: np.ndarray) -> np.ndarray:
     return np.frombuffer(text.encode() + b"\n", dtype=np.uint8)
 
 
+def _without_end_mark(data: np.ndarray) -> np.ndarray:
+    """Bytes without the Ctrl-Z by which programs of DOS end a text."""
+    if len(data) > 1 and data[-2] == 26:
+        return np.append(data[:-2], data[-1])
+    return data
+
+
 def _lines(data: np.ndarray, start: int = 0, line: int = 1) -> Iterator[tuple[int, str, int]]:
     """Number, text without blanks around it (but with tabs), and first byte of each line from one on."""
     place, size = max(start, byte_order_mark(data)), HEAD
@@ -194,14 +216,36 @@ def _read_preamble(path: Path, data: np.ndarray) -> _Preamble:
         fields = _loosely(text)
         if announced is None and len(fields) == 1 and fields[0].isdecimal() and len(fields[0]) < MOST_DIGITS:
             announced = int(fields[0]), number, start
+        elif len(fields) == 1 and fields[0].isdecimal() and _is_ptx(data, start, number):
+            raise OtocError(
+                f"{path}: seems to be a PTX, which has columns, rows and places of the scanner before its points; "
+                f"{CLOUD_COMPARE}"
+            )
         elif announced is None or len(fields) >= 3:
             return _Preamble(start, number, announced and announced[0], tuple(others))
         else:
             break
     if announced is None:
-        what = "text" if others else "blank lines"
-        raise OtocError(f"{path}: holds no numbers, only {what}; copy it again or leave it out")
+        if others:
+            line, text = next((other for other in others if any(map(str.isdigit, other[1]))), others[0])
+            _check_brackets(path, line, text)
+            raise OtocError(
+                f"{path}, line {line}: no line of the file holds numbers, such as 1.5 or 1.5e0, between separators: "
+                f"{ascii(text[:80])}; export it again or leave it out"
+            )
+        raise OtocError(f"{path}: holds no numbers, only blank lines; copy it again or leave it out")
     return _Preamble(announced[2], announced[1], None, tuple(others))  # a table of one column, or two
+
+
+def _check_brackets(path: Path, line: int, text: str) -> None:
+    if text.strip().startswith(BRACKETS):
+        raise OtocError(f"{path}, line {line}: each line is in brackets: {ascii(text[:80])}; export it without them")
+
+
+def _is_ptx(data: np.ndarray, start: int, line: int) -> bool:
+    """Whether a second line of one number is the one of a PTX: a position, three axes and a matrix follow."""
+    lines = (text for _, text, _ in _lines(data, start, line) if text.strip())
+    return [len(_loosely(text)) for text in islice(lines, 9)] == [1, 3, 3, 3, 3, 4, 4, 4, 4]
 
 
 def _sample(data: np.ndarray, preamble: _Preamble) -> list[tuple[int, str]]:
@@ -211,7 +255,7 @@ def _sample(data: np.ndarray, preamble: _Preamble) -> list[tuple[int, str]]:
 
 
 def _is_comment(text: str) -> bool:
-    return text.lstrip().startswith(("#", "//", ";", "%", "sep="))  # the last as Excel has it
+    return text.lstrip().startswith(("#", "//", ";", "%", "!", "*", "sep="))  # the last as Excel has it
 
 
 def _holds_numbers(text: str) -> bool:
@@ -246,14 +290,16 @@ def _find_traits(path: Path, rows: list[tuple[int, str]]) -> _Traits:
 def _common_traits(path: Path, rows: list[tuple[int, str]]) -> _Traits:
     """``_find_traits`` of lines that must all be written in one way."""
     texts = [_bare_end(text) for _, text in rows]
+    _check_brackets(path, *rows[0])
     quoted = any('"' in text or "'" in text for text in texts)
     bare = [re.sub(r"\"[^\"]*\"|'[^']*'", "0", text) for text in texts]
     inside = [word.strip("\"'") for text in texts for word in re.findall(r"\"[^\"]*\"|'[^']*'", text)]
     separator = next((mark for mark in ";|" if any(mark in text for text in bare)), None)
     rows_of_tabs = [text.split("\t") for _, text in rows]
     if separator is None and len(rows_of_tabs[0]) >= 3 and all(rows_of_tabs[0][:-1]):
-        if any("" in row or " " in "".join(row) for row in rows_of_tabs):  # fields of nothing or of several words
-            separator = "\t"
+        fields = [field for row in rows_of_tabs for field in row]
+        if any(not field or " " in field.strip() for field in fields) and not any(map(_are_numbers, fields)):
+            separator = "\t"  # between fields of nothing or of several words
     if separator is None:
         commas, blanks = any("," in text for text in bare), any(re.search(r"[ \t]", text) for text in bare)
         if commas and not (blanks and any(_has_blank_numbers(text) for text in bare)):
@@ -281,10 +327,15 @@ def _unclear_comma(text: str) -> str:
     )
 
 
+def _are_numbers(field: str) -> bool:
+    """Whether a part of a line holds several numbers with blanks between them."""
+    words = field.split()
+    return len(words) > 1 and all(NUMBER.fullmatch(word) for word in words)
+
+
 def _has_blank_numbers(text: str) -> bool:
     """Whether a part between two commas holds numbers with blanks between them."""
-    parts = (part.split() for part in text.split(","))
-    return any(len(part) > 1 and all(NUMBER.fullmatch(word) for word in part) for part in parts)
+    return any(map(_are_numbers, text.split(",")))
 
 
 def _bare_end(text: str) -> str:
@@ -512,6 +563,7 @@ def _rewrite(data, start, line, separator, decimal_comma, numbers, text_column):
             position += 1
         first_byte = data[position]
         is_comment = first_byte == 35 or first_byte == 37 or (first_byte == 59 and separator != 59)
+        is_comment |= first_byte == 33 or first_byte == 42
         is_comment |= first_byte == 47 and data[position + 1] == 47
         stop = position
         while data[stop] != 10 and data[stop] != 13:

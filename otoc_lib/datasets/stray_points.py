@@ -6,6 +6,7 @@ SHARE = 100  # at most one in so many points is stray at one end of an axis
 SAMPLE = 10_000
 
 
+@np.errstate(over="ignore")  # infinitely far is far
 def find_strays(axes: np.ndarray) -> np.ndarray:
     """Indices, int64 [S], of the few points behind a gap that is wider than all else is large.
 

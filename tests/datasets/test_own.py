@@ -72,6 +72,13 @@ def test_every_file_that_is_left_out_is_named_with_what_to_do(tmp_path):
     assert len(said) == len(expected)
 
 
+def test_a_link_to_itself_is_named_and_harms_nothing(tmp_path):
+    write_ascii(tmp_path / "room.ply")
+    (tmp_path / "loop.ply").symlink_to(tmp_path / "loop.ply")
+    with pytest.warns(UserWarning, match="leaves out loop.ply: a link to what is not there"):
+        assert own.list_scenes(tmp_path, "train") == ["room"]
+
+
 def test_a_link_to_a_scan_is_one(tmp_path):
     (tmp_path / "scans").mkdir()
     (tmp_path / "elsewhere.xyz").write_text("1 2 3\n")

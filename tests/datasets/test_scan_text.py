@@ -219,7 +219,7 @@ def test_classes_as_text_are_a_column_of_the_scan(tmp_path):
         ("1 2 3 4 5 6\n4 5 6 7 x 9\n", ", line 2: 'x' is no number: '4 5 6 7 x 9'"),
         ("x,y\n1,2,3\n", ", line 1: names x, y for 3 columns; name every column"),
         ("title\nx,y,z\n1,2,3,4\n", ", line 2: names x, y, z for 4 columns; name every column"),
-        ("only words here\nand there\n", ": holds no numbers, only text"),
+        ("only words here\nand there\n", ", line 1: no line of the file holds numbers, such as 1.5"),
         ("7\n", ": 1 columns; write x y z"),
     ],
 )
@@ -356,3 +356,51 @@ def test_a_point_among_decimal_commas_is_no_number(tmp_path):
 def test_a_count_is_compared_with_the_lines_there_are(tmp_path):
     said = faults_of(tmp_path, {3: "1 2 3"}, "a.pts", ["20", *GOOD])
     assert len(said) == 1 and said[0].startswith(", line 3: 3 columns")
+
+
+# --- further habits of programs
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.23\t4.56  0.78 \t255\t 0  3\t\n-1.5\t2.5\t30.25   1 2 3 \n",  # tabs and blanks, as editors leave them
+        "* exported\n! by hand\n1.23 4.56 0.78 255 0 3\n! a second block\n-1.5 2.5 30.25 1 2 3\n",
+        "1.23 4.56 0.78 255 0 3\r\n-1.5 2.5 30.25 1 2 3\r\n\x1a",  # DOS ends a text so
+    ],
+)
+def test_habits_that_change_nothing(tmp_path, text):
+    scan, told = read(tmp_path, text)
+    assert scan.points.tolist() == POINTS and scan.colors.tolist() == COLORS and told == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("(1, 2, 3)\n(4, 5, 6)\n", ", line 1: each line is in brackets: '(1, 2, 3)'; export it without them"),
+        ("1.5D+00 2.5D+00 3.5D+00\n", ", line 1: no line of the file holds numbers, such as 1.5 or 1.5e0"),
+        (
+            "scan\n1:2:3\n",
+            ", line 2: no line of the file holds numbers, such as 1.5 or 1.5e0, between separators: '1:2:3'",
+        ),
+        (
+            "2\n1\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n1 2 3 0.5\n4 5 6 0.5\n",
+            ": seems to be a PTX, which has columns, rows and places of the scanner before its points; open it in",
+        ),
+    ],
+)
+def test_a_trait_of_the_whole_file_is_named_as_one(tmp_path, text, says):
+    assert refusal(tmp_path, text, "a.xyz").startswith(says)
+
+
+def test_colours_as_text_are_named_with_the_cure(tmp_path):
+    scan, told = read(tmp_path, "x,y,z,color\n1,2,3,#ff0010\n4,5,6,#00ff00\n", "a.csv")
+    assert scan.color_scale == "none, every point is grey" and scan.points.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert told == [
+        "has its colours as text, '#ff0010' in its column color; write them as three columns red, green and blue; "
+        "until then every point is grey"
+    ]
+
+
+def test_points_at_one_place_are_no_scan(tmp_path):
+    assert refusal(tmp_path, "1 2 3\n" * 9).startswith(": all its 9 points lie at (1, 2, 3); export it again")

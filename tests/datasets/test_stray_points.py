@@ -1,5 +1,7 @@
 """Points far from all others change neither the box nor what is made of it, in any format."""
 
+import warnings
+
 import laspy
 import numpy as np
 import pytest
@@ -144,3 +146,13 @@ def test_how_far_away_a_stray_point_is_is_said_in_the_unit_of_the_file(tmp_path,
     with pytest.warns(UserWarning, match="stray") as told:
         read_scan(path)
     assert f"point 5 at (90000.125, -2, 0.5), {away:g} {unit} away" in str(told[0].message)
+
+
+def test_strays_at_both_ends_of_what_numbers_hold(tmp_path):
+    points = POINTS.copy()
+    points[5], points[6] = (1e308, 0, 0), (-1e308, 0, 0)
+    path = write_scan(tmp_path / "a.xyz", table(points, COLORS))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        scan = read_scan(path)
+    assert scan.stray.tolist() == [5, 6] and len(told) == 1 and "2 stray points" in str(told[0].message)
