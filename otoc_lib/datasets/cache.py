@@ -32,7 +32,7 @@ from otoc_lib.scene import Scene, checked_name
 
 # Raise it when a reader or a super-voxel partition gives other arrays than before.
 VERSION = 1
-LATER = {"own": 1}  # further versions of single datasets
+LATER = {"own": 2}  # further versions of single datasets
 
 SOURCES = "sources"  # the note that holds sizes and times
 SUMMARY = "summary"  # the note of datasets that summarize their scenes
