@@ -60,10 +60,19 @@ def export_labels(
         name: channel.astype(np.uint16) * 257 for name, channel in zip(CHANNELS, label_set.paint(labels).T, strict=True)
     }
     columns |= {f"scan_{name}": channel for name, channel in zip(CHANNELS, scan.colors.T, strict=True)}
+    notes = "\n".join([*comments, *class_lines(label_set)])
+    try:
+        _write(scan_path, scan.points, columns, notes, out_path)
+    except (laspy.LaspyException, UnicodeError, NotImplementedError) as error:  # what laspy reads and does not write
+        raise OtocError(f"{scan_path}: cannot be written as LAS ({error}); write --format ply") from error
+
+
+def _write(scan_path: Path, points: np.ndarray, columns: dict[str, np.ndarray], notes: str, out_path: Path) -> None:
+    """Write the points of a scan with columns [N] that are added, and notes in the header."""
     is_las = scan_path.suffix.lower() in (".las", ".laz")
-    header = _header_of(scan_path) if is_las else _new_header(scan_path, scan.points)
-    header.vlrs.append(laspy.VLR(OURS, 1, "labels", "\n".join([*comments, *class_lines(label_set)]).encode()))
-    parts = _parts_of(scan_path, header) if is_las else _new_parts(scan.points, header)
+    header = _header_of(scan_path) if is_las else _new_header(scan_path, points)
+    header.vlrs.append(laspy.VLR(OURS, 1, "labels", notes.encode()))
+    parts = _parts_of(scan_path, header) if is_las else _new_parts(points, header)
     extended = _extended_of(scan_path) if is_las else _Records()
     compressed = out_path.suffix.lower() == ".laz"
     with write_aside(out_path) as aside, aside.open("wb") as file:

@@ -227,3 +227,14 @@ def test_files_of_a_version_before_colours_become_the_first_one_with(tmp_path, m
     assert str(after.header.version) == "1.2" and after.point_format.id == kind + 2
     np.testing.assert_array_equal(after.xyz, laspy.read(path).xyz)
     np.testing.assert_array_equal(after.intensity, laspy.read(path).intensity)
+
+
+def test_a_version_that_is_none_is_refused_by_file(tmp_path):
+    """As one changed byte makes it; such files can be read."""
+    path = write(tmp_path / "a.las", 7, "1.4")
+    data = bytearray(path.read_bytes())
+    data[24] = 89
+    path.write_bytes(data)
+    with pytest.raises(OtocError, match="a.las: cannot be written as LAS .89.4.; write --format ply"):
+        labelled_las.export_labels(path, LABELS, CONFIDENCE, CLASSES, tmp_path / "out.las")
+    assert not (tmp_path / "out.las").exists()

@@ -381,6 +381,7 @@ end_header
 def ply_seeds() -> list[bytes]:
     big = TEXT_PLY[: TEXT_PLY.index(b"element face")].replace(b"ascii", b"binary_big_endian") + b"end_header\n"
     row = np.zeros(4, dtype=[("x", ">f4"), ("y", ">f4"), ("z", ">f8"), ("rgb", "u1", (3,))])
+    row["x"] = np.arange(4)
     return [
         *written(lambda path: write_ply(path, CORNERS, SHADES, FACES), lambda path: write_ply(path, CORNERS, {}, None)),
         *(TEXT_PLY, big + row.tobytes(), PACKED_PLY),
@@ -397,6 +398,9 @@ def las_seeds(suffix: str) -> list[bytes]:
         las.x, las.y, las.z = CORNERS.T
         if kind != 1:
             las.red = las.green = las.blue = np.arange(8) * 8000
+        if kind == 7:  # a record after the points
+            system = laspy.vlrs.known.WktCoordinateSystemVlr('PROJCS["a",UNIT["foot",0.3048]]')
+            las.evlrs = laspy.vlrs.vlrlist.VLRList([system])
         las.write(str(path))
 
     kinds = ((2, "1.2"), (1, "1.2"), (7, "1.4"))
