@@ -403,4 +403,4 @@ def test_colours_as_text_are_named_with_the_cure(tmp_path):
 
 
 def test_points_at_one_place_are_no_scan(tmp_path):
-    assert refusal(tmp_path, "1 2 3\n" * 9).startswith(": all its 9 points lie at (1, 2, 3); export it again")
+    assert refusal(tmp_path, "1 2 3\n" * 12).startswith(": all its 12 points lie at (1, 2, 3); export it again")
