@@ -68,6 +68,23 @@ def test_every_page_opens_cleanly_and_fits(new_page, report, slowness, scheme, w
     assert problems == []
 
 
+@pytest.mark.parametrize(("width", "tables"), [(1280, "table:not(.confusion)"), (390, ".short, .pairs")])
+def test_no_number_of_a_table_is_cut(new_page, report, width, tables):
+    """At 390 pixels the long tables of the paper's rows scroll; those in short and pairs of runs fit."""
+    page, _ = new_page(width=width, height=800)
+    seen = []
+    for name in ("index", "compare"):
+        page.goto(f"{report.as_uri()}/{name}.html")
+        page.evaluate("() => { for (const folded of document.querySelectorAll('details')) folded.open = true; }")
+        seen += page.evaluate(
+            "which => [...document.querySelectorAll('.scroll')].filter(box => box.querySelector(which))"
+            ".map(box => [box.getAttribute('aria-labelledby') ?? box.getAttribute('aria-label'),"
+            " box.scrollWidth - box.clientWidth])",
+            tables,
+        )
+    assert len(seen) >= 4 and [box for box in seen if box[1] > 0] == []
+
+
 def contrast(one: str, other: str) -> float:
     """Contrast ratio of two CSS colours "rgb(r, g, b)" (WCAG 2)."""
 
