@@ -68,7 +68,9 @@ def _joined(arguments: list[str]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     narrow = functools.partial(argparse.HelpFormatter, max_help_position=20)  # a line for every command
-    parser = Parser(prog="otoc", description="The One Thing One Click kit.", formatter_class=narrow)
+    parser = Parser(
+        prog="otoc", description="Semantic segmentation of 3D scans from one click per object.", formatter_class=narrow
+    )
     parser.add_argument("--version", action="version", version=f"otoc {otoc_lib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -85,7 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("params", type=Path, metavar="PARAMS", help="for example params/rooms/otoc.yaml")
     takes_changes(run)
     which: Any = run.add_argument(
-        "--notebook", action="append", default=[], help="this one alone, such as 03; may be given several times"
+        "--notebook",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="this one alone, such as 03; may be given several times",
     )
     which.completer = _complete_notebooks
     run.add_argument("--tensorboard", action="store_true", help="write curves for TensorBoard beside the stages")
@@ -106,18 +112,28 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = command("doctor", "check every file of a copy of ScanNet-v2 or S3DIS, or scans of your own")
     doctor.add_argument(
-        "root", type=Path, help="folder that holds scans/ (ScanNet-v2), Area_1/, Area_2/ ... (S3DIS), or your scans"
+        "root",
+        type=Path,
+        metavar="FOLDER",
+        help="that holds scans/ (ScanNet-v2), Area_1/, Area_2/ ... (S3DIS), or your scans",
     )
-    doctor.add_argument("--workers", type=int, default=2, help="processes that read files (default: %(default)s)")
+    doctor.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="processes that read files (default: %(default)s)"
+    )
     doctor.add_argument("--json", action="store_true", help="the same for programs")
-    doctor.add_argument("--params", type=Path, help="of your scans: where their classes and clicks are named")
+    doctor.add_argument(
+        "--params",
+        type=Path,
+        metavar="PARAMS",
+        help="of your scans: the params file where their classes and clicks are named",
+    )
     doctor.add_argument("--picture", type=Path, metavar="PNG", help="of your scans: draw them from above and the side")
     doctor.set_defaults(run=_doctor)
 
     prepare = command("prepare", "convert the scenes of params files before any training")
     prepare.add_argument("params", type=Path, nargs="+", metavar="PARAMS", help="for example params/scannet/otoc.yaml")
     cores = os.cpu_count() or 1
-    prepare.add_argument("--workers", type=int, default=cores, help="processes (default: one a core)")
+    prepare.add_argument("--workers", type=int, default=cores, metavar="N", help="processes (default: one a core)")
     prepare.add_argument("--json", action="store_true", help="the summaries of your own scans for programs")
     prepare.add_argument(
         "--shard", metavar="I/N", help="the I-th of N parts, for N machines that share the cache, such as 2/4"
@@ -128,9 +144,11 @@ def _parser() -> argparse.ArgumentParser:
     predict = command("predict", "label scans that a finished run never saw")
     predict.add_argument("run_folder", type=Path, metavar="RUN", help="for example runs/rooms/otoc")
     predict.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan files, or folders of them")
-    predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the labelled scans to")
+    predict.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="to write the labelled scans to")
     mode: Any = predict.add_argument(
-        "--mode", help="full (the whole method), point (the U-Net alone), sv or another (default: full if it has that)"
+        "--mode",
+        metavar="NAME",
+        help="full (the whole method), point (the U-Net alone), sv or another (default: full if it has that)",
     )
     mode.completer = _complete_modes
     predict.add_argument(
@@ -151,27 +169,31 @@ def _parser() -> argparse.ArgumentParser:
 
     export = command("export-benchmark", "write predictions as the ScanNet benchmark takes them")
     export.add_argument("params", type=Path, metavar="PARAMS", help="params file of a finished experiment")
-    export.add_argument("zip", type=Path, help="file to write: one <scene>.txt a scene, one NYU40 id a vertex")
-    export.add_argument("--split", default="test", help="evaluated split (default: %(default)s)")
     export.add_argument(
-        "--mode", default="full", help="point, sv, full or another of the method (default: %(default)s)"
+        "zip", type=Path, metavar="ZIP", help="file to write: one <scene>.txt a scene, one NYU40 id a vertex"
+    )
+    export.add_argument("--split", default="test", metavar="NAME", help="evaluated split (default: %(default)s)")
+    export.add_argument(
+        "--mode", default="full", metavar="NAME", help="point, sv, full or another of the method (default: %(default)s)"
     )
     takes_changes(export)
     export.set_defaults(run=_export)
-    score = command("score-benchmark", "score such a file where the labels are at hand")
-    score.add_argument("zip", type=Path, help="as export-benchmark writes it")
-    score.add_argument("labels", type=Path, help="folder with one <scene>.txt a scene, one NYU40 id a vertex")
+    score = command("score-benchmark", "score what export-benchmark wrote, where the labels are at hand")
+    score.add_argument("zip", type=Path, metavar="ZIP", help="as export-benchmark writes it")
+    score.add_argument(
+        "labels", type=Path, metavar="LABELS", help="folder with one <scene>.txt a scene, one NYU40 id a vertex"
+    )
     score.set_defaults(run=_score)
 
     weights = command("export-weights", "pack the networks of a finished run to pass them on")
     weights.add_argument("run_folder", type=Path, metavar="RUN", help="for example runs/rooms/otoc")
-    weights.add_argument("zip", type=Path, help="file to write; <zip>.sha256 is its checksum")
+    weights.add_argument("zip", type=Path, metavar="ZIP", help="file to write; ZIP.sha256 is its checksum")
     weights.set_defaults(run=_export_weights)
 
     snap = command("snap-clicks", "turn positions on your own scans into a clicks.csv")
-    snap.add_argument("root", type=Path, help="folder of the scans, such as data/own")
-    snap.add_argument("positions", type=Path, help="CSV with the columns scene, x, y, z and class")
-    snap.add_argument("clicks", type=Path, help="clicks.csv to write")
+    snap.add_argument("root", type=Path, metavar="FOLDER", help="of the scans, such as data/own")
+    snap.add_argument("positions", type=Path, metavar="POSITIONS", help="CSV with the columns scene, x, y, z and class")
+    snap.add_argument("clicks", type=Path, metavar="CLICKS", help="clicks.csv to write")
     snap.add_argument(
         "--unit",
         choices=UNITS,
@@ -181,45 +203,55 @@ def _parser() -> argparse.ArgumentParser:
     snap.set_defaults(run=_snap)
 
     split = command("split-scans", "make a file a scan of one that holds several, for rooms of their own")
-    split.add_argument("file", type=Path, help="an E57 or PTS of several scans")
-    split.add_argument("directory", type=Path, help="folder to write <file>_1.ply, <file>_2.ply, ... to")
+    split.add_argument("file", type=Path, metavar="FILE", help="an E57 or PTS of several scans")
+    split.add_argument("directory", type=Path, metavar="FOLDER", help="to write FILE_1.ply, FILE_2.ply, ... to")
     split.set_defaults(run=_split)
 
-    rooms = command("rooms", "unpack the bundled rooms, or one as a scan of your own").add_subparsers(
+    rooms = command("rooms", "unpack or film the bundled rooms, or write one as a scan of your own").add_subparsers(
         required=True, metavar="ACTION"
     )
-    unpack = command("unpack", "write them as an official ScanNet-v2 or S3DIS tree", rooms)
+    unpack = command("unpack", "write the bundled rooms as an official ScanNet-v2 or S3DIS tree", rooms)
     unpack.add_argument(
         "--layout", choices=("scannet", "s3dis"), default="scannet", help="which of the two sets (default: %(default)s)"
     )
-    unpack.add_argument("directory", type=Path, help="folder to write to; made if missing, left alone if complete")
+    unpack.add_argument(
+        "directory", type=Path, metavar="FOLDER", help="to write to; made if missing, left alone if complete"
+    )
     unpack.set_defaults(run=_unpack)
-    film = command("film", "write labelled frames of them, as ScanNet's exporter does", rooms)
+    film = command("film", "write labelled frames of the bundled rooms, as ScanNet's exporter does", rooms)
     film.add_argument(
         "--layout", choices=("scannet", "s3dis"), default="scannet", help="which of the two sets (default: %(default)s)"
     )
-    film.add_argument("directory", type=Path, help="folder to write to, such as data/scannet_frames; as for unpack")
+    film.add_argument(
+        "directory", type=Path, metavar="FOLDER", help="to write to, such as data/scannet_frames; as for unpack"
+    )
     film.set_defaults(run=_film)
-    example = command("example", "write one of them as a scan of your own: a PLY and its clicks.csv", rooms)
-    example.add_argument("directory", type=Path, help="folder to write to, such as data/own")
+    example = command("example", "write a bundled room as a scan of your own: a PLY and its clicks.csv", rooms)
+    example.add_argument("directory", type=Path, metavar="FOLDER", help="to write to, such as data/own")
     example.set_defaults(run=_example)
 
     compare = command("compare", "set two finished runs side by side on a page")
-    compare.add_argument("run_a", type=Path, help="for example runs/rooms/control")
-    compare.add_argument("run_b", type=Path, help="for example runs/rooms/otoc; differences are run_b minus run_a")
-    compare.add_argument("--out", type=Path, help="page to write (default: reports/compare/<a>-<b>.html)")
+    compare.add_argument("run_a", type=Path, metavar="RUN_A", help="for example runs/rooms/control")
+    compare.add_argument(
+        "run_b", type=Path, metavar="RUN_B", help="for example runs/rooms/otoc; differences are RUN_B minus RUN_A"
+    )
+    compare.add_argument(
+        "--out", type=Path, metavar="PAGE", help="page to write (default: reports/compare/<a>-<b>.html)"
+    )
     compare.set_defaults(run=_compare)
 
     check = command("check-params", "check params files without running anything")
-    check.add_argument("files", type=Path, nargs="+", metavar="FILE", help="for example params/*/*.yaml")
+    check.add_argument("files", type=Path, nargs="+", metavar="PARAMS", help="for example params/*/*.yaml")
     check.set_defaults(run=_check_params)
     show = command("show-params", "show a params file as it is in effect")
-    show.add_argument("file", type=Path, metavar="FILE", help="for example params/rooms/otoc.yaml")
+    show.add_argument("file", type=Path, metavar="PARAMS", help="for example params/rooms/otoc.yaml")
     show.add_argument("--all", action="store_true", help="the defaults too, which are the paper's")
     show.set_defaults(run=_show_params)
 
     completion = command("completion", "print what a shell must read to complete commands")
-    completion.add_argument("shell", choices=("bash", "zsh"), help='in bash: eval "$(otoc completion bash)"')
+    completion.add_argument(
+        "shell", choices=("bash", "zsh"), metavar="SHELL", help='bash or zsh; in bash: eval "$(otoc completion bash)"'
+    )
     completion.set_defaults(run=_completion)
     return parser
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import otoc_lib
-from otoc_lib.__main__ import main
+from otoc_lib.__main__ import _parser, main
 from otoc_lib.config import parse_value
 from otoc_lib.errors import OtocError
 
@@ -174,3 +174,25 @@ def test_a_warning_is_a_sentence(tmp_path):
     lines = done.stderr.splitlines()
     assert any("room.xyz: has no colours" in line for line in lines)
     assert all(line.startswith("warning: ") for line in lines), done.stderr
+
+
+def test_help_names_every_value_in_capitals_or_by_its_choices():
+    def commands(parser):
+        yield parser
+        for action in parser._actions:
+            for child in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
+                yield from commands(child)
+
+    found = list(commands(_parser()))
+    assert len(found) > 15
+    for parser in found:
+        assert parser.description.endswith(".") and len(parser.description) < 90
+        for action in parser._actions:
+            takes_value = action.nargs != 0 and not isinstance(action.choices, dict)
+            if takes_value:
+                assert action.help, (parser.prog, action.dest)
+                assert action.metavar is not None or (action.option_strings and action.choices), (
+                    parser.prog,
+                    action.dest,
+                )
+                assert action.metavar in (None, action.metavar and action.metavar.upper()), (parser.prog, action.dest)
