@@ -101,7 +101,7 @@ lint: .venv/.installed-dev
 lab: .venv/.installed data/scannet_rooms/rooms.json
 	@# .jupyter asks neither to build JupyterLab nor to fetch news. In containers the user is often root.
 	JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir . notebooks/01_annotate.ipynb
+	$(BIN)/jupyter lab --log-level=WARN $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir . notebooks/01_annotate.ipynb
 
 weights: .venv/.installed
 	$(BIN)/python -m otoc_lib export-weights runs/$(PROFILE)/$(RUN) build/weights/$(PROFILE)-$(RUN).zip
