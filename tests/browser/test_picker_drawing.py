@@ -339,3 +339,14 @@ def test_a_mesh_of_large_triangles_can_be_clicked_between_its_vertices(new_page,
     near_a = [0.7 * a[k] + 0.3 * b[k] for k in range(2)]
     assert page.evaluate(f"[{VIEW}.pick({near_a[0]}, {near_a[1]}), {VIEW}.pick(...{VIEW}.project(4))]") == [0, 4]
     assert problems == []
+
+
+def test_on_a_phone_the_room_has_the_whole_width(new_page, tmp_path, monkeypatch):
+    scene, faces = grid_room()
+    page, problems = new_page(width=390, height=800)
+    page.emulate_media(reduced_motion="reduce")
+    open_picker(page, Picker(Session([scene], tmp_path / "clicks.csv", faces=lambda name: faces)), monkeypatch)
+    room, side = (page.locator(f".otoc-{name}").bounding_box() for name in ("stage", "side"))
+    assert room["width"] > 350 and room["height"] > 250 and side["y"] >= room["y"] + room["height"]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert problems == []

@@ -269,9 +269,9 @@
     document.addEventListener("otoc-theme", drawAll);
   }
 
-  const current = document.querySelector("nav [aria-current]"); // on a phone the row of pages scrolls
+  theme(); // whose button takes room of the row of pages
+  const current = document.querySelector("nav [aria-current]"); // on a phone that row scrolls
   if (current) current.parentElement.scrollLeft = current.offsetLeft - 16;
-  theme();
   curves();
   tsne();
 })();
