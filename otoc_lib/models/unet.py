@@ -3,6 +3,8 @@
 A file of models/ that defines ``new_backbone``, as this one does at its end, is a backbone that ``backbone`` can name.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -42,9 +44,9 @@ class BatchNorm(nn.BatchNorm1d):
 
     def of_rows(self, x: Tensor, backend: str) -> Tensor:
         """The same of any rows [N, C]."""
-        statistics = {"running_mean": self.running_mean, "running_variance": self.running_var}
-        momentum = 0.0 if computing_again() else self.momentum  # it has followed these rows already
-        options = {**statistics, "momentum": momentum, "eps": self.eps, "relu": self.relu}
+        options: dict[str, Any] = {"running_mean": self.running_mean, "running_variance": self.running_var}
+        options["momentum"] = 0.0 if computing_again() else self.momentum  # it has followed these rows already
+        options |= {"eps": self.eps, "relu": self.relu}
         if self.training and self.shared and processes.count() > 1:
             return shared_norm.batch_norm(x, weight=self.weight, bias=self.bias, **options)
         of_batch = self.training and len(x) > 1
