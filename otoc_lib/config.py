@@ -791,6 +791,11 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(
             f"{origin}: 'unet_skip: add' needs coarser levels; set 'unet_levels' to 2 or more, or it to concat"
         )
+    if config.batch_size % (config.devices * config.accumulate):
+        raise OtocError(
+            f"{origin}: 'batch_size: {config.batch_size}' cannot be cut into 'devices' x 'accumulate' equal parts, "
+            f"{config.devices} x {config.accumulate}; change one of them"
+        )
     if config.devices > 1 and ":" in config.device:
         raise OtocError(
             f"{origin}: 'device: {config.device}' names one GPU, and 'devices: {config.devices}' asks for several; set "

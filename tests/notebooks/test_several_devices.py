@@ -86,15 +86,15 @@ def test_rooms_that_the_params_file_does_not_name_are_refused(project, monkeypat
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"devices": 1000}, r"parameter 'devices': 1000, but this machine has \d+ processors"),
-        ({"devices": 2, "batch_size": 1}, "a step has 1 rooms, which cannot be cut into 2 x 1 equal parts"),
-        ({"accumulate": 3}, "a step has 2 rooms, which cannot be cut into 1 x 3 equal parts"),
+        ({"devices": 1000, "batch_size": 1000}, r"parameter 'devices': 1000, but this machine has \d+ processors"),
+        ({"accumulate": 4, "batch_size": 4}, "a step has 2 rooms, which cannot be cut into 1 x 4 equal parts"),
+        ({"devices": 2, "batch_size": 5}, "'batch_size: 5' cannot be cut into 'devices' x 'accumulate' equal parts, 2"),
     ],
 )
 def test_what_cannot_be_divided_is_told(project, monkeypatch, values, told):
     monkeypatch.chdir(project)
-    stages = stages_with(project, "refused", device="cpu", **values)
     with pytest.raises(OtocError, match=told):
+        stages = stages_with(project, "refused", device="cpu", **values)
         stages.train("unet", 1, stages.clicks())
 
 
@@ -107,7 +107,7 @@ def test_keys_name_devices_only_where_results_depend_on_them(project, monkeypatc
     monkeypatch.chdir(project)
 
     def key(**values):
-        stages = stages_with(project, "keys", device="cpu", **values)
+        stages = stages_with(project, "keys", device="cpu", batch_size=8, **values)
         stages.run = lambda view, name, code, inputs, work, **_: Stage(name, Path(), stage_hash(view, inputs), False)
         return stages.train("unet", 1, Stage("clicks", Path(), "k", True)).key
 
