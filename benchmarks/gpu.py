@@ -3,13 +3,16 @@
     python benchmarks/gpu.py --price 2.5 --out gpu.md     with the cost of the schedule at 2.5 (of any money) an hour
     python benchmarks/gpu.py --device cpu --quick         the same code with tiny sizes, to see that it works
 
-Five parts share the time: equality with float64, the training step at the paper's size, the mean field, a profile of
-the step, mIoU at each precision. A part stops when its share is spent, and says so; what it leaves goes to the next.
+Seven parts share the time: equality with float64, the training step at the paper's size, the mean field, a profile of
+the step, mIoU at each precision, deterministic algorithms, training on several GPUs. A part stops when its share is
+spent, and says so; what it leaves goes to the next.
 Every number is a median. Sides take turns, in blocks, so that none runs in the memory another has left behind.
 """
 
 import argparse
 import collections
+import csv
+import os
 import statistics
 import sys
 import tempfile
@@ -28,6 +31,7 @@ from torch import Tensor, nn
 
 from otoc_lib.config import Config, config_from, load_config
 from otoc_lib.datasets import load_split
+from otoc_lib.device import deterministic
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import evaluate_rooms, mean_iou
 from otoc_lib.labels import SCANNET20
@@ -43,6 +47,7 @@ from otoc_lib.sparse import (
     spconv_conv,
 )
 from otoc_lib.training.fit import fit
+from otoc_lib.training.launch import launch, work_together
 from otoc_lib.training.losses import point_cross_entropy
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.predict import predict
@@ -594,14 +599,122 @@ def train_and_judge(config: Config, train: list[Scene], val: list[Scene], steps:
     return mean_iou(evaluate_rooms(val, predicted)[0])
 
 
+# --- part 6: determinism ----------------------------------------------------------------------------------------------
+
+
+def determinism(bench: Bench) -> None:
+    """What deterministic algorithms cost a training step, and whether two trainings then agree to the bit."""
+    sides, same = {}, {}
+    rooms = [simulated_room(2_000 if bench.quick else 50_000, seed) for seed in range(4)]
+    for asked in (False, True):
+        config = replace(paper_config(bench), deterministic=asked, device=str(bench.device))
+        _, _, step = paper_step(bench, config)
+
+        def run(config: Config = config, step: Callable = step) -> None:
+            with deterministic(config):
+                step(bench.backends[0], "float32")
+
+        sides[asked] = run
+    measured = take_turns(bench, sides, rounds=2, block=1 if bench.quick else 3)
+    bench.say(*table("deterministic", "ms a step", "two trainings of 10 steps agree to the bit"))
+    for asked, side in measured.items():
+        small = {
+            "elastic_granularity": [],
+            "elastic_magnitude": [],
+            "unet_width": 8,
+            "batch_size": 4,
+            "voxel_size": 0.1,
+        }
+        config = replace(paper_config(bench), deterministic=asked, device=str(bench.device), **small)
+        states = []
+        for _ in range(2):
+            with tempfile.TemporaryDirectory() as folder:
+                train_rooms(config, rooms, 10, Path(folder))
+                states.append((Path(folder) / "weights.safetensors").read_bytes())
+        same[asked] = states[0] == states[1]
+        time_spent = side.failure or f"{1000 * side.median:.1f}"
+        bench.say(f"| {str(asked).lower()} | {time_spent} | {'yes' if same[asked] else 'no'} |")
+    bench.target("deterministic: true trains the same bits twice", "yes" if same[True] else "no", same[True])
+
+
+def train_rooms(config: Config, rooms: list[Scene], steps: int, folder: Path) -> None:
+    """Train a U-Net on every label of some rooms, and leave weights and history in a folder."""
+    labels = {scene.name: scene.labels for scene in rooms}
+    task, schedule = CrossEntropy(config, rooms, labels), Schedule(steps, config.learning_rate)
+    fit(config, task, rooms, labels, schedule=schedule, folder=folder, key="", seed=[config.seed, 1, task.stream])
+
+
+# --- part 7: several GPUs ---------------------------------------------------------------------------------------------
+
+
+def several_gpus(bench: Bench) -> None:
+    """Training steps of four rooms a GPU on one, two, four GPUs and so on, batches made by four workers each."""
+    found = torch.cuda.device_count() if bench.cuda else 0
+    if found < 2:
+        bench.say("", f"Skipped: it needs two GPUs, and this machine has {found}.")
+        bench.target("two GPUs train 1.8 times as many rooms a second as one", "needs two GPUs", None)
+        return
+    rates: dict[int, float] = {}
+    bench.say(*table("GPUs", "rooms a step", "ms a step", "rooms a second"))
+    for devices in [2**power for power in range(found.bit_length()) if 2**power <= found]:
+        if bench.seconds_left < 0:
+            bench.say("", "Stopped: the time was spent.")
+            break
+        rooms = 4 * devices
+        seconds = shared_step(bench, devices, rooms, 5 if bench.quick else 20)
+        rates[devices] = rooms / seconds
+        bench.say(f"| {devices} | {rooms} | {1000 * seconds:.1f} | {rates[devices]:.2f} |")
+    known = {1, 2} <= rates.keys() and not bench.quick
+    bench.target(
+        "two GPUs train 1.8 times as many rooms a second as one",
+        f"{rates[2] / rates[1]:.2f} times" if known else "needs the full size",
+        rates[2] / rates[1] >= 1.8 if known else None,
+    )
+
+
+def shared_step(bench: Bench, devices: int, rooms: int, steps: int) -> float:
+    """Median seconds of a training step of so many rooms that so many processes share, its batches included."""
+    with tempfile.TemporaryDirectory() as folder, _importable():
+        job = {"folder": folder, "quick": bench.quick, "device": bench.device.type, "rooms": rooms, "steps": steps}
+        launch("benchmarks.gpu", job, devices, f"{devices} GPUs", on_cuda=bench.cuda)
+        with (Path(folder) / "history.csv").open(encoding="utf-8") as file:
+            seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    return statistics.median(after - before for before, after in zip(seconds[2:-1], seconds[3:], strict=True))
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Let other processes find this file as a module, from wherever it was started."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([before] if before else [])])
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
+def share(job: dict) -> None:
+    """One of the processes of ``shared_step``."""
+    bench = Bench(torch.device(job["device"]), job["quick"], None, None)
+    workers = 0 if job["quick"] else 4
+    values = {"batch_size": job["rooms"], "device": job["device"], "workers": workers, "tensorboard": False}
+    config = replace(paper_config(bench), **values)
+    rooms = [simulated_room(2_000 if bench.quick else 250_000, seed) for seed in range(job["rooms"])]
+    train_rooms(config, rooms, job["steps"], Path(job["folder"]))
+
+
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 PARTS: dict[str, tuple[Callable[[Bench], None], float]] = {  # title: (function, share of the time)
     "Equality with float64": (equality, 0.05),
-    "Training step at the paper's size": (training, 0.40),
-    "Mean field": (mean_fields, 0.20),
+    "Training step at the paper's size": (training, 0.35),
+    "Mean field": (mean_fields, 0.15),
     "Profile of the training step": (profile, 0.10),
-    "Precision and mIoU": (precision, 0.25),
+    "Precision and mIoU": (precision, 0.20),
+    "Deterministic algorithms": (determinism, 0.05),
+    "Several GPUs": (several_gpus, 0.10),
 }
 
 
@@ -652,4 +765,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # started by shared_step
+        work_together(share)
+    else:
+        sys.exit(main())

@@ -112,7 +112,7 @@ def test_gpu_script_gives_every_table_on_the_cpu(tmp_path):
     headings = re.findall(r"^### (.*)$", done.stdout, flags=re.MULTILINE)
     assert headings == [*load("gpu").PARTS, "Targets"]
     assert "Failed" not in done.stdout and not re.search(r"\b(nan|inf)\b", done.stdout)
-    equality, steps, mean_field, operators, waits, *precision, targets = tables(done.stdout)
+    equality, steps, mean_field, operators, waits, *precision, bits, targets = tables(done.stdout)
     assert all(0 < float(number) < 1e-4 for row in equality[1:] for number in row[1:])
 
     assert [row[:2] for row in steps[1:]] == [
@@ -131,6 +131,7 @@ def test_gpu_script_gives_every_table_on_the_cpu(tmp_path):
     assert all(math.isfinite(float(value)) for (_, path), value in measured.items() if path != "triton")
     assert len(operators) > 5 and len(waits) == 6
     assert all([row[0] for row in rows] == ["precision", "float32", "bfloat16"] for rows in precision)
+    assert [(row[0], row[2]) for row in bits[1:]] == [("false", "yes"), ("true", "yes")]
     assert {row[2] for row in targets[1:]} <= {"yes", "not measured"}
 
 
@@ -140,6 +141,13 @@ def test_gpu_script_trains_and_judges_rooms(rooms, tmp_path):
     gpu, config = load("gpu"), tiny_config(device="cpu")
     untrained, trained = (gpu.train_and_judge(config, rooms[:2], rooms[2:], n, tmp_path / f"{n}") for n in (1, 40))
     assert 0 <= untrained < trained <= 1
+
+
+@pytest.mark.slow
+def test_gpu_script_times_the_steps_of_several_processes():
+    gpu = load("gpu")
+    bench = gpu.Bench(torch.device("cpu"), quick=True, price=None, file=None)
+    assert 0 < gpu.shared_step(bench, 2, 4, 5) < 60
 
 
 def test_gpu_script_says_that_it_needs_cuda():
