@@ -66,7 +66,7 @@ relation_steps: {steps}
 relation_steps_later: {steps}
 self_train_iterations: 2
 threshold: 0.05
-tsne_supervoxels: 20
+tsne_supervoxels: 10
 device: cpu
 workers: 1
 """
@@ -190,9 +190,12 @@ def _watching(process: int, interval: float) -> Iterator[dict[str, float]]:
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(interval):
+        took = 0.0
+        while not over.wait(max(interval, 30 * took)):  # a look at gigabytes of mapped files takes long
+            started = time.thread_time()
             for kind, megabytes in _memory(process).items():
                 most[kind] = max(most.get(kind, 0.0), megabytes)
+            took = time.thread_time() - started
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -317,7 +320,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.part:
         print(json.dumps(make(options.part, load_config(Path("params/rehearsal/otoc.yaml")))))
         return
-    train, vertices, steps = (8, 20_000, 10) if options.quick else (SCENES, 150_000, 20)
+    train, vertices, steps = (8, 20_000, 4) if options.quick else (SCENES, 150_000, 20)
     train = train if options.scenes is None else options.scenes
     if not 4 <= train <= SCENES:
         parser.error(f"--scenes {train}: from 4 to {SCENES}")

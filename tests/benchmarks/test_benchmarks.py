@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 
 
-def start(*arguments: object) -> subprocess.CompletedProcess:
+def start(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess:
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
 
 
 def load(name: str) -> ModuleType:
@@ -99,6 +99,57 @@ def test_without_avx2_its_targets_are_not_measured(sparse_conv, monkeypatch, cap
     sparse_conv.main(["--instructions", "avx2"])
     rows = load("run").target_rows(capsys.readouterr().out)
     assert len(rows) == 2 and all("with AVX2" in row and row.endswith("| not measured |") for row in rows)
+
+
+# --- the rehearsal ----------------------------------------------------------------------------------------------------
+
+
+def test_the_rehearsal_measures_every_part_and_extrapolates_to_the_papers_schedule(tmp_path):
+    folder = tmp_path / "files"
+    done = start(BENCHMARKS / "rehearsal.py", "--quick", "--doctor", "--folder", folder, timeout=900)  # 13 processes
+    assert done.returncode == 0, done.stderr
+    assert not folder.exists()
+    assert done.stdout.startswith("## ") and not re.search(r"\b(nan|inf)\b", done.stdout)
+    (head, *parts), (_, *kinds) = tables(done.stdout)
+    stages = ["clicks", "unet_1", "relation_1", "evaluate_1", "pseudo_1", "unet_2", "relation_2", "evaluate_2"]
+    assert [row[0] for row in parts] == ["prepare", *stages, "tsne", "report", "status", "doctor"]
+    assert all(0 < float(row[2]) for row in parts) and {len(row) for row in parts} == {len(head)}
+    assert all(row[4] == "not measured" or float(row[4]) > 50 for row in parts)  # Python and torch alone take that
+    by_kind = {row[0]: row for row in kinds}
+    assert by_kind["unet"][1] == "460800 steps in 5 stages" and by_kind["relation"][1] == "614400 steps in 5 stages"
+    for kind, row in by_kind.items():
+        if kind in ("unet", "relation"):
+            assert float(row[3]) == pytest.approx(int(row[1].split()[0]) * float(row[2]) / 3600, rel=0.02)
+
+
+def test_an_interrupted_rehearsal_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("PYTHONPATH", "")
+    rehearsal, measured, folder = load("rehearsal"), [], tmp_path / "files"
+
+    def measure(part, command, folder, interval):
+        measured.append(part)
+        if part == "unet_1" and measured.count(part) == 1:
+            raise KeyboardInterrupt
+        return rehearsal.Measured(part, 1.0, 1.0, 0.0, None, None, 0.0, 0)
+
+    monkeypatch.setattr(rehearsal, "measure", measure)
+    monkeypatch.setattr(rehearsal, "print_extrapolated", lambda found, folder: None)
+    arguments = ["--quick", "--scenes", "4", "--folder", str(folder)]
+    with pytest.raises(KeyboardInterrupt):
+        rehearsal.main(arguments)
+    scans = folder / "data" / "scans"
+    rooms = sorted(path.name for path in scans.iterdir())
+    assert len(rooms) == 6 and all(len(list((scans / room).iterdir())) == 4 for room in rooms)
+    rehearsal.main(arguments)
+    assert measured[:4] == ["prepare", "clicks", "unet_1", "unet_1"] and measured.count("clicks") == 1
+    assert measured[-1] == "status" and not folder.exists()
+
+
+@pytest.mark.parametrize("scenes", [3, 1202])
+def test_the_rehearsal_has_no_more_rooms_than_scannet(scenes):
+    done = start(BENCHMARKS / "rehearsal.py", "--scenes", scenes)
+    assert done.returncode == 2 and "from 4 to 1201" in done.stderr
 
 
 # --- the GPU table, on the CPU ----------------------------------------------------------------------------------------
