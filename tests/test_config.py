@@ -198,6 +198,8 @@ def test_every_number_has_a_range_whose_edges_pass_and_nothing_beyond(field):
         others |= {"source": "images", "images_root": "frames"}
     if field.name == "pseudo_share":
         others |= {"pseudo_labels": "quantile"}
+    if field.name in ("devices", "accumulate"):
+        others |= {"batch_size": 1024}
 
     def config(value) -> Config:
         listed = [value, value] if field.name == "scale_range" else [value]

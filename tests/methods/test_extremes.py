@@ -17,7 +17,7 @@ from otoc_lib.training.optimizers import Schedule
 ELSEWHERE = {
     *("clicks_per_object", "images_share", "self_train_iterations", "tsne_supervoxels", "workers", "threshold"),
     *("partition_voxel", "partition_strength", "partition_minimum", "unet_width", "unet_blocks", "views"),
-    *("unet_steps", "unet_steps_later", "relation_steps", "relation_steps_later"),
+    *("unet_steps", "unet_steps_later", "relation_steps", "relation_steps_later", "devices", "accumulate"),
 }
 NUMBERS = [f for f in fields(Config) if f.type in (int, float, list[float]) and f.name not in ELSEWHERE]
 
