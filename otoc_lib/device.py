@@ -32,7 +32,7 @@ def choose_device(config: Config) -> torch.device:
 def check_devices(config: Config) -> None:
     """Raise OtocError where ``devices`` asks for more GPUs than there are, or without GPUs for more processors."""
     on_cuda = choose_device(config).type == "cuda"
-    found = torch.cuda.device_count() if on_cuda else len(os.sched_getaffinity(0))
+    found = torch.cuda.device_count() if on_cuda else processes.processors()
     if config.devices > found:
         kind = "CUDA devices" if on_cuda else "processors, and computes on them (device: cpu, or auto without a GPU)"
         raise OtocError(f"parameter 'devices': {config.devices}, but this machine has {found} {kind}; lower it")

@@ -27,6 +27,11 @@ def place() -> int:
     return int(os.environ["LOCAL_RANK"]) if distributed.is_initialized() else 0
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def gathered(on_cuda: bool) -> Iterator[None]:
     """Wait for the other processes that the launcher has started; within, all of them do the same work together.
@@ -58,9 +63,9 @@ def largest(numbers: Iterable[int]) -> list[int]:
 
 def stacked(tensor: Tensor) -> Tensor:
     """The tensors [...] of all processes, which have one shape, in the order of the processes: [processes, ...]."""
-    parts = [torch.empty_like(tensor) for _ in range(count())]
     if count() == 1:
         return tensor[None]
+    parts = [torch.empty_like(tensor) for _ in range(count())]
     distributed.all_gather(parts, tensor.contiguous())
     return torch.stack(parts)
 

@@ -51,7 +51,7 @@ class BasicBlock(nn.Module):
 
 
 class MinkUNet34(nn.Module):
-    """The backbone with an optional linear classifier.
+    """The backbone with an optional linear classifier. With ``recompute`` its blocks keep nothing for the backward pass.
 
     Args:
         in_channels: features per voxel; 6 for colour and position.
@@ -61,7 +61,6 @@ class MinkUNet34(nn.Module):
 
     Attributes:
         coarsest, receptive_field: as those of UNet.
-        recompute: whether the blocks of a level keep nothing for the backward pass.
     """
 
     recompute = False

@@ -156,7 +156,7 @@ def _follow(signals: Path, parent: int) -> None:
 
 def _share_processors(count: int) -> None:
     """Let so many processes of this machine have a part of its processors each."""
-    own = max(1, len(os.sched_getaffinity(0)) // count)
+    own = max(1, processes.processors() // count)
     torch.set_num_threads(min(own, torch.get_num_threads()))
     numba.set_num_threads(min(own, numba.get_num_threads()))
 
