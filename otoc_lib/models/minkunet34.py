@@ -51,7 +51,7 @@ class BasicBlock(nn.Module):
 
 
 class MinkUNet34(nn.Module):
-    """The backbone with an optional linear classifier. With ``recompute`` its blocks keep nothing for the backward pass.
+    """The backbone with an optional linear classifier; with ``recompute`` blocks keep nothing for the backward pass.
 
     Args:
         in_channels: features per voxel; 6 for colour and position.
