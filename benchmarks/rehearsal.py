@@ -27,7 +27,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 from cache import wavy_room
 
 from otoc_lib.config import Config, load_config
@@ -243,35 +242,31 @@ def print_measured(found: list[Measured]) -> None:
         print(f"| {m.part} | {m.seconds:.1f} | {m.processor:.1f} | {opened} | {own} | {mapped} | {m.written:.0f} |")
 
 
-def print_extrapolated(found: list[Measured], folder: Path) -> None:
-    """What the paper's schedule takes at the rehearsal's sizes: every kind of stage as often as params/scannet asks."""
-    paper = load_config(PAPER)
+def print_extrapolated(found: list[Measured], steps: int) -> None:
+    """What the paper's schedule takes at the rehearsal's sizes: every kind of stage as often as params/scannet asks.
+
+    In seconds of the processor, which say the same on a machine that is busy. A step is the second training, for which
+    all is compiled, by its steps, its start included: a bound from above.
+    """
+    paper, by_part = load_config(PAPER), {measured.part: measured for measured in found}
     planned = plan("03_self_train", paper).stages
-    by_part, runs = {m.part: m for m in found}, folder / "runs" / "rehearsal" / "otoc"
-    print("| part | at the paper's schedule | once, s | hours in all | disk, GB |")
+    print("| part | at the paper's schedule | once, s of processor | hours of one core | disk, GB |")
     print("|---|---|---|---|---|")
     total = disk = 0.0
     for kind in ("prepare", "clicks", "unet", "relation", "evaluate", "pseudo"):
         stages = [stage for stage in planned if stage.name.rpartition("_")[0] == kind]
-        first = by_part[kind if kind in by_part else f"{kind}_1"]
         if kind in ("unet", "relation"):
-            steps, once = sum(stage.steps for stage in stages), _step(runs / f"{kind}_1")
-            seconds, what = steps * once, f"{steps} steps in {len(stages)} stages"
+            times, once = sum(stage.steps for stage in stages), by_part[f"{kind}_2"].processor / steps
+            what = f"{times} steps in {len(stages)} stages"
             network = new_unet(paper, 20) if kind == "unet" else new_relation_net(paper, 20)
             gigabytes = len(stages) * 4 * count_parameters(network) / 1e9
         else:
-            times, once = max(len(stages), 1), first.seconds
-            seconds, what, gigabytes = times * once, f"{times} times", times * first.written / 1e3
-        total, disk = total + seconds, disk + gigabytes
-        print(f"| {kind} | {what} | {once:.3g} | {seconds / 3600:.2f} | {gigabytes:.2f} |")
-    print(f"| all | | | {total / 3600:.1f} | {disk:.1f} |")
-
-
-def _step(stage: Path) -> float:
-    """Median seconds of a step of a training, the first fifth left out: it compiles."""
-    rows = (stage / "history.csv").read_text(encoding="utf-8").splitlines()[1:]
-    seconds = np.array([float(row.split(",")[3]) for row in rows])
-    return float(np.median(np.diff(seconds)[len(seconds) // 5 :]))
+            first = by_part[kind if kind in by_part else f"{kind}_1"]
+            times, once = max(len(stages), 1), first.processor
+            what, gigabytes = f"{times} times", times * first.written / 1e3
+        total, disk = total + times * once / 3600, disk + gigabytes
+        print(f"| {kind} | {what} | {once:.3g} | {times * once / 3600:.2f} | {gigabytes:.2f} |")
+    print(f"| all | | | {total:.1f} | {disk:.1f} |")
 
 
 def rehearse(folder: Path, train: int, val: int, vertices: int, steps: int, with_doctor: bool) -> None:
@@ -302,9 +297,9 @@ def rehearse(folder: Path, train: int, val: int, vertices: int, steps: int, with
     print(
         "\nOwn memory is what the process and its worker allocated at most; mapped are pages of files, which the "
         "system takes back where memory is short. Every stage opens all rooms anew.\n\nThe paper's schedule, with the "
-        "networks and voxels of this rehearsal, on this machine (disk of the networks: of the paper's):\n"
+        "networks and voxels of this rehearsal, on this machine (steps: at most; disk of the networks: the paper's):\n"
     )
-    print_extrapolated(found, folder)
+    print_extrapolated(found, steps)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -134,7 +134,7 @@ def test_an_interrupted_rehearsal_goes_on_where_it_was(tmp_path, monkeypatch):
         return rehearsal.Measured(part, 1.0, 1.0, 0.0, None, None, 0.0, 0)
 
     monkeypatch.setattr(rehearsal, "measure", measure)
-    monkeypatch.setattr(rehearsal, "print_extrapolated", lambda found, folder: None)
+    monkeypatch.setattr(rehearsal, "print_extrapolated", lambda found, steps: None)
     arguments = ["--quick", "--scenes", "4", "--folder", str(folder)]
     with pytest.raises(KeyboardInterrupt):
         rehearsal.main(arguments)
