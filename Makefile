@@ -3,6 +3,7 @@
 # make study                       the same with three seeds and longer training, hours; stopped, it goes on where it was;
 #                                  its numbers are kept in reports/study/results, ready to be committed
 # make test                        set up, then check style and types and run the tests
+# make test-cluster               set up, then run the Snakefile on a Slurm of one node, started for it, and against Kubernetes' API
 # make fuzz [TARGET=scan_ply] [INPUTS=1000000]
 #                                  set up, then feed changed files to every reader of files from outside, or to one
 # make lab                         set up, then open the notebooks in JupyterLab
@@ -23,7 +24,7 @@ HOW = echo "To use the commands of README.md in this shell: source $(BIN)/activa
 unexport PYTHONDONTWRITEBYTECODE
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) $(if $(SEEDS),seeds=$(SEEDS)) --rerun-incomplete --nolock
 
-.PHONY: reproduce study run test fuzz lint lab weights docs benchmark
+.PHONY: reproduce study run test test-cluster fuzz lint lab weights docs benchmark
 .DEFAULT_GOAL := reproduce
 
 # Installs what follows by pip, and says every 20 seconds where it is. Setuptools warns of every editable installation.
@@ -49,7 +50,7 @@ endef
 
 .venv/.installed-dev: .venv/.installed
 	@echo "Adding what the tests need"
-	$(call INSTALL,--constraint constraints.txt --editable '.[dev$(comma)room-factory]')
+	$(call INSTALL,--constraint constraints.txt --editable '.[dev$(comma)room-factory$(comma)cluster]')
 	@# A reader of ScanNet that is not ours. Its requirement open3d would overwrite open3d-cpu; reading needs neither.
 	$(call INSTALL,--no-deps scenezoo==0.3.1)
 	@touch $@
@@ -89,6 +90,10 @@ test: .venv/.installed-dev
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q --durations=10
 	@$(HOW)
+
+test-cluster: .venv/.installed-dev
+	@PATH="$$PATH:/usr/sbin" command -v slurmctld rsync >/dev/null || { echo "Slurm and rsync are needed; on Debian: apt-get install slurm-wlm rsync"; exit 1; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q tests/cluster
 
 fuzz: .venv/.installed-fuzz
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py --inputs $(INPUTS) $(TARGET)

@@ -4,15 +4,22 @@
 # that fails is kept, traceback and all, where the executed one would be; whatever it finished is reused when it runs again.
 # A step on the bundled rooms is too small to fill many cores, so up to four jobs share them; with real data one job at a
 # time has all cores and the GPU, unless --config at_once=... says otherwise. Several seeds: --config seeds=0,1,2.
-# On Slurm:
-#   snakemake --config profile=scannet --executor slurm --jobs 4 --default-resources slurm_partition=gpu mem_mb=32000
+# On Slurm or Kubernetes a job asks for the GPUs, processors, memory and minutes that its params file and steps say;
+# docs/cluster.md has the commands:
+#   snakemake --executor slurm --jobs 4 --config profile=scannet --default-resources slurm_partition=gpu
 
+import shlex
+import signal
 import sys
 
 from otoc_lib.current import remove_stale_stamps
 from otoc_lib.errors import OtocError
-from otoc_lib.experiments import NOTEBOOKS, SIMULATED, parse_seeds, plan_jobs, write_plan
+from otoc_lib.experiments import NOTEBOOKS, SIMULATED, parse_seeds, plan_jobs, read_profile, write_plan
 from otoc_lib.progress import PLAN
+from otoc_lib.resources import gpus, memory_mb, minutes, parse_rates, processors
+
+# Slurm's warning goes to every process of a job; the one that trains saves at it, and all others shall go on as well.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 PROFILE = config.get("profile", "rooms")
 RUNS, REPORTS = f"runs/{PROFILE}", f"reports/{PROFILE}"
@@ -26,12 +33,14 @@ def stamp(notebook, run):
 try:
     SEEDS = parse_seeds(config.get("seeds"))
     JOBS = {job.name: job for job in plan_jobs("params", PROFILE, SEEDS)}
+    CONFIGS = {experiment.name: experiment.config for experiment in read_profile("params", PROFILE, SEEDS)}
+    RATES = parse_rates(config)
     STALE = remove_stale_stamps(JOBS.values(), "params", PROFILE, SEEDS, stamp) if workflow.is_main_process else []
 except OtocError as error:
     sys.exit(f"error: {error}")
 print(*(f"to run again: {line}" for line in STALE), sep="\n", end="\n" if STALE else "", file=sys.stderr)
 
-CORES = workflow.cores or 1
+CORES = workflow.resource_settings.cores or 1
 AT_ONCE = min(CORES, int(config.get("at_once", 4 if PROFILE in SIMULATED else 1)))
 
 # Labelled frames that the kit makes itself, for the jobs that need them: folder -> layout of the rooms.
@@ -45,11 +54,32 @@ def before(job):
     return [stamp(*name) for name in job.after] + frames
 
 
+def of_job(ask, notebook):
+    """For a rule: what a function says of a job and its config, of the job that the wildcards name."""
+
+    def answer(wildcards):
+        job = JOBS[notebook, wildcards.run]
+        return ask(job, CONFIGS[job.experiment])
+
+    return answer
+
+
+def threads_of(job, config):
+    """On this machine a share of its cores; on a cluster one for each process of the job."""
+    return processors(config) if workflow.non_local_exec or workflow.remote_exec else CORES // AT_ONCE
+
+
+# On Kubernetes a job begins with a copy of the sources; the kit with its data and runs is on a volume: --config kit=...
+KIT = config.get("kit")
+THERE = f"cd {shlex.quote(KIT)} && " if KIT else ""
+PARAMS = f"params/{PROFILE}/$(basename {{input.params[0]}})" if KIT else "{input.params[0]}"
+
 # What the kernel says goes to the terminal, line by line; everything else is in the executed notebook.
 RUN = (
+    f"{THERE}"
     "python -m otoc_lib.progress left '{rule} {wildcards.run}' {RUNS} --at-once {AT_ONCE} && "
     "OMP_NUM_THREADS={threads} NUMBA_NUM_THREADS={threads} "
-    "python -m otoc_lib.notebooks run {rule} {input.params[0]} {params.seed} 2>&1 "
+    f"python -m otoc_lib.notebooks run {{rule}} {PARAMS} {{params.seed}} 2>&1 "
     "| python -m otoc_lib.progress relay {wildcards.run}"
 )
 
@@ -77,6 +107,7 @@ rule film:
         layout="|".join(PACKED),
     priority: 10**9
     shell:
+        f"{THERE}"
         "python -m otoc_lib rooms film --layout {wildcards.layout} data/{wildcards.layout}_frames"
 
 
@@ -92,11 +123,19 @@ for NOTEBOOK in NOTEBOOKS:
         output:
             touch(stamp(NOTEBOOK, "{run}")),
         log:
-            f"{REPORTS}/notebooks/{NOTEBOOK}.{{run}}.ipynb",
+            (local if KIT else str)(f"{REPORTS}/notebooks/{NOTEBOOK}.{{run}}.ipynb"),  # else an empty one is stored over it
         params:
             seed=lambda wildcards, notebook=NOTEBOOK: JOBS[notebook, wildcards.run].seed,
             stages=lambda wildcards, notebook=NOTEBOOK: JOBS[notebook, wildcards.run].digest,  # another, and it runs again
         priority: lambda wildcards, notebook=NOTEBOOK: JOBS[notebook, wildcards.run].chain
-        threads: CORES // AT_ONCE
+        threads: of_job(threads_of, NOTEBOOK)
+        resources:
+            gpu=of_job(gpus, NOTEBOOK),  # None: not asked for
+            gpu_manufacturer=of_job(lambda *job: gpus(*job) and "nvidia", NOTEBOOK),  # Kubernetes wants to know
+            scale=of_job(lambda *job: gpus(*job) and 0, NOTEBOOK),  # Kubernetes: what is asked for is the limit, too
+            mem_mb=of_job(lambda job, config: memory_mb(config), NOTEBOOK),
+            runtime=of_job(lambda *job: minutes(*job, RATES), NOTEBOOK),
+            # Slurm: a job that was stopped goes on in the same log; its processes are told two minutes before the end.
+            slurm_extra="--open-mode=append --signal=USR1@120",
         shell:
             RUN

@@ -16,6 +16,7 @@ import pytest
 
 from otoc_lib.__main__ import _joined, _parser
 from otoc_lib.config import changed_config, parse_value
+from otoc_lib.resources import Rates
 from otoc_lib.run import notebook_named
 
 ROOT = Path(__file__).parents[1]
@@ -118,6 +119,20 @@ def check_python(words):
         assert find_spec(words[1])
     else:
         assert (ROOT / words[0]).is_file()
+
+
+def check_snakemake(words):
+    """Snakemake's own reading of the options, those of its executors included."""
+    if not find_spec("snakemake_executor_plugin_kubernetes"):
+        pytest.skip("no executors: pip install -e '.[cluster]'")
+    from snakemake.cli import parse_args
+
+    _, options = parse_args(words)
+    given = dict(word.split("=", 1) for word in options.config)
+    assert (ROOT / "params" / given.pop("profile")).is_dir()
+    assert given.keys() <= set(re.findall(r'config\.get\("(\w+)"', (ROOT / "Snakefile").read_text())) | set(
+        vars(Rates())
+    )
 
 
 def check_pip(words):

@@ -16,7 +16,7 @@ LAYERS = (
     ("methods",),
     ("tsne",),
     ("experiments", "progress"),
-    ("current", "run"),
+    ("current", "resources", "run"),
     ("reporting", "release"),
     ("predict",),
     ("__main__",),

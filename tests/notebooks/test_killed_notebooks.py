@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 from dying import contents
-from test_notebooks import environment
+from tiny_project import environment
 
 PATIENCE = 900  # seconds
 

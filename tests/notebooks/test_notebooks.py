@@ -1,16 +1,15 @@
 import ast
 import csv
 import json
-import os
 import shutil
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 
 import papermill
 import pytest
 import yaml
+from tiny_project import environment
 
 from otoc_lib.__main__ import main
 from otoc_lib.config import read_params
@@ -28,12 +27,6 @@ def read(path):
 
 def code(path):
     return ["".join(cell["source"]) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
-
-
-def environment():
-    """The commands of this interpreter come first on PATH, as in an activated environment."""
-    folder = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": folder + os.pathsep + os.environ["PATH"], "OMP_NUM_THREADS": "2"}
 
 
 def snakemake(project, *arguments):
