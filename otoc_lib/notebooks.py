@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import html
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -76,6 +77,9 @@ def execute(notebook: str, path: Path, changes: Mapping[str, Any]) -> Path:
             raise OtocError(error.evalue) from None
         where = f"stopped in cell [{error.exec_count}] with {error.ename}: {error.evalue}"
         raise OtocError(f"{notebook} {where}; its traceback is in {os.path.relpath(out)}") from None
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would tell of the cell that the interrupt ended
+        raise
     except nbclient.exceptions.DeadKernelError:
         raise OtocError(
             f"{notebook}: its kernel died, maybe for want of memory; the same command goes on from what is finished"

@@ -13,6 +13,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.scene import Scene
 from otoc_lib.tiling import Tiling, tiling
 from otoc_lib.training.voxels import Batch, Sample, make_batch, training_sample
+from otoc_lib.training.workers import outlive_signals
 
 
 class Batches(Dataset):
@@ -103,4 +104,7 @@ class Parts(Dataset):
 
 def batch_loader(batches: Dataset, steps: range, workers: int, device: torch.device) -> DataLoader:
     """The items of some steps in order, made ahead by worker processes, or here and now where there are none."""
-    return DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=device.type == "cuda")
+    pin = device.type == "cuda"
+    return DataLoader(
+        batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin, worker_init_fn=outlive_signals
+    )

@@ -80,7 +80,7 @@ def test_an_interrupt_reaches_the_kernel_which_saves_what_it_has(project, number
     part = project / "runs/tiny/supervised_seed8/unet_1.part"
     shutil.rmtree(part, ignore_errors=True)
     long = ("-p", "seed=8", "-p", "unet_steps=1000000", "-p", "checkpoint_seconds=100000")
-    slow = ("-p", "workers=1", "-p", "unet_width=64", "-p", "voxel_size=0.03", "-p", "batch_size=2") if everyone else ()
+    slow = ("-p", "workers=1", "-p", "unet_width=32", "-p", "voxel_size=0.04", "-p", "batch_size=2") if everyone else ()
     process = subprocess.Popen(
         [*RUN, *long, *slow], cwd=project, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
