@@ -92,7 +92,8 @@ class Asked:
 def signals_asked(tell: Callable[[int], None] = lambda number: None) -> Iterator[Asked]:
     """Note SIGTERM and SIGINT (save and stop) and SIGUSR1 (save and go on; Slurm sends it before the time is up).
 
-    A second SIGINT or SIGTERM does at once what it does elsewhere. Only the main thread can note signals.
+    A second SIGINT does at once what it does elsewhere; SIGTERM is repeated by clusters and means the same each time.
+    Only the main thread can note signals.
 
     tell: is called with each that is noted.
     """
@@ -104,6 +105,7 @@ def signals_asked(tell: Callable[[int], None] = lambda number: None) -> Iterator
         tell(number)
         if number in (signal.SIGINT, signal.SIGTERM):
             asked.to_stop = number
+        if number == signal.SIGINT:
             signal.signal(number, before[number])
 
     if threading.current_thread() is threading.main_thread():

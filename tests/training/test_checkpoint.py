@@ -140,6 +140,13 @@ def test_a_second_interrupt_does_not_wait(interruptible):
         raise AssertionError
 
 
+def test_sigterm_may_come_twice():
+    with signals_asked() as asked:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert asked.to_save and asked.to_stop == signal.SIGTERM
+
+
 def test_other_threads_train_without_signals():
     seen = []
 
