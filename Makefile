@@ -18,6 +18,7 @@ RUN ?= otoc
 INPUTS ?= 100000
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+TEST_PROCESSES ?= $(shell n=$(CORES); echo $$((n < 4 ? n : 4)))
 BIN := .venv/bin
 HOW = echo "To use the commands of README.md in this shell: source $(BIN)/activate; then, for example, otoc --help"
 # Python keeps what it compiles, whatever the environment says: else every process compiles PyTorch's sources anew.
@@ -88,7 +89,8 @@ test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q --durations=10
+	@# A file of tests stays in one process: its fixtures are made once. The order spreads the long files.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q --durations=20 --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 	@$(HOW)
 
 test-cluster: .venv/.installed-dev
