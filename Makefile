@@ -94,7 +94,7 @@ test: .venv/.installed-dev
 	@$(HOW)
 
 test-cluster: .venv/.installed-dev
-	@PATH="$$PATH:/usr/sbin" command -v slurmctld rsync >/dev/null || { echo "Slurm and rsync are needed; on Debian: apt-get install slurm-wlm rsync"; exit 1; }
+	@PATH="$$PATH:/usr/sbin" sh -c "command -v slurmctld && command -v rsync" >/dev/null || { echo "Slurm and rsync are needed; on Debian: apt-get install slurm-wlm rsync"; exit 1; }
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q tests/cluster
 
 fuzz: .venv/.installed-fuzz
