@@ -15,7 +15,7 @@ from otoc_lib.experiments import read_profile
 from otoc_lib.reporting.site import build_report
 
 COMMAND = "papermill notebooks/03_self_train.ipynb OUT.ipynb -f params/rooms/otoc.yaml"
-VOID = {"meta", "img", "br", "link", "hr", "input"}
+VOID = {"meta", "img", "br", "link", "hr", "input", "wbr"}
 
 
 class Page(HTMLParser):
