@@ -44,17 +44,17 @@ def gpus(job: Job, config: Config) -> int | None:
     """How many GPUs a job asks for; None: it trains and predicts nothing, or not on a GPU, or on bundled rooms."""
     works = any(stage.name != "clicks" for stage in job.makes)
     wants = config.device.startswith("cuda") or (config.device == "auto" and config.profile not in SIMULATED)
-    return devices(config) if works and wants else None
+    return config.devices if works and wants else None
 
 
 def processors(config: Config) -> int:
     """One for every process of a job: those that train, and their workers."""
-    return devices(config) * (1 + config.workers)
+    return config.devices * (1 + config.workers)
 
 
 def memory_mb(config: Config) -> int:
     """Memory of a job in MB. The kernel of a large room may need ``propagation_memory``, where there is no GPU."""
-    processes = devices(config) * (BASE_MB + config.workers * WORKER_MB)
+    processes = config.devices * (BASE_MB + config.workers * WORKER_MB)
     return processes + math.ceil(config.propagation_memory * 1024)
 
 
@@ -66,8 +66,3 @@ def minutes(job: Job, config: Config, rates: Rates) -> int:
     expected = sum(planned.steps * step / 60 if planned.steps else stage for planned in job.makes)
     asked = START_MINUTES + math.ceil(SAFETY * expected)
     return min(asked, rates.max_minutes or asked)
-
-
-def devices(config: Config) -> int:
-    """GPUs that one training uses."""
-    return getattr(config, "devices", 1)

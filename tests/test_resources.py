@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from otoc_lib import resources
 from otoc_lib.config import config_from
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import Job, plan_jobs, read_profile
@@ -44,9 +43,8 @@ def test_a_gpu_is_asked_for_where_one_is_used():
     assert gpus(training, config_with("rooms")) is None and gpus(training, config_with("rooms", device="cuda")) == 1
 
 
-def test_several_gpus_take_as_many_processes(monkeypatch):
-    monkeypatch.setattr(resources, "devices", lambda config: 8)
-    config = config_with(workers=4, propagation_memory=4.0)
+def test_several_gpus_take_as_many_processes():
+    config = config_with(devices=8, batch_size=8, workers=4, propagation_memory=4.0)
     assert (gpus(job_of(unet_1=10), config), processors(config)) == (8, 40)
     assert memory_mb(config) == 8 * (6000 + 4 * 2500) + 4096
 
