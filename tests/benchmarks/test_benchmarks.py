@@ -296,7 +296,8 @@ def test_a_benchmark_that_prints_nothing_has_failed(tmp_path):
 
 
 def test_every_benchmark_is_among_those_that_are_run():
-    found = {path.stem for path in BENCHMARKS.glob("*.py")} - {"run", "gpu", "timing"}
+    alone = {"gpu", "rehearsal"}  # where there is one; half an hour
+    found = {path.stem for path in BENCHMARKS.glob("*.py")} - {"run", "timing"} - alone
     assert found == {line.split()[0] for line in load("run").BENCHMARKS}
 
 

@@ -189,5 +189,7 @@ def test_a_step_takes_no_more_memory_of_a_larger_scan():
         labels = {scene.name: np.zeros(scene.num_points, np.int16)}
         batches = Batches(config, [scene], labels, [0])
         batches[0]
-        taken[length] = peak(lambda batches=batches: batches[1])
+        taken[length] = min(
+            peak(lambda batches=batches: batches[1]) for _ in range(3)
+        )  # whatever else the process does
     assert taken[96] < taken[12] + 4 * scene.num_points  # some flags of the points of the whole, a byte each
