@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from otoc_lib.errors import OtocError
 from otoc_lib.files import write_bytes
 
 FOLDER = "notebooks"  # of the notebooks in the project, and of the executed ones in a report
-INTERRUPT_SECONDS = 10.0  # between two interrupts of a kernel that are two
 SHUTDOWN_SECONDS = 60.0  # for a kernel to end; after half of them it gets SIGTERM
 DECLARATION = "all-parameters"  # id of the cell that declares them
 
@@ -114,21 +112,22 @@ def keep_last_states(path: Path) -> None:
 def _kernel_manager() -> type:
     """Starts kernels without a terminal of their own, where they speak of sockets; the notebook's words come anyway.
 
-    A kernel is interrupted once, however often within some seconds that is asked for: it saves at the first interrupt
-    and would break off at a second, and papermill's client asks twice. It is given the time to end a step and to save.
+    A kernel is interrupted once, however often that is asked for: it saves at the first interrupt and would break off
+    at a second, and papermill's client asks twice, on a busy machine long after. It is given the time to end a step and
+    to save.
     """
     from jupyter_client.manager import AsyncKernelManager
 
     class PatientManager(AsyncKernelManager):
-        interrupted = -float("inf")
+        interrupted = False
 
         def start_kernel(self, **options: Any) -> Any:
             self.shutdown_wait_time = SHUTDOWN_SECONDS
             return super().start_kernel(stderr=subprocess.DEVNULL, **options)
 
         async def _async_interrupt_kernel(self) -> None:  # by which the others interrupt, too
-            if time.monotonic() - self.interrupted > INTERRUPT_SECONDS:
-                self.interrupted = time.monotonic()
+            if not self.interrupted:
+                self.interrupted = True
                 await super()._async_interrupt_kernel()
 
         interrupt_kernel = _async_interrupt_kernel
