@@ -261,10 +261,10 @@ class Stages:
             splits, confusions, modes = {}, {}, []
             for split, scenes in self.scenes.evaluation.items():
                 paths = _files(folder, scenes)
+                calibrations: Any = sum(read_array(path, "calibration") for path in paths.values())
                 modes = read_notes(paths[scenes[-1].name])["modes"]
                 splits[split], counts = metrics(scenes, OnDemand(paths, _predictions))
                 confusions |= {f"{split}/{mode}": counts[mode] for mode in counts}
-                calibrations: Any = sum(read_array(path, "calibration") for path in paths.values())
                 for mode, found in splits[split]["modes"].items():
                     found["calibration"] = calibrations[modes.index(mode)].tolist()
             if confusions:

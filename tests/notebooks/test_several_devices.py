@@ -57,7 +57,7 @@ def test_rooms_are_shared_out_and_what_is_there_is_not_made_again(project, monke
     assert not found.reused and found.path != pseudo.path
     same_files(pseudo.path, found.path, 2)
     monkeypatch.setattr("otoc_lib.methods.stages.share_out", lambda *_, **__: None)  # of those that no process writes
-    with pytest.raises(KeyError):
+    with pytest.raises(FileNotFoundError):
         two.evaluate("evaluate_1", trained)
     part = project / "shared_two/tiny/otoc/evaluate_1.part"
     first, second = sorted(path.name for path in evaluation.path.glob("scene*"))
