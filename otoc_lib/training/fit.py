@@ -7,7 +7,7 @@ of the whole, and the first one alone writes.
 import csv
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from otoc_lib.models.recompute import recompute_activations
 from otoc_lib.models.unet import BatchNorm
 from otoc_lib.scene import Scene
 from otoc_lib.training.batches import Parts, batch_loader
-from otoc_lib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, signals_asked
+from otoc_lib.training.checkpoint import Asked, load_checkpoint, remove_checkpoints, save_checkpoint, signals_asked
 from otoc_lib.training.event_files import Record, TrainingLog
 from otoc_lib.training.memory import telling_out_of_memory
 from otoc_lib.training.optimizers import Schedule, learning_rate, new_optimizers
@@ -107,12 +107,26 @@ def fit(
         loader, total=schedule.steps, initial=first_step, desc=type(model).__name__, unit="step", file=sys.stderr,
         mininterval=5.0, dynamic_ncols=True, disable=not first,
     )  # fmt: skip
+
+    def save() -> None:
+        history.extend(_finite(recent))
+        recent.clear()
+        if first:
+            state = {
+                "model": _finite_state(task),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                "scaler": scaler.state_dict(),
+                "history": history,
+                "step": len(history),
+            }
+            save_checkpoint(checkpoint, key, state)
+
     with (
         signals_asked() as asked,
         deterministic(config),
         telling_out_of_memory(config, f"training {type(model).__name__}"),
     ):
-        for step, parts in enumerate(bar, start=first_step):
+        for step, parts in enumerate(_until_stopped(bar, asked), start=first_step):
             rate = learning_rate(config, schedule, step)
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = rate
@@ -138,22 +152,17 @@ def fit(
                 due, asked.to_stop = processes.largest([due, asked.to_stop])
             if due or len(recent) == LOG_STEPS:
                 history += _finite(recent)
-                recent = []
+                recent.clear()
                 if log:
                     log.follow(history)
                 bar.set_postfix(loss=f"{history[-1][1]:.3f}", refresh=False)
             if due:
-                state = {
-                    "model": _finite_state(task),
-                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                    "scaler": scaler.state_dict(),
-                    "history": history,
-                    "step": step + 1,
-                }
-                if first:
-                    save_checkpoint(checkpoint, key, state)
+                save()
                 saved, asked.to_save = time.perf_counter(), False
                 asked.stop()
+        if len(history) + len(recent) < schedule.steps:
+            save()
+            asked.stop()
 
     history += _finite(recent)
     if not first:
@@ -166,6 +175,18 @@ def fit(
     write_bytes(weights_path, safetensors.torch.save(weights, metadata_of({"key": key})))
     remove_checkpoints(checkpoint)
     asked.stop()
+
+
+def _until_stopped(batches: Iterable[Any], asked: Asked) -> Iterator[Any]:
+    """The batches, up to one that fails to come since the process is to stop: what stops it may end its workers first.
+
+    A kernel of Jupyter that is shut down does so. Where several processes train, the others would wait for this one.
+    """
+    try:
+        yield from batches
+    except Exception:
+        if not asked.to_stop or processes.count() > 1:
+            raise
 
 
 def _finite(records: list[tuple[int, Tensor, float, float]]) -> list[Record]:

@@ -5,12 +5,14 @@ import os
 import pickle
 import signal
 import threading
+import time
 
 import pytest
 import torch
 from test_fit import losses, train
 from tiny import tiny_config, true_labels
 
+from otoc_lib.training import batches
 from otoc_lib.training import checkpoint as module
 from otoc_lib.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint, signals_asked
 from otoc_lib.training.optimizers import Schedule
@@ -122,6 +124,51 @@ def test_a_signal_saves_the_step_that_it_came_in_and_the_rest_equals_an_uninterr
     assert (tmp_path / "whole/weights.safetensors").read_bytes() == (
         tmp_path / "parts/weights.safetensors"
     ).read_bytes()
+
+
+def test_a_batch_that_never_comes_since_the_process_is_stopped_costs_no_step(rooms, tmp_path, monkeypatch):
+    """A kernel of Jupyter that is shut down ends its workers, maybe while the training waits for one of them."""
+    labels, schedule, config = true_labels(rooms), Schedule(6, 0.01), tiny_config(workers=1)
+    train(CrossEntropy, config, rooms, labels, schedule, tmp_path / "whole")
+    original, asked_for = batches.make_batch, []
+
+    def never(samples, backend):
+        asked_for.append(samples)
+        if len(asked_for) == 4:
+            (tmp_path / "worker").write_text(str(os.getpid()))
+            time.sleep(1000)
+        return original(samples, backend)
+
+    class Third(CrossEntropy):
+        done = threading.Event()
+
+        def after_step(self, step):
+            if step == 2:
+                self.done.set()
+
+    def stop():
+        Third.done.wait()
+        time.sleep(1)  # by now it waits for the fourth batch
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not (tmp_path / "worker").exists():
+            time.sleep(0.1)
+        os.kill(int((tmp_path / "worker").read_text()), signal.SIGTERM)
+
+    threading.Thread(target=stop).start()
+    monkeypatch.setattr(batches, "make_batch", never)
+    with pytest.raises(SystemExit) as stopped:
+        train(Third, config, rooms, labels, schedule, tmp_path / "parts")
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert load_checkpoint(tmp_path / "parts/checkpoint", "k", CPU)["step"] == 3
+    monkeypatch.setattr(batches, "make_batch", original)
+    train(CrossEntropy, config, rooms, labels, schedule, tmp_path / "parts")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_a_worker_that_is_killed_is_an_error(rooms, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "make_batch", lambda samples, backend: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(RuntimeError, match="worker"):
+        train(CrossEntropy, tiny_config(workers=1), rooms, true_labels(rooms), Schedule(6, 0.01), tmp_path)
 
 
 @pytest.fixture
