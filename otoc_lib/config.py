@@ -103,10 +103,12 @@ class Config:
     """One experiment. Lengths are metres, ``steps`` are optimizer steps; lists stand for tuples of any length.
 
     A method whose file defines ``class Parameters(Config)`` adds its own, in the same form: they are known wherever
-    ``method`` names it. One that learns from sets of classes without points also says ``learns_sets = True`` there.
+    ``method`` names it. One that learns from sets of classes without points also says ``learns_sets = True`` there, one
+    whose loop has a single iteration ``trains_once = True``.
     """
 
     learns_sets: typing.ClassVar[bool] = False
+    trains_once: typing.ClassVar[bool] = False
 
     # What is run, and where its files are (paths are relative to the project's root). In no key.
     profile: str = param(like=NAME)  # folder of params/: smoke, rooms, scannet, s3dis, own
@@ -223,6 +225,8 @@ class Config:
     method: str = param("one_thing_one_click", one_of=modules("methods", "METHOD"))
     variant: Literal["unet", "unet_gp", "unet_rel_gp"] = param("unet_rel_gp", "variant")
     self_train_iterations: int = param(5, low=1, high=100)
+    # predict by the mean of the weights of the last so many iterations; the training goes on from the last one's own
+    average_networks: int = param(1, low=1, high=100, added=True)
     pseudo_labels: str = param("threshold", "pseudo", one_of=functions("methods/pseudo_labels.py"))  # the rule
     threshold: float = param(0.9, "pseudo", low=0, high=1)
     pseudo_share: float | None = param(None, "pseudo", above=0, high=1, added=True)  # rule quantile: of each class
@@ -800,6 +804,11 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(
             f"{origin}: 'device: {config.device}' names one GPU, and 'devices: {config.devices}' asks for several; set "
             "device to auto, cuda or cpu"
+        )
+    if config.average_networks > (1 if config.trains_once else config.self_train_iterations):
+        raise OtocError(
+            f"{origin}: 'average_networks: {config.average_networks}' asks for more networks than there are: 'method: "
+            f"{config.method}' trains {'once' if config.trains_once else f'{config.self_train_iterations} iterations'}"
         )
     if config.source == "all" and config.method == "one_thing_one_click":
         raise OtocError(f"{origin}: 'source: all' leaves nothing to self-train on; set 'method: control' with it")

@@ -81,7 +81,7 @@ def _current(run: Path) -> tuple[Experiment, Config, list[Stage]]:
         )
     experiment, seed = found
     contents = {name: c for stages in held.planned(experiment.name, seed).values() for name, c in stages.items()}
-    trained = [name for name, content in contents.items() if "train" in content["code"]]
+    trained = [name for name, content in contents.items() if {"train", "mean"} & content["code"].keys()]
     packed = []
     for name in ("clicks", *trained, experiment.last_evaluation):
         state = held.state(experiment.name, name, seed)

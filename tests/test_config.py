@@ -173,6 +173,15 @@ def test_real_text_and_devices_pass():
         assert config_from({**MINIMAL, **values})
 
 
+def test_more_networks_than_are_trained_cannot_be_averaged():
+    assert config_from({**MINIMAL, "self_train_iterations": 3, "average_networks": 3}).average_networks == 3
+    with pytest.raises(OtocError, match="'average_networks: 4' asks for more networks than there are: .* 3 iterations"):
+        config_from({**MINIMAL, "self_train_iterations": 3, "average_networks": 4})
+    for method in ("pi_model", "mean_teacher", "xu"):
+        with pytest.raises(OtocError, match=f"'method: {method}' trains once"):
+            config_from({**MINIMAL, "method": method, "average_networks": 2})
+
+
 NUMBERS = [f for f in fields(Config) if {int, float} & {f.type, *typing.get_args(f.type)}]
 
 
@@ -200,6 +209,8 @@ def test_every_number_has_a_range_whose_edges_pass_and_nothing_beyond(field):
         others |= {"pseudo_labels": "quantile"}
     if field.name in ("devices", "accumulate"):
         others |= {"batch_size": 1024}
+    if field.name == "average_networks":
+        others |= {"self_train_iterations": 100}
 
     def config(value) -> Config:
         listed = [value, value] if field.name == "scale_range" else [value]
@@ -467,7 +478,8 @@ def test_every_parameter_is_in_a_known_group_or_decides_no_result():
     assert [name for name, found in groups.items() if not found] == [
         *("profile", "experiment", "runs_root", "reports_root", "seeds"),
         *("dataset", "data_root", "cache_root", "class_colors", "eval_splits", "train_rooms", "eval_rooms"),
-        *("images_root", "clicks_file", "initial_weights", "method", "self_train_iterations", "teacher_views"),
+        *("images_root", "clicks_file", "initial_weights", "method", "self_train_iterations", "average_networks"),
+        "teacher_views",
     ]
 
 

@@ -211,6 +211,18 @@ def test_the_first_unet_alone_and_full_supervision_are_runs_too(tmp_path):
         predict.label_scans(run("supervised"), [Path("scans")], tmp_path, mode="full")
 
 
+def test_a_mean_of_networks_is_what_labels_scans(tmp_path):
+    config = config_named("mean", average_networks=2, unet_steps=4, relation_steps=4)
+    rooms = [make_room(f"scene{index:04d}_00", seed=index) for index in range(3)]
+    *_, last = run_method(config, Scenes(rooms[:2], {"val": rooms[2:]}))
+    opened = predict.open_run(run("mean"))
+    assert {name: stage.path for name, stage in opened.networks.items()} == {
+        name: stage.path for name, stage in last.networks.items()
+    }
+    assert [stage.path.name for stage in opened.networks.values()] == ["mean_unet_2", "mean_relation_2"]
+    assert predict.label_scans(run("mean"), [Path("scans")], tmp_path)
+
+
 @pytest.mark.parametrize(
     ("method", "mode"), [("mean_teacher", "student"), ("xu", "propagated"), ("released", "full"), ("pi_model", "sv")]
 )

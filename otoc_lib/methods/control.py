@@ -17,10 +17,12 @@ from otoc_lib.store import Stage
 
 def loop(stages: Stages) -> Iterator[Iteration]:
     """Train the networks again and again on the same labels, each time from where they were."""
-    labels, trained = stages.clicks(), {}
+    labels, trained, every = stages.clicks(), {}, []
     for number in stages.config.iterations:
         trained = stages.train_all(number, labels, warm_start=trained)
-        yield Iteration(number, trained, stages.evaluate(f"evaluate_{number}", trained))
+        every.append(trained)
+        shown = stages.mean_of_last(every)
+        yield Iteration(number, shown, stages.evaluate(f"evaluate_{number}", shown))
 
 
 METHOD = replace(one_thing_one_click.METHOD, title="Control: clicks only, as many steps", loop=loop, scores=None)

@@ -51,6 +51,7 @@ TOGETHER = 16  # balls that are predicted at once
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(Config):
+    trains_once = True
     learns_sets = True
     # edge of the voxels of the maps, to the nearest halving of the grid; metres
     map_voxel: float = param(0.16, "maps", above=0.0001, high=10)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from otoc_lib import processes
 from otoc_lib.config import Config
@@ -35,12 +36,14 @@ from otoc_lib.training.voxels import Batch
 def loop(stages: Stages) -> Iterator[Iteration]:
     """Algorithm 1. Yields after every iteration, so that a caller can look at it before the next one starts."""
     clicks = stages.clicks()
-    labels, trained = clicks, {}
+    labels, trained, every = clicks, {}, []
     for number in stages.config.iterations:
         trained = stages.train_all(number, labels, warm_start=trained)
-        evaluation = stages.evaluate(f"evaluate_{number}", trained)
+        every.append(trained)
+        shown = stages.mean_of_last(every)
+        evaluation = stages.evaluate(f"evaluate_{number}", shown)
         labels = stages.relabel(number, trained, clicks)
-        yield Iteration(number, trained, evaluation, labels)
+        yield Iteration(number, shown, evaluation, labels)
 
 
 # --- what is trained --------------------------------------------------------------------------------------------------
@@ -67,6 +70,11 @@ class Contrast(Task):
         super().__init__(config, scenes, labels)
         self.class_weights = class_weights(config, scenes, labels).to(choose_device(config))  # [C]
         self.sampled: list[tuple[Tensor, Tensor]] = []  # of the parts of a step
+
+    @staticmethod
+    def mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        mean = Task.mean(states)
+        return mean | {"prototypes": functional.normalize(mean["prototypes"], dim=1)}
 
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         (batch,) = batches

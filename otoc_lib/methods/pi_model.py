@@ -29,6 +29,7 @@ from otoc_lib.training.voxels import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(Config):
+    trains_once = True
     consistency: float = param(10.0, "consistency", low=0, high=10_000)  # w
     consistency_ramp: float = param(0.3, "consistency", low=0, high=1)  # share of the steps over which it rises
 

@@ -3,6 +3,7 @@
     clicks         clicks.csv and the labels that they expand to; labels by room where they come from images, and
                    subclouds.csv where classes are known without points
     <network>_<k>  weights and loss history of a network in iteration k
+    mean_<network>_<k>  weights, where several networks are averaged (``average_networks``)
     evaluate_<k>   predictions of every evaluation room by mode, and their mIoU
     pseudo_<k>     the labels of the next iteration
 
@@ -59,7 +60,7 @@ from otoc_lib.datasets.cache import conversion
 from otoc_lib.device import choose_device, deterministic
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import iou, mean_iou, room_confusion
-from otoc_lib.files import holds, read_array, read_notes, write_arrays, write_json
+from otoc_lib.files import holds, metadata_of, read_array, read_notes, write_arrays, write_bytes, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods import pseudo_labels
 from otoc_lib.methods.method import (
@@ -85,7 +86,7 @@ from otoc_lib.training.task import Labels, Task
 
 # Of what the stages do beside their tasks and methods, which have versions of their own. Raise one where its meaning
 # changes: stages that are finished are then made again.
-VERSIONS = {"clicks": 2, "train": 1, "evaluate": 3, "relabel": 2}
+VERSIONS = {"clicks": 2, "train": 1, "mean": 1, "evaluate": 3, "relabel": 2}
 SUBCLOUDS = "subclouds.csv"  # of a stage ``clicks``
 # Parameters that name a file, of which keys name the hash, and what that file is.
 FILES = {"clicks_file": "the clicks file", "initial_weights": "the file of initial weights"}
@@ -247,6 +248,27 @@ class Stages:
         """``train`` of every network of the method, each from where ``warm_start`` has it, by name."""
         names = self.method.networks(self.config)
         return {name: self.train(name, iteration, labels, warm_start=warm_start.get(name)) for name in names}
+
+    def mean_of_last(self, every: Sequence[dict[str, Stage]]) -> dict[str, Stage]:
+        """What an iteration predicts by, a network by name: stages ``mean_<network>_<k>``, the mean of the weights of
+        the last ``average_networks`` of the k iterations so far, or where that is one, its own networks.
+
+        every: the networks that each iteration trained.
+        """
+        last = every[-self.config.average_networks :]
+        return last[0] if len(last) == 1 else {name: self._mean(name, len(every), last) for name in last[0]}
+
+    def _mean(self, network: str, iteration: int, last: Sequence[dict[str, Stage]]) -> Stage:
+        task, networks = self.method.networks(self.config)[network], [of_one[network] for of_one in last]
+
+        def work(folder: Path, key: str) -> None:
+            mean = task.mean([weights_of(stage) for stage in networks])
+            write_bytes(folder / "weights.safetensors", safetensors.torch.save(mean, metadata_of({"key": key})))
+
+        name = f"mean_{network}_{iteration}"
+        code = {"mean": VERSIONS["mean"], _name_of(task): task.version}
+        inputs = {f"network {number}": stage.key for number, stage in enumerate(networks)}
+        return self.run(View(self.config, [], f"stage {name}"), name, code, inputs, work)
 
     def evaluate(self, name: str, networks: dict[str, Stage]) -> Stage:
         """Stage ``name``: predict every evaluation room in every mode of the method, and compare it with the truth."""

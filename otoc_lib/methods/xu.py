@@ -41,6 +41,7 @@ KERNEL = 0.1  # of the smoothness, squared metres and squared colours from 0 to 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(Config):
+    trains_once = True
     siamese: float = param(10.0, "weak", low=0, high=10_000)
     multiple_instance: float = param(1.0, "weak", low=0, high=10_000)
     smoothness: float = param(1.0, "weak", low=0, high=10_000)

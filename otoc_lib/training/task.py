@@ -53,6 +53,16 @@ class Task:
         """How long and how fast it is trained in an iteration, counted from 1."""
         raise NotImplementedError
 
+    @staticmethod
+    def mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The mean of the weights, and of the statistics of the batch normalisation, of networks that were trained one
+        from another; of what is no floating point number, that of the last."""
+        last = states[-1]
+        return {
+            name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+            for name, value in last.items()
+        }
+
     def __init__(self, config: Any, scenes: list[Scene], labels: Mapping[str, Any]):
         """A task on the labels in use, with an untrained model."""
         self.config = config

@@ -57,6 +57,27 @@ def test_the_control_restarts_as_often_on_the_clicks_alone(finished, scenes):
     assert set(done[1].networks) == set(finished[1].networks)
 
 
+@pytest.mark.parametrize("method", ["one_thing_one_click", "control"])
+def test_the_mean_of_networks_predicts_and_trains_nothing(finished, scenes, monkeypatch, method):
+    plain = list(run_method(tiny_experiment(f"plain_{method}", method=method), scenes))
+    monkeypatch.setattr(stages, "fit", None)
+    done = list(run_method(tiny_experiment(f"mean_{method}", method=method, average_networks=2), scenes))
+    assert done[0].evaluation.path == plain[0].evaluation.path and done[0].networks == plain[0].networks
+    assert method == "control" or done[1].pseudo.path == plain[1].pseudo.path  # the labels are the last networks' own
+    assert not done[1].evaluation.reused and done[1].evaluation.key != plain[1].evaluation.key
+    for name in ("unet", "relation"):
+        first, second, mean = (load_file(s.networks[name].path / "weights.safetensors") for s in (*plain, done[1]))
+        assert mean.keys() == first.keys()
+        for key in mean.keys() - {"prototypes"}:
+            np.testing.assert_allclose(mean[key], (first[key] + second[key]) / 2, rtol=1e-5, atol=1e-7)
+    lengths = np.linalg.norm(mean["prototypes"], axis=1, keepdims=True)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-5)
+    between = first["prototypes"] + second["prototypes"]
+    np.testing.assert_allclose(mean["prototypes"], between / np.linalg.norm(between, axis=1, keepdims=True), atol=1e-6)
+    inputs = manifest_of(done[1].evaluation)["inputs"]
+    assert {name: inputs[name] for name in done[1].networks} == {n: s.key for n, s in done[1].networks.items()}
+
+
 def test_the_baseline_shares_its_network_and_full_supervision_uses_every_label(finished, scenes):
     unet, evaluation = control.train_baseline(Stages(tiny_experiment(), scenes, control.BASELINE))
     assert unet.path == finished[0].unet.path
