@@ -40,8 +40,10 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
     Returns:
         The path of index.html.
     """
-    if not results.folder.is_dir():
-        raise OtocError(f"{results.folder}: nothing has been run for this profile; run its notebooks first")
+    if not results.folder.is_dir() and not any(results.seeds(known.name) for known in results.experiments):
+        raise OtocError(
+            f"{results.folder}: nothing was run for this profile, and no numbers were kept; run its notebooks first"
+        )
     folder, profile = Path(reports) / results.profile, results.profile
     name = data_name(profile)
     tables = [*make_tables(results, hidden_scores(results, folder / "submissions")), *sweep_tables(results)]

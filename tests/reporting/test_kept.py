@@ -12,6 +12,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.reporting.findings import findings
 from otoc_lib.reporting.kept import HIDDEN, keep_numbers
 from otoc_lib.reporting.runs import results_of, results_of_profile
+from otoc_lib.reporting.site import build_report
 from otoc_lib.reporting.tables import make_tables
 
 
@@ -60,6 +61,16 @@ def test_no_prediction_is_kept_and_pictures_know_it(project, scenes):
     for path in found.archives.glob("*.zip"):
         names = {name.split("/")[1] for name in zipfile.ZipFile(path).namelist()}
         assert names <= {"manifest.json", "metrics.json", "confusions.counts", "statistics.json", HIDDEN}
+
+
+def test_a_report_is_written_of_kept_numbers_alone(project, scenes):
+    shutil.rmtree(project / "runs")
+    page = build_report(results(), project / "elsewhere", scenes).read_text()
+    row = next(row for row in csvs(results())["table2"] if row[0] == "otoc_full")
+    assert row[4] != "not run" and row[4] in page and "numbers were kept" in page
+    shutil.rmtree(results().archives)
+    with pytest.raises(OtocError, match="nothing was run for this profile, and no numbers were kept"):
+        build_report(results(), project / "elsewhere", scenes)
 
 
 def test_kept_numbers_of_other_parameters_are_shown_nowhere(project):
