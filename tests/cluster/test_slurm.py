@@ -2,7 +2,9 @@
 into the queue it goes on to the bits of a run that was left alone."""
 
 import contextlib
+import csv
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -13,9 +15,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from dying import contents
 from slurm import Slurm, missing
 from tiny_project import environment, write_project
+
+from otoc_lib.store import BEGUN
+from otoc_lib.training.checkpoint import load_checkpoint
 
 PLUGIN = "snakemake_executor_plugin_slurm"
 PATIENCE = 900  # seconds
@@ -133,12 +139,16 @@ def test_a_job_that_is_warned_killed_and_put_back_into_the_queue_goes_on_to_the_
     wait_for("its training", lambda: len(steps_shown(second)) > 1, project, run)
     assert 0 < steps_shown(second)[0] <= steps_shown(first)[-1], "it did not begin where the first one had saved"
 
+    shown, earlier = steps_shown(second), (part / "checkpoint").stat().st_mtime_ns
     slurm.tell("scontrol", "requeue", second.stem)  # SIGTERM: it saves and stops
+    wait_for("what it saves", lambda: (part / "checkpoint").stat().st_mtime_ns != earlier, project, run)
+    saved = load_checkpoint(part / "checkpoint", json.loads((part / BEGUN).read_text())["key"], torch.device("cpu"))
+    assert shown[0] < shown[-1] <= saved["step"] < STEPS, f"{shown}, {saved['step']}"
     wait_for("its second start", lambda: slurm.job(second.stem)["Restarts"] == "1", project, run)
-    before = steps_shown(second)
     assert run.wait(PATIENCE) == 0, (project / "said.log").read_text() + second.read_text()
-    after = steps_shown(second)[len(before) :]  # in the same log
-    assert before[0] < before[-1] <= after[0] < STEPS, f"{before}, {after}"
+    with (project / "runs/tiny/unet_gp/unet_1/history.csv").open() as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert seconds[: saved["step"]] == [record[3] for record in saved["history"]]  # they were not trained again
     assert "DUE TO JOB REQUEUE" in second.read_text() and slurm_logs(project) == [first, second]
 
     assert undisturbed.wait(PATIENCE) == 0, (alone / "said.log").read_text()
