@@ -90,8 +90,15 @@ def execute(notebook: str, path: Path, changes: Mapping[str, Any]) -> Path:
 
 
 def keep_last_states(path: Path) -> None:
-    """Leave of every progress bar in an executed notebook its last state; each redrawing is an output by itself."""
+    """Leave of every progress bar in an executed notebook its last state; each redrawing is an output by itself.
+
+    The paths that papermill notes become relative to the project: on another machine they lead nowhere.
+    """
     notebook = json.loads(path.read_text(encoding="utf-8"))
+    noted = notebook.get("metadata", {}).get("papermill", {})
+    for name in ("input_path", "output_path"):
+        if noted.get(name):
+            noted[name] = Path(os.path.relpath(noted[name], project_root())).as_posix()
     for cell in notebook["cells"]:
         joined: list[dict[str, Any]] = []
         for output in cell.get("outputs", []):

@@ -218,7 +218,7 @@
       const pen = canvas.getContext("2d"), v = (y) => canvas.height - 8 - y * scale;
       pen.fillStyle = "#8a94a6";
       room.x.forEach((x, k) => pen.fillRect(8 + x * scale, v(room.y[k]), 1.6, 1.6));
-      pen.fillStyle = "#d62027";
+      pen.fillStyle = "#f0961e";
       pen.beginPath(); pen.arc(8 + 100 * at[0] * scale, v(100 * at[1]), 4.5, 0, 7); pen.fill();
     }
 
@@ -269,9 +269,9 @@
     document.addEventListener("otoc-theme", drawAll);
   }
 
-  const current = document.querySelector("nav [aria-current]"); // on a phone the row of pages scrolls
-  if (current) current.parentElement.scrollLeft = current.offsetLeft - 40;
-  theme();
+  theme(); // whose button takes room of the row of pages
+  const current = document.querySelector("nav [aria-current]"); // on a phone that row scrolls
+  if (current) current.parentElement.scrollLeft = current.offsetLeft - 16;
   curves();
   tsne();
 })();

@@ -155,7 +155,7 @@
     room.clicks.forEach(([point, label], i) => {
       marks.set(room.places.subarray(4 * point, 4 * point + 4), 4 * i);
       markSides[i] = room.sides[point];
-      markColors.set([...colors[label], 255], 4 * i);
+      markColors.set([...(colors[label] ?? UNKNOWN), 255], 4 * i); // a click may say: none of the classes
     });
     room.views = panels.map(() => drawable(room.places, room.sides));
     room.dots = room.clicks.length ? [drawable(marks, markSides)] : [];

@@ -58,6 +58,7 @@ def test_its_notebooks_are_run_and_kept_beside_the_others(project):
     # The kernel's bars with their time left, and nothing of papermill's.
     kept = (project / executed).read_text()
     assert "UNet: 100%" in kept and "UNet:   0%" not in kept and "\\r" not in kept  # of bars what they showed last
+    assert str(project) not in kept and f'"output_path": "{executed}"' in kept  # nothing of this machine
     assert "UNet: 100%" in done.stderr and "unknown parameter" not in done.stderr and "WARNING" not in done.stderr
 
 
