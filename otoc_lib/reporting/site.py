@@ -42,7 +42,8 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
     """
     if not results.folder.is_dir() and not any(results.seeds(known.name) for known in results.experiments):
         raise OtocError(
-            f"{results.folder}: nothing was run for this profile, and no numbers were kept; run its notebooks first"
+            f"{results.folder}: nothing has been run for this profile, and no numbers were kept of it; run its "
+            "notebooks first"
         )
     folder, profile = Path(reports) / results.profile, results.profile
     name = data_name(profile)

@@ -109,8 +109,6 @@ def fit(
     )  # fmt: skip
 
     def save() -> None:
-        history.extend(_finite(recent))
-        recent.clear()
         if first:
             state = {
                 "model": _finite_state(task),
@@ -152,7 +150,7 @@ def fit(
                 due, asked.to_stop = processes.largest([due, asked.to_stop])
             if due or len(recent) == LOG_STEPS:
                 history += _finite(recent)
-                recent.clear()
+                recent = []
                 if log:
                     log.follow(history)
                 bar.set_postfix(loss=f"{history[-1][1]:.3f}", refresh=False)
@@ -160,11 +158,11 @@ def fit(
                 save()
                 saved, asked.to_save = time.perf_counter(), False
                 asked.stop()
-        if len(history) + len(recent) < schedule.steps:
+        history += _finite(recent)
+        if len(history) < schedule.steps:  # no batch came
             save()
             asked.stop()
 
-    history += _finite(recent)
     if not first:
         return
     if log:

@@ -69,7 +69,7 @@ def test_a_report_is_written_of_kept_numbers_alone(project, scenes):
     row = next(row for row in csvs(results())["table2"] if row[0] == "otoc_full")
     assert row[4] != "not run" and row[4] in page and "numbers were kept" in page
     shutil.rmtree(results().archives)
-    with pytest.raises(OtocError, match="nothing was run for this profile, and no numbers were kept"):
+    with pytest.raises(OtocError, match="nothing has been run for this profile, and no numbers were kept"):
         build_report(results(), project / "elsewhere", scenes)
 
 

@@ -248,7 +248,7 @@ def test_real_data_carries_no_banner(runs, scenes, tmp_path):
 
 
 def test_nothing_run_is_an_error_that_says_so(scenes, tmp_path):
-    with pytest.raises(OtocError, match="nothing was run"):
+    with pytest.raises(OtocError, match="nothing has been run"):
         build_report(results_in(tmp_path / "runs"), tmp_path / "reports", scenes)
     assert not (Path(tmp_path) / "reports").exists()
 
