@@ -104,10 +104,12 @@ class Config:
 
     A method whose file defines ``class Parameters(Config)`` adds its own, in the same form: they are known wherever
     ``method`` names it. One that learns from sets of classes without points also says ``learns_sets = True`` there, one
-    whose loop has a single iteration ``trains_once = True``.
+    that learns in labelled images ``learns_images = True``, one whose loop has a single iteration
+    ``trains_once = True``.
     """
 
     learns_sets: typing.ClassVar[bool] = False
+    learns_images: typing.ClassVar[bool] = False
     trains_once: typing.ClassVar[bool] = False
 
     # What is run, and where its files are (paths are relative to the project's root). In no key.
@@ -756,6 +758,11 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
             f"{origin}: 'source: scene' and 'source: subcloud' name classes without points; methods made for that, as "
             f"'method: mprm', learn from them, and from nothing else; 'source: {config.source}' and 'method: "
             f"{config.method}' do not go together"
+        )
+    if config.learns_images and config.source != "images":
+        raise OtocError(
+            f"{origin}: 'method: {config.method}' learns in labelled images, so it needs 'source: images', not "
+            f"'source: {config.source}'; any other method learns what is clicked"
         )
     if config.source == "images" and config.images_root is None:
         raise OtocError(f"{origin}: 'images_root' must name the folder of the frames with 'source: images'")

@@ -67,7 +67,7 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"variant": "unet_rel"}, ["variant", "'unet_rel_gp'"]),
         ({"variant": "control"}, ["variant", "method: control"]),
         ({"method": "one_thing_one_klick"}, ["method", "did you mean 'one_thing_one_click'", "control"]),
-        ({"method": "stages"}, ["method", "control, mean_teacher, mprm, one_thing_one_click"]),
+        ({"method": "stages"}, ["method", "control, gpfn, mean_teacher, mprm, one_thing_one_click"]),
         ({"dataset": "kitti"}, ["dataset", "own, s3dis, scannet"]),
         ({"backbone": "relation"}, ["backbone", "minkunet34, pointnet2, unet"]),
         ({"initial_weights": ""}, ["initial_weights", "is empty"]),

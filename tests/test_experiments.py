@@ -242,9 +242,14 @@ def test_labels_from_images_fill_the_papers_rows_by_one_training():
         told = ("experiment", "source", "images_share")
         same = {name: getattr(supervised, name) for name in told}
         assert replace(experiment.config, **same) == supervised
+    joint, alike = rows["gpfn_joint_17"], experiments["s3dis_gpfn_joint_17"].config
+    assert joint.control == "gpfn_17" and joint.setting == "GPFN, joint (gpfn_joint_17)" and joint.stage == "last"
+    labelled = vars(experiments["s3dis_gpfn_17"].config)
+    other = {name for name, value in vars(alike).items() if value != labelled.get(name)}
+    assert other == {"experiment", "method", "variant", "visibility_weight", "visibility_cell"}
     jobs = plan_jobs(PARAMS, "study")
     assert {job.run for job in jobs if job.images} == {
-        f"s3dis_gpfn_{share}{end}" for share in ("17", "100") for end in ("", "_seed1", "_seed2")
+        f"s3dis_gpfn_{share}{end}" for share in ("17", "100", "joint_17") for end in ("", "_seed1", "_seed2")
     }
     assert {job.images for job in jobs} == {"", "data/s3dis_frames"}
 

@@ -5,11 +5,12 @@ The surface is the frame's depth or, where that was not measured, the nearest po
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from otoc_lib.datasets.frames import Frame, open_frames, read_frame
+from otoc_lib.datasets.frames import Frame, FrameFolder, open_frames, read_frame
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
@@ -17,6 +18,30 @@ from otoc_lib.spacing import point_spacing
 
 LEAST_TOLERANCE, SPACINGS = 0.03, 1.5  # metres, and spacings of the points; the larger counts
 GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class DrawnFrames:
+    """The frames of one scene that are used, K of them in a row, each read when it is asked for."""
+
+    folder: FrameFolder
+    drawn: np.ndarray  # int64 [K] of the folder's
+    classes: np.ndarray  # int16 [65536], of the ids in label images
+    tolerance: float  # metres, see ``visible``
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    def __getitem__(self, k: int) -> Frame:
+        return read_frame(self.folder, self.drawn[k], self.classes)
+
+
+def draw_from(scene: Scene, root: Path, classes: np.ndarray, share: float, seed: int) -> DrawnFrames:
+    """A share of the frames of a scene; arguments as for ``label_scene``."""
+    folder = open_frames(root, scene.name)
+    drawn = draw_frames(len(folder.names), share, seed, scene.name)
+    tolerance = max(LEAST_TOLERANCE, SPACINGS * point_spacing(scene.coords))
+    return DrawnFrames(folder, drawn, classes, tolerance)
 
 
 def label_scene(
@@ -35,18 +60,15 @@ def label_scene(
     Raises:
         OtocError: the frames are missing or damaged, or show no point of the scene.
     """
-    folder = open_frames(root, scene.name)
-    drawn = draw_frames(len(folder.names), share, seed, scene.name)
-    frames = (read_frame(folder, index, classes) for index in drawn)
-    tolerance = max(LEAST_TOLERANCE, SPACINGS * point_spacing(scene.coords))
-    labels = label_points(scene.in_file(scene.coords), frames, len(scene.label_set), tolerance)
+    frames = draw_from(scene, root, classes, share, seed)
+    labels = label_points(scene.in_file(scene.coords), iter(frames), len(scene.label_set), frames.tolerance)
     if (labels == IGNORE).all():
         raise OtocError(
-            f"{folder.path}: no labelled pixel of the {len(drawn)} frames that were drawn shows a point of the scene; "
+            f"{frames.folder.path}: no labelled pixel of the {len(frames)} frames drawn shows a point of the scene; "
             "poses must map camera to world in the scan's own coordinates, in metres; of few frames, draw more "
             "(images_share)"
         )
-    return labels, {"frames_used": len(drawn), "frames_skipped": folder.skipped}
+    return labels, {"frames_used": len(frames), "frames_skipped": frames.folder.skipped}
 
 
 def draw_frames(count: int, share: float, seed: int, name: str) -> np.ndarray:

@@ -45,7 +45,7 @@ from otoc_lib.annotation.clicks import (
     spoil_clicks,
     write_clicks,
 )
-from otoc_lib.annotation.images import label_scene
+from otoc_lib.annotation.images import DrawnFrames, draw_from, label_scene
 from otoc_lib.annotation.subclouds import (
     Subclouds,
     cut_subclouds,
@@ -228,7 +228,7 @@ class Stages:
                 f"stage {name}: its labels are {known}, which {_name_of(task)} cannot learn from; run the loop of "
                 f"the method {self.config.method!r}, in notebook 03"
             )
-        in_use = sets or self.labels_of(labels)
+        in_use = self.frames_of_rooms() if task.learns_images else sets or self.labels_of(labels)
         made = task(view, rooms, in_use)
         if self._given(network, warm_start):
             made.start_from(_file(self.config, "initial_weights"))
@@ -419,6 +419,13 @@ class Stages:
         sets = read_subclouds(stage.path / SUBCLOUDS, self.scenes.train)
         stage.check([SUBCLOUDS])  # another process may have made it anew between
         return sets
+
+    def frames_of_rooms(self) -> dict[str, DrawnFrames]:
+        """The labelled frames of the training rooms that stage ``clicks`` takes labels from, whose key names them."""
+        config = self.config
+        classes = frames.class_table(config, self.scenes.train[0].label_set)
+        drawn = (config.images_folder, classes, config.images_share, config.seed)
+        return {scene.name: draw_from(scene, *drawn) for scene in self.scenes.train}
 
     # --- for stages of other kinds, see tsne.py and mprm.py
 

@@ -48,18 +48,23 @@ class Batches(Dataset):
 
     def part(self, step: int, number: int, parts: int) -> list[Batch]:
         """Part ``number`` of the batches of a step, one a view: so many equal parts have its rooms in their order."""
-        epoch, position = divmod(step, self.per_epoch)
-        order = np.random.default_rng([*self.seed, epoch]).permutation(len(self.rooms))
         samples: list[list[Sample]] = [[] for _ in range(self.views)]
-        size = self.batch_size // parts
-        first = position * self.batch_size + number * size
-        for index in order[first : first + size].tolist():
+        epoch, rooms = self.rooms_of(step, number, parts)
+        for index in rooms:
             scene, labels, groups = self.room(index)
             for view in range(self.views):
                 generator = np.random.default_rng([*self.seed, epoch, index, *([view] if view else [])])
                 kept = samples[0][-1].kept if view else None
                 samples[view].append(training_sample(scene, labels, self.config, generator, kept, groups))
         return [make_batch(of_view, self.config.sparse_backend) for of_view in samples]
+
+    def rooms_of(self, step: int, number: int, parts: int) -> tuple[int, list[int]]:
+        """The epoch of a step, and the places of the rooms of a part of it."""
+        epoch, position = divmod(step, self.per_epoch)
+        order = np.random.default_rng([*self.seed, epoch]).permutation(len(self.rooms))
+        size = self.batch_size // parts
+        first = position * self.batch_size + number * size
+        return epoch, order[first : first + size].tolist()
 
     def room(self, index: int) -> tuple[Scene, np.ndarray, np.ndarray | None]:
         """A room by its place, its labels and its groups. Every tile of a scan larger than one is a room of its own."""

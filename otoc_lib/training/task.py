@@ -40,6 +40,7 @@ class Task:
     stream: ClassVar[int] = 0  # of random numbers: networks of one method that differ in it see other augmentations
     views: ClassVar[int] = 1  # batches a step: differently augmented, of the same points in the same order
     learns_sets: ClassVar[bool] = False  # its labels are sets of classes, scene name -> annotation.subclouds.Subclouds
+    learns_images: ClassVar[bool] = False  # its labels are frames, scene name -> annotation.images.DrawnFrames
     groups: Mapping[str, np.ndarray] | None = None  # scene name -> int64 (N,): its batches carry them with the points
     model: Any  # an nn.Module, of which each task calls what it alone has
 
