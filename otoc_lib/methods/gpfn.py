@@ -34,7 +34,7 @@ from otoc_lib.device import choose_device
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods.method import Iteration, Method
 from otoc_lib.methods.pi_model import probabilities
-from otoc_lib.methods.stages import Stages
+from otoc_lib.methods.stages import Stages, no_labels
 from otoc_lib.models.build import IN_CHANNELS, new_unet
 from otoc_lib.models.unet import UNet
 from otoc_lib.on_demand import OnDemand
@@ -136,7 +136,7 @@ class FrameBatches(Batches):
     config: Parameters
 
     def __init__(self, config: Parameters, scenes: list[Scene], frames: Mapping[str, DrawnFrames], seed: list[int]):
-        super().__init__(config, scenes, OnDemand({scene.name: scene.num_points for scene in scenes}, unlabelled), seed)
+        super().__init__(config, scenes, no_labels(scenes), seed)
         self.frames = frames
 
     def part(self, step: int, number: int, parts: int) -> list[Any]:
@@ -160,10 +160,6 @@ def cropped(sight: Sight, kept: np.ndarray) -> Sight:
     left = kept[sight.points]
     cut = {name: values[left] for name, values in vars(sight).items()}
     return replace(sight, **{**cut, "points": (np.cumsum(kept) - 1)[cut["points"]]})
-
-
-def unlabelled(count: int) -> np.ndarray:
-    return np.broadcast_to(np.int16(IGNORE), count)
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ class Stages:
                 f"stage {name}: its labels are {known}, which {_name_of(task)} cannot learn from; run the loop of "
                 f"the method {self.config.method!r}, in notebook 03"
             )
-        in_use = self.frames_of_rooms() if task.learns_images else sets or self.labels_of(labels)
+        in_use = self.frames_of(labels) if task.learns_images else sets or self.labels_of(labels)
         made = task(view, rooms, in_use)
         if self._given(network, warm_start):
             made.start_from(_file(self.config, "initial_weights"))
@@ -420,9 +420,14 @@ class Stages:
         stage.check([SUBCLOUDS])  # another process may have made it anew between
         return sets
 
-    def frames_of_rooms(self) -> dict[str, DrawnFrames]:
-        """The labelled frames of the training rooms that stage ``clicks`` takes labels from, whose key names them."""
+    def frames_of(self, stage: Stage) -> dict[str, DrawnFrames]:
+        """The labelled frames of the training rooms that a stage ``clicks`` took labels from; its key names them."""
         config = self.config
+        if stage.name != "clicks" or config.source != "images":
+            raise OtocError(
+                f"stage {stage.name}: its labels are not images, and the method {config.method!r} learns from nothing "
+                "else; give it the stage clicks of 'source: images'"
+            )
         classes = frames.class_table(config, self.scenes.train[0].label_set)
         drawn = (config.images_folder, classes, config.images_share, config.seed)
         return {scene.name: draw_from(scene, *drawn) for scene in self.scenes.train}

@@ -280,13 +280,7 @@ def test_points_learn_from_images_alone(filmed, tmp_path):
     assert np.concatenate(right).mean() > 0.75 > most + 0.25
 
 
-def test_a_whole_run(scenes, folder):
-    table = "id\traw_category\tnyu40id\tnyu40class\n" + "".join(f"{i}\tc{i}\t{i}\tc{i}\n" for i in range(1, 41))
-    (folder / "rooms").mkdir(exist_ok=True)
-    (folder / "rooms" / "scannetv2-labels.combined.tsv").write_text(table)
-    for scene in scenes.train:
-        ids = scene.label_set.to_file_ids(scene.labels).astype(np.uint16)
-        write_frames(folder / "frames" / scene.name, scene.name, scene.coords + scene.origin, scene.colors, ids, 0)
+def test_a_whole_run(frames, scenes):
     config = tiny_experiment("joint", **LEARNT, data_root="rooms", images_share=0.3)
     (done,) = run_method(config, scenes)
     modes = read_json(done.evaluation, "metrics.json")["splits"]["val"]["modes"]
@@ -296,6 +290,9 @@ def test_a_whole_run(scenes, folder):
     other = tiny_experiment("other", **LEARNT, data_root="rooms", images_share=0.3, visibility_weight=2.0)
     clicks = Stages(other, scenes).clicks()
     assert Stages(other, scenes).train("unet", 1, clicks).key != done.unet.key
+    relabelled = replace(clicks, name="pseudo_1")
+    with pytest.raises(OtocError, match="stage pseudo_1: its labels are not images"):
+        Stages(config, scenes).frames_of(relabelled)
 
 
 def test_it_learns_in_images_alone():

@@ -1,7 +1,6 @@
 """Labels from images as a stage: what it keeps, what its key names, and what is trained on it."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from tiny_experiment import tiny_experiment
 from otoc_lib import config as config_module
 from otoc_lib.annotation.clicks import label_statistics
 from otoc_lib.annotation.images import label_scene
-from otoc_lib.datasets.bundled_frames import write_frames
 from otoc_lib.datasets.frames import open_frames
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
@@ -18,20 +16,6 @@ from otoc_lib.methods import control, stages
 from otoc_lib.methods.stages import Plan, Stages, clicks_of, run_method
 from otoc_lib.reporting import display, figures
 from otoc_lib.reporting.runs import read_json
-
-TABLE = "id\traw_category\tnyu40id\tnyu40class\n" + "".join(f"{i}\tc{i}\t{i}\tc{i}\n" for i in range(1, 41))
-
-
-@pytest.fixture(scope="module")
-def frames(scenes, folder) -> Path:
-    """Frames of the training rooms, and the label table of their ids, which are NYU40's own."""
-    (folder / "rooms").mkdir()
-    (folder / "rooms" / "scannetv2-labels.combined.tsv").write_text(TABLE)
-    for scene in scenes.train:
-        ids = scene.label_set.to_file_ids(scene.labels).astype(np.uint16)
-        where = folder / "frames" / scene.name
-        write_frames(where, scene.name, scene.coords + scene.origin, scene.colors, ids, 0)
-    return folder / "frames"
 
 
 def seen(experiment, **values):
