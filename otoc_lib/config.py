@@ -232,6 +232,8 @@ class Config:
     pseudo_labels: str = param("threshold", "pseudo", one_of=functions("methods/pseudo_labels.py"))  # the rule
     threshold: float = param(0.9, "pseudo", low=0, high=1)
     pseudo_share: float | None = param(None, "pseudo", above=0, high=1, added=True)  # rule quantile: of each class
+    # weigh what the networks say of a class by its nearness to its clicks, exp(-d / click_reach); null: do not
+    click_reach: float | None = param(None, "pseudo", low=1e-4, high=1e4, added=True)
     views: int = param(1, "inference", low=1, high=100)  # augmented views averaged at inference, all kept till then
     teacher_views: int | None = param(None, low=1, high=100)  # the same where pseudo labels are made; null: as many
 
@@ -773,6 +775,10 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
     for name in ("clicks_wrong", "clicks_forgotten"):
         if getattr(config, name) and config.source != "simulated":
             raise OtocError(f"{origin}: {name!r} spoils clicks that are drawn, so it needs 'source: simulated'")
+    if config.click_reach is not None and config.source in ("all", "images", "scene", "subcloud"):
+        raise OtocError(
+            f"{origin}: 'click_reach' is about clicks, and 'source: {config.source}' has none; leave it out"
+        )
     if (config.dataset == "own") != bool(config.own_classes):
         raise OtocError(f"{origin}: 'own_classes' must list the classes with 'dataset: own', and only then")
     if config.own_truth is not None and config.dataset != "own":

@@ -1,7 +1,7 @@
 """What a method is to ``stages``: a value that names its networks and says how it learns, predicts and relabels."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,17 @@ class Scores:
     def confidence(self) -> np.ndarray:
         """Its probability, float32 [N]."""
         return self._at_points(self.probabilities.amax(dim=1))
+
+    def weighted(self, scene: Scene, weights: np.ndarray) -> "Scores":
+        """These times weights float32 [M, C] of the super-voxels; no longer a distribution.
+
+        scene: the room. Its super-voxels are the nodes where the points are not.
+        """
+        of_nodes = torch.from_numpy(weights).to(self.probabilities.device)
+        if self.nodes is None:
+            of_nodes = of_nodes[supervoxel_nodes(scene).to(of_nodes.device)]
+        before = None if self.before is None else self.before * of_nodes
+        return replace(self, probabilities=self.probabilities * of_nodes, before=before)
 
     def at_points(self) -> Tensor:
         """Class probabilities [N, C] of the points, on the CPU."""

@@ -5,6 +5,9 @@ a room from the disk each time it is asked for: float32 [K, C] over the K nodes 
 rule may go through all rooms more than once, as one that balances classes must. It gives for every room, in order, the
 labels of its nodes, int16 [K] with IGNORE.
 
+With ``click_reach`` they are weighed by what the clicks say: a row then sums up to less than 1, to 0 where no click
+reaches.
+
 Whatever a rule says, clicked super-voxels keep the label of their click. What clicks say is of no class is not among
 the nodes: no rule sees it, counts it or labels it.
 """
@@ -20,8 +23,7 @@ from otoc_lib.labels import IGNORE
 def threshold(config: Config, rooms: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """The likeliest class of every node whose probability is at least ``threshold`` (eq. 8)."""
     for probabilities in rooms:
-        sure = probabilities.max(axis=1) >= config.threshold
-        yield np.where(sure, probabilities.argmax(axis=1), IGNORE).astype(np.int16)
+        yield _where_sure(probabilities, config.threshold)
 
 
 def quantile(config: Config, rooms: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -32,8 +34,15 @@ def quantile(config: Config, rooms: Sequence[np.ndarray]) -> Iterator[np.ndarray
     """
     least = np.maximum(_least_of_share(rooms, config.pseudo_share), np.float32(config.threshold))
     for probabilities in rooms:
-        classes, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
-        yield np.where(sure >= least[classes], classes, IGNORE).astype(np.int16)
+        yield _where_sure(probabilities, least[probabilities.argmax(axis=1)])
+
+
+def _where_sure(probabilities: np.ndarray, least: np.ndarray | float) -> np.ndarray:
+    """The likeliest class of the nodes where it has at least so much, int16 [K]; none where every class has 0, as
+    where no click reaches."""
+    most = probabilities.max(axis=1)
+    sure = (most >= least) & (most > 0)
+    return np.where(sure, probabilities.argmax(axis=1), IGNORE).astype(np.int16)
 
 
 def _least_of_share(rooms: Sequence[np.ndarray], share: float) -> np.ndarray:

@@ -45,6 +45,7 @@ from otoc_lib.annotation.clicks import (
     spoil_clicks,
     write_clicks,
 )
+from otoc_lib.annotation.closeness import closeness
 from otoc_lib.annotation.images import DrawnFrames, draw_from, label_scene
 from otoc_lib.annotation.subclouds import (
     Subclouds,
@@ -318,7 +319,7 @@ class Stages:
             waiting = [folder / f"{scene.name}.scores" for scene in rooms]
             if not (folder / "statistics.json").is_file():  # written when all labels are
                 missing = [scene for scene, path in zip(rooms, waiting, strict=True) if not holds(path, key)]
-                made = {"networks": networks, "folder": folder, "key": key}
+                made = {"networks": networks, "clicks": clicks, "folder": folder, "key": key}
                 self._through(missing, [], self._score_rooms, name=name, **made)
                 rule, confidences = getattr(pseudo_labels, view.pseudo_labels), []
                 counts = LabelCounts(rooms[0].label_set, beyond=True)
@@ -371,11 +372,17 @@ class Stages:
 
         self._each(rooms, view, name.replace("_", " "), networks, write)
 
-    def _score_rooms(self, rooms: list[Scene], name: str, networks: dict[str, Stage], folder: Path, key: str) -> None:
+    def _score_rooms(
+        self, rooms: list[Scene], name: str, networks: dict[str, Stage], clicks: Stage, folder: Path, key: str
+    ) -> None:
         view = self._teacher_view(name)
+        near = {} if view.click_reach is None else clicks_of(clicks, self.scenes.train)
 
         def write(scene: Scene, loaded: Networks) -> None:
-            _save_scores(folder / f"{scene.name}.scores", key, self.method.scores(view, scene, loaded))
+            scores = self.method.scores(view, scene, loaded)
+            if near:
+                scores = scores.weighted(scene, closeness(scene, near[scene.name], view.click_reach))
+            _save_scores(folder / f"{scene.name}.scores", key, scores)
 
         self._each(rooms, view, name.replace("pseudo_", "pseudo labels "), networks, write)
 

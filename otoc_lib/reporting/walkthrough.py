@@ -23,6 +23,7 @@ from otoc_lib.annotation.clicks import (
     label_statistics,
     of_no_class,
 )
+from otoc_lib.annotation.closeness import closeness
 from otoc_lib.config import Config
 from otoc_lib.labels import IGNORE, NO_CLASS
 from otoc_lib.methods import one_thing_one_click, pseudo_labels
@@ -80,7 +81,8 @@ class Walk:
     similarity: np.ndarray | None  # [M] graph: the same by all features that the variant compares
     propagated: np.ndarray | None  # [M, C] graph: Q after mean field (eq. 3)
     moves: np.ndarray | None  # [S] graph: the largest change of a probability in each of its steps
-    confidence: np.ndarray | None  # [N] probability of the class that may become a label (eq. 8)
+    nearness: np.ndarray | None  # [M, C] to the clicks of each class, where ``click_reach`` asks for it
+    confidence: np.ndarray | None  # [N] probability of the class that may become a label (eq. 8), times its nearness
     ruled: np.ndarray | None  # [N] what the rule makes of it, before the clicks have their say
     pseudo: np.ndarray | None  # [N] the labels of the next iteration
 
@@ -106,6 +108,10 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
     supervoxels = supervoxel_nodes(scene).to(prediction.probabilities.device)
     initial = expand_clicks(scene, clicks)
     scores = _scores(config, scene, networks, prediction)
+    near, weighed = None, scores
+    if scores is not None and config.click_reach is not None:
+        near = closeness(scene, clicks, config.click_reach)
+        weighed = scores.weighted(scene, near)
     has_graph = method_of(config).scores is one_thing_one_click.scores and scores.nodes is not None
     graph = dict.fromkeys(("unary", "chosen", "hand_made", "similarity", "propagated", "moves"))
     if has_graph:
@@ -131,7 +137,8 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
         pooled=_array(pool_mean(prediction.probabilities, supervoxels, scene.num_supervoxels)),
         relation=None if prediction.relation_probabilities is None else _array(prediction.relation_probabilities),
         **graph,
-        **_relabel(config, scores, initial, of_no_class(scene, clicks)),
+        nearness=near,
+        **_relabel(config, weighed, initial, of_no_class(scene, clicks)),
     )
 
 
@@ -316,8 +323,17 @@ def pseudo_label_figure(walk: Walk) -> Figure:
     rule = walk.config.pseudo_labels if threshold is None else f"threshold {threshold:g}"
     kept = np.unique(walk.scene.supervoxels[(walk.initial != IGNORE) & (walk.ruled != walk.initial)])
     covered = percent(100 * np.mean(walk.pseudo != IGNORE))
-    pictures = [
-        Picture("confidence (eq. 8)", _map(walk.confidence), f"rule: {rule}", Bar("0", "1", threshold)),
+    confidence = Picture("confidence (eq. 8)", _map(walk.confidence), f"rule: {rule}", Bar("0", "1", threshold))
+    if walk.nearness is not None:
+        nearest = walk.nearness.max(axis=1)[walk.scene.supervoxels]
+        caption = f"{percent(100 * np.mean(nearest == 0))} of the points reached by none"
+        pictures = [
+            Picture("near to a click", _map(nearest), caption, Bar("0", "1"), walk.clicks),
+            replace(confidence, title="confidence (eq. 8) × nearness"),
+        ]
+    else:
+        pictures = [confidence]
+    pictures += [
         Picture(
             "pseudo labels",
             _paint(walk, walk.pseudo),

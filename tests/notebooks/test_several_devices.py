@@ -46,7 +46,8 @@ def test_a_notebook_trains_and_predicts_in_two_processes_what_one_does(project, 
 
 def test_rooms_are_shared_out_and_what_is_there_is_not_made_again(project, monkeypatch):
     monkeypatch.chdir(project)
-    one, two = stages_with(project, "shared_one", device="cpu"), stages_with(project, "shared_two", **TWO)
+    one = stages_with(project, "shared_one", device="cpu", click_reach=0.1)
+    two = stages_with(project, "shared_two", **TWO, click_reach=0.1)
     clicks = one.clicks()
     trained = one.train_all(1, clicks, warm_start={})
     evaluation, pseudo = one.evaluate("evaluate_1", trained), one.relabel(1, trained, clicks)

@@ -33,6 +33,7 @@ CASES = {
     "otoc": {},
     "unet_gp": {"variant": "unet_gp"},
     "unet": {"variant": "unet"},
+    "near": {"variant": "unet_gp", "click_reach": 0.5},
     "control": {"method": "control"},
 }
 
@@ -113,7 +114,7 @@ def plain(color):
 # --- what it holds ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", ["otoc", "unet_gp", "unet"])
+@pytest.mark.parametrize("case", ["otoc", "unet_gp", "unet", "near"])
 def test_its_pseudo_labels_are_those_of_the_stage(finished, case):
     done = finished[case]
     pseudo = done.stages.relabel(1, done.trained, done.annotation)
@@ -233,6 +234,22 @@ def test_a_method_without_graph_says_so(finished):
     walk = finished["unet_gp"].walk
     assert titles(walkthrough.unary_figure(walk)) == ["U-Net, pooled", "its cost, −log P (eq. 4)"]
     assert len(titles(walkthrough.similarity_figure(walk))) == 3  # colour and position are all that it compares
+
+
+def test_what_is_near_to_a_click_has_its_picture_where_labels_depend_on_it(finished):
+    walk = finished["near"].walk
+    figure = walkthrough.pseudo_label_figure(walk)
+    assert titles(figure)[:2] == ["near to a click", "confidence (eq. 8) × nearness"]
+    view = room_view(walk.scene, *PANEL)
+    chosen, *_ = best_in_sight(walk.scene, view)
+    for value in (0.0, 1.0):
+        nearness = np.where(np.arange(len(walk.nearness)) == chosen, value, 1 - value)[:, None] * np.eye(20)[[3]]
+        drawn = walkthrough.pseudo_label_figure(replace(walk, nearness=nearness))
+        found = shown(drawn, "near to a click", walk.scene, view, chosen)
+        np.testing.assert_allclose(found, plain(walkthrough.COLORS(value)[:3]), atol=0.06)
+    nothing = replace(walk, nearness=np.zeros_like(walk.nearness))
+    assert "100.0 % of the points reached by none" in texts(walkthrough.pseudo_label_figure(nothing))
+    assert not {"near to a click"} & set(titles(walkthrough.pseudo_label_figure(finished["unet_gp"].walk)))
 
 
 def test_a_room_without_labels_is_not_judged(finished):
