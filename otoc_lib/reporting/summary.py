@@ -34,7 +34,8 @@ def matrix(results: Results, table: str) -> Table:
     """Every method of a table that was run beside every kind of labels: the U-Net alone, which all of them have.
 
     A line is a method and the steps of its U-Nets: a control of as many stands for equal steps, one of more for equal
-    time. Other backbones are left out.
+    time. A further experiment of the same method, steps and labels has a line of its own, with its name. Other
+    backbones are left out.
     """
     listed = {row.row: row for row in results.rows(table)}
     cells: dict[tuple[str, int], dict[str, str]] = {}
@@ -48,7 +49,10 @@ def matrix(results: Results, table: str) -> Table:
         method = ALONE if known.config.method == "control" else method_of(known.config).title
         gain = gain_over(results, row, listed[row.control]) if row.control else None
         cell = with_deviation(measured) + (f", gain {gain.text}" if gain else "")
-        cells.setdefault((method, known.unet_steps), {})[row.annotation] = cell
+        line = cells.setdefault((method, known.unet_steps), {})
+        if row.annotation in line:  # of another experiment, which comes first
+            line = cells.setdefault((f"{method} ({row.row})", known.unet_steps), {})
+        line[row.annotation] = cell
     labels = list(dict.fromkeys(label for found in cells.values() for label in found))
     rows = [
         [f"{method}, {steps:,} steps", *(cells[method, steps].get(label, "") for label in labels)]
@@ -62,9 +66,17 @@ def matrix(results: Results, table: str) -> Table:
     return Table(f"matrix_{table}", f"{TITLES[table]}: method by labels", note, columns, rows, columns, rows)
 
 
+def _varies(results: Results, experiment: str, main: str) -> bool:
+    """Whether an experiment is the main one's method with some parameters of its own, in all three modes."""
+    one, other = results.known(experiment), results.known(main)
+    if one is None or other is None:
+        return False
+    return all(getattr(one.config, name) == getattr(other.config, name) for name in ("method", "variant", "backbone"))
+
+
 def summary(results: Results, table: str) -> Table:
-    """Full supervision, then the kinds of labels that were run: cells as in the full table, with the paper's number in
-    brackets where it has one. Rows of one column compare."""
+    """Full supervision, then the kinds of labels that were run, and beside each what varies its method: cells as in the
+    full table, with the paper's number in brackets where it has one. Rows of one column compare."""
     published = {row.row: row.miou for row in {"table2": paper.TABLE2, "table4": paper.TABLE4}[table]}
     known = {row.row: row for row in results.rows(table)}
     measured = {name: results.measure(row) for name, row in known.items()}
@@ -77,15 +89,25 @@ def summary(results: Results, table: str) -> Table:
             cells.append(f"{cell} (paper: {published[name]:g})" if name in published else cell)
         return [title, *cells]
 
+    def gain_line(title: str, names: tuple[str, ...]) -> list[list[str]]:
+        rows = [known[name] for name in names]
+        gains = [gain_over(results, row, known[row.control]) if row.control else None for row in rows]
+        return [[title, *(gain.text if gain else NOT_RUN for gain in gains)]] if any(gains) else []
+
     rows = []
-    for prefix, _, annotation, *_ in KINDS[table]:
+    for prefix, _, annotation, experiment, *_ in KINDS[table]:
         names = {title: tuple(f"{prefix}_{end}" for end in ends) for title, ends in LINES.items()}
         if not any(measured[name] for of_line in names.values() for name in of_line):
             continue
         rows += [line(f"{annotation}: {title}", of_line) for title, of_line in names.items()]
-        gains = [gain_over(results, known[name], known[known[name].control]) for name in names[SELF_TRAINING]]
-        if any(gains):
-            rows.append([f"{annotation}: gain over the control", *(gain.text if gain else NOT_RUN for gain in gains)])
+        rows += gain_line(f"{annotation}: gain over the control", names[SELF_TRAINING])
+        for row in results.further(table):
+            if row.mode != "point" or row.annotation != annotation or not measured[row.row]:
+                continue
+            if _varies(results, row.experiment, experiment):
+                own = (row.row, f"{row.row}_sv", f"{row.row}_full")
+                rows.append(line(f"{annotation}: {SELF_TRAINING}, {row.row}", own))
+                rows += gain_line(f"{annotation}: {row.row}, gain over its control", own)
     supervised = ("supervised", "supervised_sv", "supervised_full")
     if rows or any(measured[name] for name in supervised):
         rows.insert(0, line("every point labelled", supervised))

@@ -70,3 +70,33 @@ def test_the_matrix_has_every_method_beside_every_kind_of_labels(scenes, tmp_pat
         lines["Mean Teacher, 90 steps"][1] == f"{found.measure(rows['teacher_points']).mean:.2f}"
     )  # no control was run
     assert lines["One Thing One Click, 190 steps"][0] == f"{found.measure(rows['otoc_dagger']).mean:.2f}"
+
+
+def test_what_varies_the_method_has_lines_of_its_own(scenes, tmp_path):
+    """Two experiments of one method, length and labels are two lines, in short and in the matrix, not one."""
+    steps = {"unet_steps": 90, "unet_steps_later": 50}
+    runs = {
+        "otoc": (known("otoc", **steps), 0.5),
+        "control": (known("control", "control", **steps), 0.3),
+        "near": (known("near", click_reach=0.1, **steps), 0.6),
+        "part": (known("part", variant="unet_gp", **steps), 0.4),  # has not all modes
+    }
+    for experiment, share in runs.values():
+        make_experiment(tmp_path / "runs", experiment, scenes, share, ("point", "sv", "full"))
+    found = results_in(tmp_path / "runs", experiments=tuple(experiment for experiment, _ in runs.values()))
+    short, table = summaries(found)
+    rows = {row.row: row for row in found.rows("table2")}
+    ours = {name: found.measure(rows[name]).mean for name in ("otoc_dagger", "otoc_control", "near", "near_full")}
+    lines = {row[0]: row[1:] for row in short.rows}
+    assert [name for name in lines if "near" in name] == [
+        *("one click/object: self-training, near", "one click/object: near, gain over its control"),
+    ]
+    assert lines["one click/object: self-training, near"][::2] == [f"{ours['near']:.2f}", f"{ours['near_full']:.2f}"]
+    gain = lines["one click/object: near, gain over its control"]
+    assert len(gain) == 3 and gain[0].startswith(f"{ours['near'] - ours['otoc_control']:+.2f} (")
+    assert lines["one click/object: self-training"][0].startswith(f"{ours['otoc_dagger']:.2f}")
+    assert not any("part" in name for name in lines)
+    cells = {row[0]: row[1] for row in table.rows}
+    assert cells["One Thing One Click, 190 steps"].startswith(f"{ours['otoc_dagger']:.2f}, gain")
+    assert cells["One Thing One Click (near), 190 steps"].startswith(f"{ours['near']:.2f}, gain")
+    assert cells["These labels alone, 190 steps"] == f"{ours['otoc_control']:.2f}"
