@@ -7,12 +7,14 @@ room is reached from nowhere. So clicks and networks err for different reasons, 
 """
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.scene import Scene
+from otoc_lib.supervoxels.pooling import pool_mean
 
 CELL = 0.05  # metres: the points of a super-voxel are looked at by the means in cells so wide
 TOUCH = 0.1  # metres: super-voxels are neighbours where two such means are no further apart
@@ -54,6 +56,5 @@ def _neighbours(coords: np.ndarray, supervoxels: np.ndarray, count: int) -> np.n
 
 
 def _means(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
-    """Mean of the values [N, 3] of each of ``count`` groups, float64 [count, 3]."""
-    sums = np.stack([np.bincount(groups, of_axis, count) for of_axis in values.T], axis=1)
-    return sums / np.maximum(np.bincount(groups, minlength=count), 1)[:, None]
+    """``pool_mean`` of the values [N, 3] of each of ``count`` groups, float64 [count, 3]."""
+    return pool_mean(torch.from_numpy(values.astype(np.float64)), torch.from_numpy(groups), count).numpy()
