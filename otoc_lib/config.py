@@ -152,6 +152,8 @@ class Config:
         "simulated", "clicks"
     )
     clicks_per_object: int = param(1, "clicks", low=1, high=10**6)
+    # clicks label, before any network, what is within this distance of colour (annotation/closeness.py); null: do not
+    click_spread: float | None = param(None, "clicks", low=0.001, high=1e4, added=True)
     clicks_wrong: float = param(0.0, "clicks", low=0, high=1, added=True)  # share that gets a class drawn at random
     clicks_forgotten: float = param(0.0, "clicks", low=0, high=1, added=True)  # share of the objects without a click
     # source points, one of the two: a share of all points, or so many of each class in each square metre
@@ -778,6 +780,11 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
     if config.click_reach is not None and config.source in ("all", "images", "scene", "subcloud"):
         raise OtocError(
             f"{origin}: 'click_reach' is about clicks, and 'source: {config.source}' has none; leave it out"
+        )
+    if config.click_spread is not None and config.source not in ("simulated", "file", "points20"):
+        raise OtocError(
+            f"{origin}: 'click_spread' is about clicks that label super-voxels, and 'source: {config.source}' has "
+            "none; leave it out"
         )
     if (config.dataset == "own") != bool(config.own_classes):
         raise OtocError(f"{origin}: 'own_classes' must list the classes with 'dataset: own', and only then")

@@ -91,6 +91,12 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"click_reach": 0.1, "source": "all", "method": "control"}, ["click_reach", "source: all", "leave it out"]),
         ({"click_reach": 0.1, "source": "images", "images_root": "f"}, ["click_reach", "source: images"]),
         ({"click_reach": 0.1, "source": "scene", "method": "mprm"}, ["click_reach", "source: scene"]),
+        ({"click_spread": 0.0009}, ["click_spread", "at least 0.001"]),
+        (
+            {"click_spread": 0.1, "source": "points", "points_share": 0.1},
+            ["click_spread", "source: points", "leave it"],
+        ),
+        ({"click_spread": 0.1, "source": "all", "method": "control"}, ["click_spread", "source: all"]),
         ({"source": "points"}, ["points_share", "points_per_class_column", "one of them"]),
         ({"points_share": 0.1}, ["points_share", "source: points"]),
         ({"source": "points", "points_share": 0.1, "points_per_class_column": 1}, ["one of them"]),

@@ -10,13 +10,14 @@ import operator
 import os
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from otoc_lib.annotation.closeness import within
 from otoc_lib.csv_table import Row, number, read_rows
 from otoc_lib.errors import Faults, OtocError, first_of, listed, shown
 from otoc_lib.files import write_aside, write_bytes
@@ -47,6 +48,7 @@ class Clicks:
     classes: np.ndarray  # int16 [K] class indices, or NO_CLASS
     objects: np.ndarray  # int32 [K] instance ids, -1 unknown
     spread: bool = True  # each labels its whole super-voxel; False: its point alone
+    far: float | None = None  # and the super-voxels that ``closeness.within`` finds so near to it; None: no others
 
     def __post_init__(self) -> None:
         for field, dtype in (("points", np.int64), ("classes", np.int16), ("objects", np.int32)):
@@ -57,6 +59,8 @@ class Clicks:
             raise OtocError("clicks: points, classes and objects must be lists of one length")
         if len(np.unique(self.points)) < len(self.points):
             raise OtocError("clicks: a point is clicked twice; keep one click a point")
+        if self.far is not None and not self.spread:
+            raise OtocError("clicks: what speaks of its point alone does not reach far; give the one or the other")
 
     def __len__(self) -> int:
         return len(self.points)
@@ -306,7 +310,8 @@ def of_no_class(scene: Scene, clicks: Clicks) -> np.ndarray:
 
 def clicked_labels(scene: Scene, clicks: Clicks) -> np.ndarray:
     """What clicks say of every point, int16 [N]: every clicked super-voxel takes its class, or NO_CLASS, whole; IGNORE
-    elsewhere. Clicks that do not ``spread`` speak of their points alone.
+    elsewhere. Clicks that do not ``spread`` speak of their points alone; those that reach ``far`` speak also of
+    super-voxels without a click, each for the class whose clicks are nearest, the first of several.
 
     Where several classes are clicked in one super-voxel, NO_CLASS counting as one, the class with most clicks wins; on
     a tie the class of the click nearest to the super-voxel's centroid does, then the first class. Clicked points keep
@@ -326,6 +331,8 @@ def clicked_labels(scene: Scene, clicks: Clicks) -> np.ndarray:
     order = np.lexsort((clicks.classes, distances, -counts[pair], hit))  # the winner of each super-voxel comes first
     winners = order[np.unique(hit[order], return_index=True)[1]]
     class_of = np.full(scene.num_supervoxels, IGNORE, dtype=np.int16)  # [M]
+    if clicks.far is not None:
+        class_of = within(scene, clicks, clicks.far)
     class_of[hit[winners]] = clicks.classes[winners]
     labels = class_of[scene.supervoxels]
     keeps = class_of[hit] != NO_CLASS
@@ -434,6 +441,8 @@ def expansion_statistics(scenes: list[Scene], clicks: Mapping[str, Clicks]) -> d
     """``label_statistics`` of the expanded clicks, with clicks_per_scene, the number of scenes, whether clicks spread,
     and classes_missed_percent: of the classes in the scenes, those without a click there.
 
+    Where clicks reach ``far``, also that, and what they label beyond their own super-voxels.
+
     Where some clicks say NO_CLASS, also no_class_clicks_per_scene, how many of clicks_per_scene do, and
     no_class_percent, the points that they speak of, of all. Clicks of a class that they outvote label nothing: a
     warning counts them.
@@ -450,13 +459,19 @@ def expansion_statistics(scenes: list[Scene], clicks: Mapping[str, Clicks]) -> d
         if scene.labels is not None:
             true = np.unique(scene.labels[scene.labels >= 0])
             present, clicked = present + len(true), clicked + int(np.isin(true, clicks[scene.name].classes).sum())
+    far = {clicks[scene.name].far for scene in scenes} - {None}
+    reaching, own = {}, None
+    if far:
+        reaching = {"far": max(far)}
+        own = OnDemand(by_name, lambda scene: expand_clicks(scene, replace(clicks[scene.name], far=None)))
     return {
         "scenes": len(scenes),
         "clicks_per_scene": sum(len(clicks[scene.name]) for scene in scenes) / max(len(scenes), 1),
         "spread": all(clicks[scene.name].spread for scene in scenes),
         "classes_missed_percent": _percent(present - clicked, present),
         **refused,
-        **label_statistics(scenes, OnDemand(by_name, lambda scene: expand_clicks(scene, clicks[scene.name]))),
+        **reaching,
+        **label_statistics(scenes, OnDemand(by_name, lambda scene: expand_clicks(scene, clicks[scene.name])), own),
     }
 
 

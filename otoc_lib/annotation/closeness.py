@@ -6,15 +6,22 @@ clicked is reached over an edge of colour, however sure the networks are of it, 
 room is reached from nowhere. So clicks and networks err for different reasons, and what both say is right more often.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
-from otoc_lib.annotation.clicks import Clicks
+from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
 from otoc_lib.supervoxels.pooling import pool_mean
+
+if TYPE_CHECKING:
+    from otoc_lib.annotation.clicks import Clicks  # which reads this file
 
 CELL = 0.05  # metres: the points of a super-voxel are looked at by the means in cells so wide
 TOUCH = 0.1  # metres: super-voxels are neighbours where two such means are no further apart
@@ -24,6 +31,13 @@ STEP = 0.001  # of each step between neighbours, beside its colour: among equal 
 def closeness(scene: Scene, clicks: Clicks, reach: float) -> np.ndarray:
     """exp(-d / reach) of the distances d that ``click_distances`` gives: float32 [M, C], 1 at a click of the class."""
     return np.exp(-click_distances(scene, clicks) / reach).astype(np.float32)
+
+
+def within(scene: Scene, clicks: Clicks, far: float) -> np.ndarray:
+    """The class whose clicks are nearest to every super-voxel, no further than ``far``, int16 [M]: the first of several
+    that are equally near, IGNORE where none is."""
+    distances = click_distances(scene, clicks)
+    return np.where(distances.min(axis=1) <= far, distances.argmin(axis=1), IGNORE).astype(np.int16)
 
 
 def click_distances(scene: Scene, clicks: Clicks) -> np.ndarray:

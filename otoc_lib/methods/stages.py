@@ -1,7 +1,7 @@
 """Runs a method stage by stage: each is a folder of store.py, so finished ones are reused, also between experiments.
 
-    clicks         clicks.csv and the labels that they expand to; labels by room where they come from images, and
-                   subclouds.csv where classes are known without points
+    clicks         clicks.csv and how good the labels are that they expand to; these by room where they come from images
+                   or spread along surfaces; subclouds.csv where classes are known without points
     <network>_<k>  weights and loss history of a network in iteration k
     mean_<network>_<k>  weights, where several networks are averaged (``average_networks``)
     evaluate_<k>   predictions of every evaluation room by mode, and their mIoU
@@ -164,6 +164,8 @@ class Stages:
             else:
                 clicks = _clicks(view, rooms, self.config)
                 write_clicks(folder / "clicks.csv", clicks, rooms)
+                if view.click_spread is not None:
+                    clicks = _write_spread(clicks, view.click_spread, rooms, folder)
                 statistics = expansion_statistics(rooms, clicks)
             write_json(folder / "statistics.json", statistics)
 
@@ -315,7 +317,7 @@ class Stages:
         view = self._teacher_view(name)
 
         def work(folder: Path, key: str) -> None:
-            rooms, initial, no_class = self.scenes.train, self.labels_of(clicks), self.no_class_of(clicks)
+            rooms, initial, no_class = self.scenes.train, self.kept_of(clicks), self.no_class_of(clicks)
             waiting = [folder / f"{scene.name}.scores" for scene in rooms]
             if not (folder / "statistics.json").is_file():  # written when all labels are
                 missing = [scene for scene, path in zip(rooms, waiting, strict=True) if not holds(path, key)]
@@ -405,18 +407,26 @@ class Stages:
         """The labels of the training rooms that a stage ``clicks`` or ``pseudo_<k>`` stands for, each made or read when
         it is asked for: those of all rooms are never in memory together."""
         rooms = self.scenes.train
-        if stage.name != "clicks" or self.config.source == "images":
+        if stage.name != "clicks" or self.config.click_spread is not None:
             return _labels_in(stage, rooms)
+        return self.kept_of(stage)
+
+    def kept_of(self, clicks: Stage) -> Labels:
+        """The labels of a stage ``clicks`` that stay through all iterations, as ``labels_of``: all of them, but where
+        clicks spread along surfaces, those of what was clicked itself."""
+        rooms = self.scenes.train
+        if self.config.source == "images":
+            return _labels_in(clicks, rooms)
         if self.config.source == "all":
             return _true_labels(rooms)
-        return OnDemand(_by_name(rooms), partial(_expanded, clicks_of(stage, rooms)))
+        return OnDemand(_by_name(rooms), partial(_expanded, _own(clicks_of(clicks, rooms))))
 
     def no_class_of(self, clicks: Stage) -> Mapping[str, np.ndarray]:
         """The points of the training rooms, bool [N], that the clicks of a stage ``clicks`` say are of no class."""
         rooms = self.scenes.train
         if self.config.source != "file":  # only a person says so
             return {scene.name: np.broadcast_to(np.False_, scene.num_points) for scene in rooms}
-        return OnDemand(_by_name(rooms), partial(_refused, clicks_of(clicks, rooms)))
+        return OnDemand(_by_name(rooms), partial(_refused, _own(clicks_of(clicks, rooms))))
 
     def subclouds_of(self, stage: Stage) -> dict[str, Subclouds]:
         """The balls of the training rooms and the classes in them, of a stage ``clicks``; empty where it has points."""
@@ -565,11 +575,11 @@ def clicks_of(stage: Stage, scenes: list[Scene]) -> Mapping[str, Clicks]:
     statistics = json.loads(stage.read("statistics.json"))
     if "frames_used" in statistics:
         return OnDemand(_files(Path(), scenes), partial(_labelled, stage))
-    spread = statistics.get("spread", True)
+    spread, far = statistics.get("spread", True), statistics.get("far")
     stage.check(["clicks.csv"])
     clicks = read_clicks(stage.path / "clicks.csv", scenes)
     stage.check(["clicks.csv"])  # another process may have made it anew between
-    return {name: replace(of_room, spread=spread) for name, of_room in clicks.items()}
+    return {name: replace(of_room, spread=spread, far=far) for name, of_room in clicks.items()}
 
 
 def _labels_in(stage: Stage, scenes: list[Scene]) -> Labels:
@@ -663,6 +673,11 @@ def _expanded(clicks: Mapping[str, Clicks], scene: Scene) -> np.ndarray:
     return expand_clicks(scene, clicks[scene.name])
 
 
+def _own(clicks: Mapping[str, Clicks]) -> dict[str, Clicks]:
+    """Clicks that speak of what was clicked itself."""
+    return {name: replace(of_room, far=None) for name, of_room in clicks.items()}
+
+
 def _refused(clicks: Mapping[str, Clicks], scene: Scene) -> np.ndarray:
     return of_no_class(scene, clicks[scene.name])
 
@@ -680,6 +695,14 @@ def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clic
     clicks = {scene.name: simulate_clicks(scene, view.clicks_per_object, view.seed) for scene in scenes}
     shares = view.clicks_wrong, view.clicks_forgotten
     return {scene.name: spoil_clicks(scene, clicks[scene.name], *shares, view.seed) for scene in scenes}
+
+
+def _write_spread(clicks: dict[str, Clicks], far: float, scenes: list[Scene], folder: Path) -> dict[str, Clicks]:
+    """Clicks that reach ``far``, and a file a room of the labels that they do spread to."""
+    reaching = {name: replace(of_room, far=far) for name, of_room in clicks.items()}
+    for scene in progress(scenes, "labels that spread", of=scenes):
+        write_arrays(folder / f"{scene.name}.safetensors", {"labels": _expanded(reaching, scene)})
+    return reaching
 
 
 def no_labels(scenes: list[Scene]) -> Labels:

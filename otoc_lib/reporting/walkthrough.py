@@ -71,7 +71,7 @@ class Walk:
     config: Config
     scene: Scene
     clicks: Clicks
-    initial: np.ndarray  # [N] labels that the clicks expand to
+    initial: np.ndarray  # [N] labels that the clicks expand to, with all that they spread to
     points: np.ndarray  # [N, C] the U-Net's probabilities
     pooled: np.ndarray  # [M, C] their means in the super-voxels (eq. 2)
     relation: np.ndarray | None  # [M, C] P_R, by the distance to the prototypes (eqs. 6 and 7)
@@ -106,7 +106,7 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
     config = config.teacher
     prediction = predict(config, scene, networks["unet"], networks.get("relation"))
     supervoxels = supervoxel_nodes(scene).to(prediction.probabilities.device)
-    initial = expand_clicks(scene, clicks)
+    initial, own = expand_clicks(scene, clicks), replace(clicks, far=None)
     scores = _scores(config, scene, networks, prediction)
     near, weighed = None, scores
     if scores is not None and config.click_reach is not None:
@@ -138,7 +138,7 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
         relation=None if prediction.relation_probabilities is None else _array(prediction.relation_probabilities),
         **graph,
         nearness=near,
-        **_relabel(config, weighed, initial, of_no_class(scene, clicks)),
+        **_relabel(config, weighed, expand_clicks(scene, own), of_no_class(scene, own)),
     )
 
 

@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otoc_lib.annotation.clicks import NO_CLASS, Clicks, simulate_clicks
-from otoc_lib.annotation.closeness import click_distances, closeness
+from otoc_lib.annotation.clicks import (
+    NO_CLASS,
+    Clicks,
+    clicked_labels,
+    expand_clicks,
+    expansion_statistics,
+    label_statistics,
+    of_no_class,
+    simulate_clicks,
+)
+from otoc_lib.annotation.closeness import click_distances, closeness, within
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE
 
 CHAIR, TABLE = 4, 6
 
@@ -112,3 +123,58 @@ def test_closeness_of_any_clicks(rooms, seed, reach):
     )  # fmt: skip
     moved = closeness(shuffled, clicks_on(place[clicks.points], clicks.classes), reach)
     np.testing.assert_allclose(moved, near, rtol=1e-4, atol=1e-6)
+
+
+def test_labels_spread_in_a_row_by_hand(rooms):
+    """The step of colour in the middle is 0.041 long, the others 0.001; at equal distances the first class is taken."""
+    row, clicks = row_of_supervoxels(rooms[0], [0, 0, 0, 51, 51]), clicks_on([0, 4], [TABLE, CHAIR])
+    for far, expected in (
+        (0.0005, [TABLE, IGNORE, IGNORE, IGNORE, CHAIR]),
+        (0.0015, [TABLE, TABLE, IGNORE, CHAIR, CHAIR]),
+        (0.0025, [TABLE, TABLE, TABLE, CHAIR, CHAIR]),
+        (1.0, [TABLE, TABLE, TABLE, CHAIR, CHAIR]),
+    ):
+        assert expand_clicks(row, replace(clicks, far=far)).tolist() == expected
+    alike = row_of_supervoxels(rooms[0], [9] * 5)
+    assert expand_clicks(alike, replace(clicks, far=1.0)).tolist() == [TABLE, TABLE, CHAIR, CHAIR, CHAIR]
+
+
+def test_what_was_clicked_keeps_its_own_word_where_labels_spread(rooms):
+    """Of no class, or of another one than its neighbours: labels go past, and it stays what it was."""
+    row = row_of_supervoxels(rooms[0], [0] * 5)
+    clicks = replace(clicks_on([0, 1, 4], [CHAIR, NO_CLASS, TABLE]), far=1.0)
+    assert clicked_labels(row, clicks).tolist() == [CHAIR, NO_CLASS, CHAIR, TABLE, TABLE]
+    assert of_no_class(row, clicks).tolist() == [False, True, False, False, False]
+    nothing = replace(clicks_on([], []), far=1.0)
+    assert (expand_clicks(row, nothing) == IGNORE).all()
+    with pytest.raises(OtocError, match="point alone"):
+        replace(clicks_on([0], [CHAIR]), spread=False, far=1.0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.1))
+def test_labels_that_spread_in_any_room(rooms, seed, far):
+    room = rooms[seed % len(rooms)]
+    clicks = simulate_clicks(room, 1, seed % 100)
+    own, spread = expand_clicks(room, clicks), expand_clicks(room, replace(clicks, far=far))
+    assert (spread[own != IGNORE] == own[own != IGNORE]).all()
+    distances = click_distances(room, clicks)[room.supervoxels]  # [N, C]
+    new = (spread != IGNORE) & (own == IGNORE)
+    np.testing.assert_array_equal(distances[new, spread[new]], distances[new].min(axis=1))
+    np.testing.assert_array_equal(spread == IGNORE, (own == IGNORE) & (distances.min(axis=1) > far))
+    np.testing.assert_array_equal(within(room, clicks, far)[room.supervoxels[new]], spread[new])
+    further = expand_clicks(room, replace(clicks, far=2 * far))
+    assert (further[spread != IGNORE] == spread[spread != IGNORE]).all()
+
+
+def test_statistics_tell_what_labels_spread_to(rooms):
+    clicks = {room.name: simulate_clicks(room, 1, 0) for room in rooms}
+    own = {room.name: expand_clicks(room, clicks[room.name]) for room in rooms}
+    reaching = {name: replace(of_room, far=0.01) for name, of_room in clicks.items()}
+    spread = {room.name: expand_clicks(room, reaching[room.name]) for room in rooms}
+    found, plain = expansion_statistics(rooms, reaching), expansion_statistics(rooms, clicks)
+    assert found["far"] == 0.01 and "far" not in plain and "new_percent" not in plain
+    assert found["new_percent"] > 1 and found["covered_percent"] == pytest.approx(
+        plain["covered_percent"] + found["new_percent"]
+    )
+    assert found.items() >= label_statistics(rooms, spread, own).items()

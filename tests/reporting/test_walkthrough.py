@@ -34,6 +34,7 @@ CASES = {
     "unet_gp": {"variant": "unet_gp"},
     "unet": {"variant": "unet"},
     "near": {"variant": "unet_gp", "click_reach": 0.5},
+    "spread": {"variant": "unet_gp", "click_spread": 0.02},
     "control": {"method": "control"},
 }
 
