@@ -452,12 +452,14 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _check_params(options: argparse.Namespace) -> None:
     from otoc_lib.config import load_config
+    from otoc_lib.experiments import warn_of_idle
 
     for path in options.files:
         if path.name.startswith("_"):
             print(f"{path}: holds lines that other files extend; it is checked with them")
             continue
         config = load_config(path)
+        warn_of_idle(config, path)
         print(f"{path}: profile {config.profile}, experiment {config.experiment}: all parameters are valid")
 
 

@@ -4,6 +4,7 @@ An experiment is a file ``params/<profile>/<experiment>.yaml``. The Snakefile ru
 tables and figures show ``rows_of``. A params file that no list here names gets jobs and rows all the same.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -285,6 +286,31 @@ def read_experiment(path: Path, seeds: list[int] | None = None) -> Experiment:
     return Experiment(path.stem, config, tuple(files))
 
 
+NOT_OF_STAGES = {"machine", "own_classes", "axes", "partition"}  # groups of the machine, and of how scans are read
+
+
+def warn_of_idle(config: Config, path: Path, changes: Iterable[str] = ()) -> None:
+    """Warn of parameters that a params file itself, or the command line, sets for nothing: no stage of the experiment
+    reads them, as the threshold of a method that makes no pseudo labels.
+
+    What the file inherits may be for other experiments, and a value that is the default says nothing.
+    """
+    origins, by_notebook = read_origins(path), current_stages(config, None).values()
+    read = {name for stages in by_notebook for content in stages.values() for name in content["parameters"]}
+    for field in fields(type(config)):
+        groups, named = field.metadata["groups"], field.name in changes
+        place = f"-p {field.name}" if named else str(path)
+        if not named and (field.name not in origins or origins[field.name][1] != path):
+            continue
+        if groups and not groups & NOT_OF_STAGES and field.name not in read:
+            if getattr(config, field.name) != field.default:
+                warnings.warn(
+                    f"{place}: {field.name!r} changes nothing here: no stage of 'method: {config.method}', 'variant: "
+                    f"{config.variant}', 'source: {config.source}' reads it",
+                    stacklevel=2,
+                )
+
+
 def parse_seeds(text: str | int | None) -> list[int] | None:
     """``0,1,2``, as the command line gives it, as numbers; None for nothing."""
     if text in (None, ""):
@@ -393,10 +419,13 @@ def plan(notebook: str, config: Config, fingerprints: Mapping[str, str | None] |
     return planned
 
 
-def current_stages(config: Config, fingerprints: Mapping[str, str | None]) -> dict[str, dict[str, dict[str, Any]]]:
+def current_stages(
+    config: Config, fingerprints: Mapping[str, str | None] | None
+) -> dict[str, dict[str, dict[str, Any]]]:
     """What the stages of an experiment are made of now: notebook -> stage -> content of its key, in their order.
 
-    Every notebook that may be run on the experiment is there, whether it is one of its own or not.
+    Every notebook that may be run on the experiment is there, whether it is one of its own or not. fingerprints: as in
+    ``Plan``.
     """
     loop = Experiment(config.experiment, config, ()).notebooks[-1]
     notebooks = ["01_annotate", "02_baseline", "03_self_train" if loop == "02_baseline" else loop]

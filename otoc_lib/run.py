@@ -9,7 +9,7 @@ from typing import Any
 
 from otoc_lib.config import changed_config
 from otoc_lib.errors import OtocError, shown
-from otoc_lib.experiments import NOTEBOOKS, plan_entries, plan_experiment, read_experiment
+from otoc_lib.experiments import NOTEBOOKS, plan_entries, plan_experiment, read_experiment, warn_of_idle
 from otoc_lib.notebooks import execute
 from otoc_lib.progress import line, seconds_left
 from otoc_lib.training.event_files import check_tensorboard
@@ -31,6 +31,7 @@ def run_experiment(path: Path, changes: Mapping[str, Any], words: Sequence[str] 
     if "seed" in changes:
         config = replace(config, seeds=[])
     experiment = replace(read_experiment(path), config=config)
+    warn_of_idle(config, path, changes)
     jobs = plan_experiment(experiment, [notebook_named(word) for word in words])
     entries, runs = plan_entries(jobs), config.runs_folder / config.profile
     for place, job in enumerate(jobs):

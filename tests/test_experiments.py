@@ -1,6 +1,7 @@
 """The one list: what a profile runs, in which order, and which rows its tables have."""
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from otoc_lib.experiments import (
     read_what_is_right,
     rows_of,
     sweeps,
+    warn_of_idle,
     write_plan,
 )
 from otoc_lib.progress import PLAN, unfinished
@@ -368,3 +370,42 @@ def test_every_notebook_that_may_run_on_an_experiment_has_its_stages_in_its_keys
     other = current_keys(config, rooms | {"val": "w"})
     assert {name for name in keys if keys[name] != other[name]} == {"evaluate_baseline", "evaluate_1", "evaluate_2"}
     assert keys == current_keys(replace(config, device="cuda", experiment="e"), rooms)  # of another machine
+
+
+def idle(tmp_path, text, **changes):
+    """What ``warn_of_idle`` says of a params file with these lines and changes."""
+    path = tmp_path / "p" / "e.yaml"
+    path.parent.mkdir(exist_ok=True)
+    (path.parent / "_b.yaml").write_text("threshold: 0.5\n")
+    path.write_text(f"profile: p\nexperiment: e\n{text}")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        warn_of_idle(load_config(path, **changes), path, changes)
+    return [str(warning.message) for warning in told]
+
+
+def test_a_parameter_that_no_stage_reads_is_told(tmp_path):
+    for text, name in (
+        ("method: control\nclick_reach: 0.1\n", "click_reach"),
+        ("method: pi_model\nthreshold: 0.5\n", "threshold"),
+        ("method: control\nvariant: unet\nbandwidth: 3.0\n", "bandwidth"),
+        ("variant: unet_gp\nrelation_power: 0.3\n", "relation_power"),
+        ("source: points\npoints_share: 0.1\nclicks_per_object: 3\n", None),  # stage clicks reads its whole group
+        ("extends: p/_b\nmethod: control\n", None),  # of other experiments as well
+        ("method: control\nthreshold: 0.9\n", None),  # the default
+        ("method: control\nworkers: 2\n", None),  # of the machine
+        ("click_reach: 0.1\nthreshold: 0.5\nclick_spread: 0.1\n", None),
+        ("tsne_supervoxels: 20\n", None),
+    ):
+        told = idle(tmp_path, text)
+        assert len(told) == (name is not None), (text, told)
+        assert name is None or f"e.yaml: {name!r} changes nothing here" in told[0]
+    (told,) = idle(tmp_path, "method: control\n", threshold=0.3)
+    assert told.startswith("-p threshold: 'threshold' changes nothing here: no stage of 'method: control'")
+
+
+def test_every_params_file_of_the_kit_sets_only_what_is_read():
+    for path in sorted(PARAMS.glob("*/[!_]*.yaml")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warn_of_idle(load_config(path), path)
