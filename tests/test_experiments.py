@@ -402,10 +402,3 @@ def test_a_parameter_that_no_stage_reads_is_told(tmp_path):
         assert name is None or f"e.yaml: {name!r} changes nothing here" in told[0]
     (told,) = idle(tmp_path, "method: control\n", threshold=0.3)
     assert told.startswith("-p threshold: 'threshold' changes nothing here: no stage of 'method: control'")
-
-
-def test_every_params_file_of_the_kit_sets_only_what_is_read():
-    for path in sorted(PARAMS.glob("*/[!_]*.yaml")):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            warn_of_idle(load_config(path), path)

@@ -14,6 +14,7 @@ from otoc_lib.errors import OtocError
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.filterwarnings("error")  # none of the kit sets a parameter for nothing
 def test_params_files_are_checked_without_running_anything(capsys):
     files = sorted(map(str, (ROOT / "params").glob("*/*.yaml")))
     assert main(["check-params", *files]) == 0
