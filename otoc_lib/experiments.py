@@ -176,7 +176,7 @@ def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
         "images": f"{100 * config.images_share:g} % of the images",
         "file": "own clicks",
         "all": "every point",
-    }[config.source]
+    }[config.source] + (", spread" if config.click_spread is not None else "")
     stage = BASELINE if experiment.last_evaluation == BASELINE else "last"
     titles = {"point": "", "sv": ", averaged in super-voxels", "full": ", after propagation"}
     for place, mode in enumerate(method.modes):

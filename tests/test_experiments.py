@@ -301,6 +301,22 @@ def test_rows_say_how_many_points_are_labelled(tmp_path):
     assert rows["column"] == "1 point/class and square metre"
 
 
+def test_labels_that_spread_are_labels_of_another_kind(tmp_path):
+    """In words, and for controls: one on the clicks' own super-voxels is none of a method on what they spread to."""
+    write(tmp_path, "otoc")
+    write(tmp_path, "control", method="control")
+    write(tmp_path, "far", click_spread=0.01, threshold=0.8)
+    write(tmp_path, "far3", click_spread=0.01, clicks_per_object=3, method="control")
+    experiments = read_profile(tmp_path, "p")
+    rows = {row.row: row for row in rows_of("table2", experiments)}
+    assert rows["far"].annotation == "one click/object, spread" and rows["far"].control == ""
+    assert rows["far3"].annotation == "three clicks/object, spread"
+    write(tmp_path, "far_control", click_spread=0.01, method="control")
+    experiments = read_profile(tmp_path, "p")
+    rows = {row.row: row for row in rows_of("table2", experiments)}
+    assert (rows["far"].control, rows["far_full"].control) == ("far_control", "far_control_full")
+
+
 def test_rows_of_sets_of_classes_are_those_of_table_1_and_have_no_control(tmp_path):
     write(tmp_path, "otoc")
     write(tmp_path, "control", method="control")
