@@ -179,7 +179,9 @@ def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
     }[config.source] + (", spread" if config.click_spread is not None else "")
     stage = BASELINE if experiment.last_evaluation == BASELINE else "last"
     titles = {"point": "", "sv": ", averaged in super-voxels", "full": ", after propagation"}
-    for place, mode in enumerate(method.modes):
+    without_graph = config.variant == "unet" and "variant" in method.reads(config)
+    modes = [mode for mode in method.modes if not (mode == "full" and without_graph)]
+    for place, mode in enumerate(modes):
         title = f"{learns} ({name}){titles.get(mode, f', {mode}')}"
         rows.append(Row(f"{name}_{mode}" if place else name, title, annotation, experiment.name, stage, mode))
     return rows

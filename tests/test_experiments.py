@@ -301,6 +301,19 @@ def test_rows_say_how_many_points_are_labelled(tmp_path):
     assert rows["column"] == "1 point/class and square metre"
 
 
+def test_a_u_net_alone_has_no_row_after_propagation(tmp_path):
+    write(tmp_path, "otoc")
+    for variant in ("unet", "unet_gp", "unet_rel_gp"):
+        write(tmp_path, f"c_{variant}", method="control", variant=variant, source="points", points_share=0.1)
+    write(tmp_path, "pi", method="pi_model", variant="unet", source="points", points_share=0.1)
+    rows = [row.row for row in rows_of("table2", read_profile(tmp_path, "p"))]
+    modes = {name: [row for row in rows if row.startswith(name)] for name in ("c_unet_gp", "c_unet_rel_gp", "pi")}
+    assert modes["c_unet_gp"] == ["c_unet_gp", "c_unet_gp_sv", "c_unet_gp_full"]
+    assert modes["c_unet_rel_gp"] == ["c_unet_rel_gp", "c_unet_rel_gp_sv", "c_unet_rel_gp_full"]
+    assert modes["pi"] == ["pi", "pi_sv"]
+    assert [row for row in rows if row in ("c_unet", "c_unet_sv", "c_unet_full")] == ["c_unet", "c_unet_sv"]
+
+
 def test_labels_that_spread_are_labels_of_another_kind(tmp_path):
     """In words, and for controls: one on the clicks' own super-voxels is none of a method on what they spread to."""
     write(tmp_path, "otoc")
