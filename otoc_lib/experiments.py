@@ -297,20 +297,19 @@ def warn_of_idle(config: Config, path: Path, changes: Iterable[str] = ()) -> Non
 
     What the file inherits may be for other experiments, and a value that is the default says nothing.
     """
-    origins, by_notebook = read_origins(path), current_stages(config, None).values()
+    places = {name: str(file) for name, (_, file) in read_origins(path).items() if file == path}
+    places |= {name: f"-p {name}" for name in changes}
+    by_notebook = current_stages(config, None).values()
     read = {name for stages in by_notebook for content in stages.values() for name in content["parameters"]}
     for field in fields(type(config)):
-        groups, named = field.metadata["groups"], field.name in changes
-        place = f"-p {field.name}" if named else str(path)
-        if not named and (field.name not in origins or origins[field.name][1] != path):
-            continue
-        if groups and not groups & NOT_OF_STAGES and field.name not in read:
-            if getattr(config, field.name) != field.default:
-                warnings.warn(
-                    f"{place}: {field.name!r} changes nothing here: no stage of 'method: {config.method}', 'variant: "
-                    f"{config.variant}', 'source: {config.source}' reads it",
-                    stacklevel=2,
-                )
+        groups, changed = field.metadata["groups"], getattr(config, field.name) != field.default
+        of_stages = groups and not groups & NOT_OF_STAGES
+        if field.name in places and of_stages and changed and field.name not in read:
+            warnings.warn(
+                f"{places[field.name]}: {field.name!r} changes nothing here: no stage of 'method: {config.method}', "
+                f"'variant: {config.variant}', 'source: {config.source}' reads it",
+                stacklevel=2,
+            )
 
 
 def parse_seeds(text: str | int | None) -> list[int] | None:

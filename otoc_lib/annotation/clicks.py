@@ -65,6 +65,11 @@ class Clicks:
     def __len__(self) -> int:
         return len(self.points)
 
+    @property
+    def own(self) -> "Clicks":
+        """The same that speak of what was clicked alone, and not of what they reach."""
+        return self if self.far is None else replace(self, far=None)
+
 
 def simulate_clicks(scene: Scene, per_object: int, seed: int) -> Clicks:
     """Click points drawn uniformly, without replacement, from each object of a benchmark class.
@@ -305,7 +310,7 @@ def expand_clicks(scene: Scene, clicks: Clicks) -> np.ndarray:
 
 def of_no_class(scene: Scene, clicks: Clicks) -> np.ndarray:
     """The points that clicks say are of none of the classes, bool [N]: no rule may give them a label."""
-    return clicked_labels(scene, clicks) == NO_CLASS
+    return clicked_labels(scene, clicks.own) == NO_CLASS
 
 
 def clicked_labels(scene: Scene, clicks: Clicks) -> np.ndarray:
@@ -437,11 +442,14 @@ def label_statistics(
     return counts.percent()
 
 
-def expansion_statistics(scenes: list[Scene], clicks: Mapping[str, Clicks]) -> dict:
+def expansion_statistics(
+    scenes: list[Scene], clicks: Mapping[str, Clicks], reached: Mapping[str, np.ndarray] | None = None
+) -> dict:
     """``label_statistics`` of the expanded clicks, with clicks_per_scene, the number of scenes, whether clicks spread,
     and classes_missed_percent: of the classes in the scenes, those without a click there.
 
-    Where clicks reach ``far``, also that, and what they label beyond their own super-voxels.
+    reached: the labels of clicks that reach ``far``, by scene name; None where none does. They are told then, what they
+    add to the clicks' own super-voxels, and how far that is.
 
     Where some clicks say NO_CLASS, also no_class_clicks_per_scene, how many of clicks_per_scene do, and
     no_class_percent, the points that they speak of, of all. Clicks of a class that they outvote label nothing: a
@@ -459,19 +467,16 @@ def expansion_statistics(scenes: list[Scene], clicks: Mapping[str, Clicks]) -> d
         if scene.labels is not None:
             true = np.unique(scene.labels[scene.labels >= 0])
             present, clicked = present + len(true), clicked + int(np.isin(true, clicks[scene.name].classes).sum())
-    far = {clicks[scene.name].far for scene in scenes} - {None}
-    reaching, own = {}, None
-    if far:
-        reaching = {"far": max(far)}
-        own = OnDemand(by_name, lambda scene: expand_clicks(scene, replace(clicks[scene.name], far=None)))
+    own = OnDemand(by_name, lambda scene: expand_clicks(scene, clicks[scene.name].own))
+    beyond = {"far": clicks[scenes[0].name].far} if reached else {}
     return {
         "scenes": len(scenes),
         "clicks_per_scene": sum(len(clicks[scene.name]) for scene in scenes) / max(len(scenes), 1),
         "spread": all(clicks[scene.name].spread for scene in scenes),
         "classes_missed_percent": _percent(present - clicked, present),
         **refused,
-        **reaching,
-        **label_statistics(scenes, OnDemand(by_name, lambda scene: expand_clicks(scene, clicks[scene.name])), own),
+        **beyond,
+        **(label_statistics(scenes, reached, own) if reached else label_statistics(scenes, own)),
     }
 
 

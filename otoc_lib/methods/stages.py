@@ -164,9 +164,11 @@ class Stages:
             else:
                 clicks = _clicks(view, rooms, self.config)
                 write_clicks(folder / "clicks.csv", clicks, rooms)
+                reached = None
                 if view.click_spread is not None:
-                    clicks = _write_spread(clicks, view.click_spread, rooms, folder)
-                statistics = expansion_statistics(rooms, clicks)
+                    clicks = {name: replace(of_room, far=view.click_spread) for name, of_room in clicks.items()}
+                    reached = _write_labels(clicks, rooms, folder)
+                statistics = expansion_statistics(rooms, clicks, reached)
             write_json(folder / "statistics.json", statistics)
 
         stage = self.run(view, "clicks", {"clicks": VERSIONS["clicks"]}, inputs, work)
@@ -419,14 +421,14 @@ class Stages:
             return _labels_in(clicks, rooms)
         if self.config.source == "all":
             return _true_labels(rooms)
-        return OnDemand(_by_name(rooms), partial(_expanded, _own(clicks_of(clicks, rooms))))
+        return OnDemand(_by_name(rooms), partial(_kept, clicks_of(clicks, rooms)))
 
     def no_class_of(self, clicks: Stage) -> Mapping[str, np.ndarray]:
         """The points of the training rooms, bool [N], that the clicks of a stage ``clicks`` say are of no class."""
         rooms = self.scenes.train
         if self.config.source != "file":  # only a person says so
             return {scene.name: np.broadcast_to(np.False_, scene.num_points) for scene in rooms}
-        return OnDemand(_by_name(rooms), partial(_refused, _own(clicks_of(clicks, rooms))))
+        return OnDemand(_by_name(rooms), partial(_refused, clicks_of(clicks, rooms)))
 
     def subclouds_of(self, stage: Stage) -> dict[str, Subclouds]:
         """The balls of the training rooms and the classes in them, of a stage ``clicks``; empty where it has points."""
@@ -669,13 +671,8 @@ def _files(folder: Path, scenes: list[Scene]) -> dict[str, Path]:
     return {scene.name: folder / f"{scene.name}.safetensors" for scene in scenes}
 
 
-def _expanded(clicks: Mapping[str, Clicks], scene: Scene) -> np.ndarray:
-    return expand_clicks(scene, clicks[scene.name])
-
-
-def _own(clicks: Mapping[str, Clicks]) -> dict[str, Clicks]:
-    """Clicks that speak of what was clicked itself."""
-    return {name: replace(of_room, far=None) for name, of_room in clicks.items()}
+def _kept(clicks: Mapping[str, Clicks], scene: Scene) -> np.ndarray:
+    return expand_clicks(scene, clicks[scene.name].own)
 
 
 def _refused(clicks: Mapping[str, Clicks], scene: Scene) -> np.ndarray:
@@ -697,12 +694,12 @@ def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clic
     return {scene.name: spoil_clicks(scene, clicks[scene.name], *shares, view.seed) for scene in scenes}
 
 
-def _write_spread(clicks: dict[str, Clicks], far: float, scenes: list[Scene], folder: Path) -> dict[str, Clicks]:
-    """Clicks that reach ``far``, and a file a room of the labels that they do spread to."""
-    reaching = {name: replace(of_room, far=far) for name, of_room in clicks.items()}
+def _write_labels(clicks: dict[str, Clicks], scenes: list[Scene], folder: Path) -> Labels:
+    """Write the labels that clicks expand to, a file a room, which takes too long to be done at every step."""
+    files = _files(folder, scenes)
     for scene in progress(scenes, "labels that spread", of=scenes):
-        write_arrays(folder / f"{scene.name}.safetensors", {"labels": _expanded(reaching, scene)})
-    return reaching
+        write_arrays(files[scene.name], {"labels": expand_clicks(scene, clicks[scene.name])})
+    return OnDemand(files, partial(read_array, name="labels"))
 
 
 def no_labels(scenes: list[Scene]) -> Labels:

@@ -233,6 +233,7 @@ BARS = {
         "otoc_first_full": "initial labels",
         "otoc_control_full": "control",
         "otoc_full": "1T1C",
+        "otoc3_control_full": "control, 1T3C",
         "otoc3_full": "1T3C",
         "supervised_full": "fully supervised",
     },
@@ -285,11 +286,13 @@ def figure1(ours: dict[str, dict[str, Measurement]], colors: dict[str, str]) -> 
             if group:
                 axes.text(start + (len(bars) - 1) / 2, 125, group, ha="center", size=9, color=MUTED)
             start += len(bars) + 0.5
-        axes.set_xticks(list(ticks), list(ticks.values()), size=8 if own else None)
+        axes.set_xticks(list(ticks), list(ticks.values()))
         # 100 and its number; the names of the groups.
         axes.set(ylim=(0, 134 if own else 108), yticks=range(0, 101, 20), xlim=(-0.6, max(4, start - 0.5) - 0.4))
         axes.set_title(title, size=10, color=INK, loc="left")
         _plain(axes, "", "mIoU (%)")
+        if len(ticks) >= 10:  # or they would run into each other
+            axes.tick_params(axis="x", labelsize=6.5)
         if not ticks:
             axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color=MUTED)
     return figure

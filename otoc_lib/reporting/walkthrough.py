@@ -106,7 +106,7 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
     config = config.teacher
     prediction = predict(config, scene, networks["unet"], networks.get("relation"))
     supervoxels = supervoxel_nodes(scene).to(prediction.probabilities.device)
-    initial, own = expand_clicks(scene, clicks), replace(clicks, far=None)
+    initial = expand_clicks(scene, clicks)
     scores = _scores(config, scene, networks, prediction)
     near, weighed = None, scores
     if scores is not None and config.click_reach is not None:
@@ -138,7 +138,7 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
         relation=None if prediction.relation_probabilities is None else _array(prediction.relation_probabilities),
         **graph,
         nearness=near,
-        **_relabel(config, weighed, expand_clicks(scene, own), of_no_class(scene, own)),
+        **_relabel(config, weighed, expand_clicks(scene, clicks.own), of_no_class(scene, clicks)),
     )
 
 

@@ -172,7 +172,7 @@ def test_statistics_tell_what_labels_spread_to(rooms):
     own = {room.name: expand_clicks(room, clicks[room.name]) for room in rooms}
     reaching = {name: replace(of_room, far=0.01) for name, of_room in clicks.items()}
     spread = {room.name: expand_clicks(room, reaching[room.name]) for room in rooms}
-    found, plain = expansion_statistics(rooms, reaching), expansion_statistics(rooms, clicks)
+    found, plain = expansion_statistics(rooms, reaching, spread), expansion_statistics(rooms, clicks)
     assert found["far"] == 0.01 and "far" not in plain and "new_percent" not in plain
     assert found["new_percent"] > 1 and found["covered_percent"] == pytest.approx(
         plain["covered_percent"] + found["new_percent"]
