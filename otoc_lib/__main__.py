@@ -105,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the same for programs")
     status.set_defaults(run=_status)
 
-    keep = command("keep", "keep the numbers of a profile's finished runs in its report, to be committed")
-    kept: Any = keep.add_argument("profile", metavar="PROFILE", help="for example study; writes reports/study/results")
+    keep = command("keep", "keep the numbers of a profile's finished runs and their tables, to be committed")
+    kept: Any = keep.add_argument("profile", metavar="PROFILE", help="for example study, kept in reports/study")
     kept.completer = _complete_profiles
     keep.set_defaults(run=_keep)
 
@@ -286,16 +286,20 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _keep(options: argparse.Namespace) -> None:
-    from otoc_lib.reporting.hidden_test import hidden_scores_by_stage
+    from otoc_lib.reporting.hidden_test import by_stage, hidden_scores
     from otoc_lib.reporting.kept import keep_numbers
     from otoc_lib.reporting.runs import results_of_profile
+    from otoc_lib.reporting.site import write_tables
 
     results = results_of_profile(options.profile)
     assert results.archives is not None  # those of a profile have a place
-    submissions = results.archives.with_name("submissions")
-    archives = keep_numbers(results.held, results.archives, hidden_scores_by_stage(results, submissions))
+    hidden = hidden_scores(results, results.archives.with_name("submissions"))
+    archives = keep_numbers(results.held, results.archives, by_stage(hidden, results))
     size = sum(path.stat().st_size for path in archives)
     print(f"{results.archives}: the numbers of {len(archives)} runs, {size / 1e6:.1f} MB")
+    tables = results.archives.with_name("tables")
+    write_tables(results_of_profile(options.profile), hidden, tables)
+    print(f"{tables}: the tables of all numbers that are kept")
 
 
 def _doctor(options: argparse.Namespace) -> int:

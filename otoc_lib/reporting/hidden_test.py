@@ -7,6 +7,7 @@ scores it, which alone opens the labels. ScanNet's own are not to be had: there 
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,10 +39,10 @@ def hidden_scores(results: Results, folder: Path) -> dict[str, Measurement]:
     return {name: measured for name, measured in found.items() if measured}
 
 
-def hidden_scores_by_stage(results: Results, folder: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """The same as run and stage -> mode -> mIoU, as ``kept.keep_numbers`` takes it."""
+def by_stage(hidden: Mapping[str, Measurement], results: Results) -> dict[tuple[str, str], dict[str, float]]:
+    """``hidden_scores`` as run and stage -> mode -> mIoU, which ``kept.keep_numbers`` takes."""
     rows, found = {row.row: row for row in results.rows("table2")}, {}
-    for name, measured in hidden_scores(results, folder).items():
+    for name, measured in hidden.items():
         row = rows[ROWS[name]]
         for seed, score in measured.by_seed.items():
             found.setdefault((results.seeds(row.experiment)[seed], results.stage_of(row)), {})[row.mode] = score
@@ -50,19 +51,20 @@ def hidden_scores_by_stage(results: Results, folder: Path) -> dict[tuple[str, st
 
 def _score(results: Results, row: Row, name: str, folder: Path) -> Measurement | None:
     known, by_seed, views, rooms = results.known(row.experiment), {}, 0, 0
-    if known is None or SPLIT not in known.config.eval_splits or not (known.config.data_folder / LABELS).is_dir():
+    if known is None or SPLIT not in known.config.eval_splits:
         return None
+    labels = known.config.data_folder / LABELS
     for seed in results.seeds(row.experiment):
         name_of_stage = results.stage_of(row)
         metrics = results.metrics(row.experiment, name_of_stage, seed)
         stage = results.find(row.experiment, name_of_stage, seed)
         if metrics is None or row.mode not in metrics["predicted"]:
             continue
-        if stage is not None:
+        if stage is not None and labels.is_dir():
             config = replace(known.config, seed=seed)
             path = folder / f"{name}_seed{seed}.zip"
             export_evaluation(stage, load_split(config, SPLIT), SPLIT, row.mode, path)
-            by_seed[seed] = score_elsewhere(path, config.data_folder / LABELS)
+            by_seed[seed] = score_elsewhere(path, labels)
         elif (kept := results.hidden_score(row.experiment, name_of_stage, row.mode, seed)) is not None:
             by_seed[seed] = kept
         else:

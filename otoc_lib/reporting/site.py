@@ -4,6 +4,7 @@ Pages are Jinja2 templates in pages/; beside them lie report.css, report.js (cha
 They open from a disk as from a server: nothing is fetched, scripts and pictures are relative links.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from otoc_lib.reporting.gallery import draw_gallery, score_text
 from otoc_lib.reporting.hidden_test import hidden_scores
 from otoc_lib.reporting.overview import overview
 from otoc_lib.reporting.pictures import FIGURES, Picture, draw_figures
-from otoc_lib.reporting.runs import MODES, Results
+from otoc_lib.reporting.runs import MODES, Measurement, Results
 from otoc_lib.reporting.summary import summaries
 from otoc_lib.reporting.sweeps import sweep_tables
-from otoc_lib.reporting.tables import make_tables, write_table
+from otoc_lib.reporting.tables import Table, make_tables, write_table
 from otoc_lib.reporting.viewer import bundle_rooms
 from otoc_lib.scene import Scene
 
@@ -47,9 +48,7 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
         )
     folder, profile = Path(reports) / results.profile, results.profile
     name = data_name(profile)
-    tables = [*make_tables(results, hidden_scores(results, folder / "submissions")), *sweep_tables(results)]
-    for table in (*tables, *summaries(results)):
-        write_table(table, folder / "tables")
+    tables = write_tables(results, hidden_scores(results, folder / "submissions"), folder / "tables")
     pictures = draw_figures(results, folder / "figures", scenes_by_split, name)
     gallery = draw_gallery(results, folder / "figures" / "rooms", scenes_by_split)
     bundled = bundle_rooms(results, folder / "viewer", scenes_by_split)
@@ -94,6 +93,14 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
     for name in contexts.keys() - dict(pages).keys():  # left by a report of earlier runs
         (folder / f"{name}.html").unlink(missing_ok=True)
     return folder / "index.html"
+
+
+def write_tables(results: Results, hidden: Mapping[str, Measurement], folder: Path) -> list[Table]:
+    """Write every table of a profile and its short forms; the former, in order. hidden: see ``hidden_test``."""
+    tables = [*make_tables(results, hidden), *sweep_tables(results)]
+    for table in (*tables, *summaries(results)):
+        write_table(table, folder)
+    return tables
 
 
 def data_name(profile: str) -> str:

@@ -1,5 +1,6 @@
 """Numbers of runs that are kept: what tables show of them equals what they showed of the runs, until they are stale."""
 
+import csv
 import shutil
 import zipfile
 
@@ -7,9 +8,12 @@ import pytest
 from fake_rooms import KINDS, write_params
 from test_stale import at_hand
 
+from otoc_lib.__main__ import main
 from otoc_lib.config import load_config
 from otoc_lib.errors import OtocError
+from otoc_lib.reporting import hidden_test
 from otoc_lib.reporting.findings import findings
+from otoc_lib.reporting.hidden_test import hidden_scores
 from otoc_lib.reporting.kept import HIDDEN, keep_numbers
 from otoc_lib.reporting.runs import results_of, results_of_profile
 from otoc_lib.reporting.site import build_report
@@ -48,6 +52,28 @@ def test_tables_of_kept_numbers_are_those_of_the_runs(project):
     assert f"Of {len(list(after.archives.glob('*.zip')))} runs" in after.doubt
     assert after.hidden_score("otoc", "evaluate_3", "full", 0) == 61.5
     assert after.hidden_score("otoc", "evaluate_3", "point", 0) is None
+
+
+@pytest.mark.parametrize("runs_here", [True, False])
+def test_kept_scores_of_hidden_rooms_need_neither_predictions_nor_labels(project, monkeypatch, runs_here):
+    monkeypatch.setattr(hidden_test, "SPLIT", "val")  # whose predictions these runs have, and labels nobody
+    if not runs_here:
+        shutil.rmtree(project / "runs")
+    found = hidden_scores(results(), project / "submissions")
+    assert {name: measured.by_seed for name, measured in found.items()} == {"otoc_full": {0: 61.5}}
+    assert not (project / "submissions").exists()
+
+
+def test_the_command_keeps_numbers_and_writes_their_tables(project, capsys):
+    shutil.rmtree(project / "reports")
+    main(["keep", "rooms"])
+    before = csvs(results())
+    shutil.rmtree(project / "runs")
+    (project / "reports/rooms/tables/table2.csv").write_text("typed")
+    main(["keep", "rooms"])  # on a machine without the runs
+    with (project / "reports/rooms/tables/table2.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1:] == [list(row) for row in before["table2"]]
+    assert "reports/rooms/tables: the tables of all numbers that are kept" in capsys.readouterr().out
 
 
 def test_no_prediction_is_kept_and_pictures_know_it(project, scenes):
