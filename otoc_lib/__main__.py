@@ -338,12 +338,15 @@ def _doctor(options: argparse.Namespace) -> int:
 def _prepare(options: argparse.Namespace) -> None:
     from otoc_lib.config import changed_config
     from otoc_lib.datasets import cache, summary
+    from otoc_lib.experiments import warn_of_idle
 
     changes = _changes(options)
     configs = [changed_config(path, changes) for path in options.params]
     if options.shard is not None:
         _prepare_shard(options, configs)
         return
+    for path, config in zip(options.params, configs, strict=True):  # here, too, for make begins with it
+        warn_of_idle(config, path, changes)
     cache.prepare(*configs, workers=options.workers)
     once = {cache.folder(config): config for config in configs}.values()
     found = [scan for config in once for scan in cache.summaries(config)]

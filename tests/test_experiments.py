@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from tiny import current_keys
 
+from otoc_lib.__main__ import main
 from otoc_lib.config import load_config, run_name
+from otoc_lib.datasets import cache
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import (
     BASELINE,
@@ -431,3 +433,11 @@ def test_a_parameter_that_no_stage_reads_is_told(tmp_path):
         assert name is None or f"e.yaml: {name!r} changes nothing here" in told[0]
     (told,) = idle(tmp_path, "method: control\n", threshold=0.3)
     assert told.startswith("-p threshold: 'threshold' changes nothing here: no stage of 'method: control'")
+
+
+def test_what_make_begins_with_tells_it_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "prepare", lambda *configs, workers: None)
+    monkeypatch.setattr(cache, "summaries", lambda config: [])
+    (tmp_path / "e.yaml").write_text(f"profile: {tmp_path.name}\nexperiment: e\nmethod: control\nclick_reach: 0.1\n")
+    with pytest.warns(UserWarning, match="e.yaml: 'click_reach' changes nothing here"):
+        assert main(["prepare", str(tmp_path / "e.yaml")]) == 0
