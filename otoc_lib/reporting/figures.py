@@ -240,6 +240,7 @@ BARS = {
 }
 
 
+CROWDED = 12  # bars of a panel; from here on their names stand upright, or they would run into each other
 INITIAL = ("otoc_baseline", "otoc_first_full")  # before self-training: hatched
 
 
@@ -268,21 +269,23 @@ def figure1(ours: dict[str, dict[str, Measurement]], colors: dict[str, str]) -> 
                 label = labels[row].replace(" ", "\n", 1) + (f"\n{seeds} seeds" if seeds > 1 else "")
                 groups.setdefault(group, []).append((label, rows[row].mean, rows[row].std or 0.0, row))
         panels.append((f"{title} (ours)", groups))
-    figure = Figure(figsize=(12.6, 7.4), dpi=CHART_DPI, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(12.6, 8.4), dpi=CHART_DPI, facecolor="white", layout="constrained")
     grid = figure.subplots(2, 2).ravel()
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, (title, groups) in zip(grid, panels, strict=False):
         own, ticks, start = title.endswith("(ours)"), {}, 0.0
+        crowded = sum(map(len, groups.values())) >= CROWDED
         for group, bars in groups.items():
             for place, (label, value, deviation, row) in enumerate(bars):
                 x = start + place
                 hatch = "////" if row in INITIAL else None
                 bar = {"color": colors.get(row, PAPER_COLOR), "hatch": hatch, "edgecolor": "white", "linewidth": 0}
                 axes.bar(x, value, width=0.66, yerr=deviation or None, ecolor=INK, capsize=3, **bar)
-                text = f"{value:.1f}\n± {deviation:.1f}" if deviation else f"{value:.1f}"
-                axes.text(x, value + deviation + 2.5, text, ha="center", size=8.5, linespacing=1.0, color=INK)
-                ticks[x] = label
+                text = f"{value:.1f}\n± {deviation:.1f}" if deviation and not crowded else f"{value:.1f}"
+                size = 6.5 if crowded else 8.5
+                axes.text(x, value + deviation + 2.5, text, ha="center", size=size, linespacing=1.0, color=INK)
+                ticks[x] = label.replace("\n", " ", 1) if crowded else label
             if group:
                 axes.text(start + (len(bars) - 1) / 2, 125, group, ha="center", size=9, color=MUTED)
             start += len(bars) + 0.5
@@ -291,8 +294,8 @@ def figure1(ours: dict[str, dict[str, Measurement]], colors: dict[str, str]) -> 
         axes.set(ylim=(0, 134 if own else 108), yticks=range(0, 101, 20), xlim=(-0.6, max(4, start - 0.5) - 0.4))
         axes.set_title(title, size=10, color=INK, loc="left")
         _plain(axes, "", "mIoU (%)")
-        if len(ticks) >= 10:  # or they would run into each other
-            axes.tick_params(axis="x", labelsize=6.5)
+        if crowded:
+            axes.tick_params(axis="x", labelsize=7, labelrotation=90)
         if not ticks:
             axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color=MUTED)
     return figure
