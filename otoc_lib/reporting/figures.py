@@ -240,7 +240,7 @@ BARS = {
 }
 
 
-CROWDED = 12  # bars of a panel; from here on their names stand upright, or they would run into each other
+CROWDED = 10  # bars of a panel; from here on their names stand upright, or they would run into each other
 INITIAL = ("otoc_baseline", "otoc_first_full")  # before self-training: hatched
 
 

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
 TABLES = ROOT / "reports/study/tables"
+ONE_SEED = ROOT / "reports/rooms/tables"
 # README's row -> row of the study's table in short.
 ROWS = {
     "every point labelled": "every point labelled",
@@ -26,13 +27,14 @@ def numbers(text: str) -> list[float]:
     return [float(number) for number in re.findall(r"(?<![\w.])[+-]?\d+\.\d+", re.sub(r"\(paper.*?\)", "", text))]
 
 
-def rows_of(table: str) -> list[dict[str, str]]:
-    with (TABLES / f"{table}.csv").open(encoding="utf-8", newline="") as file:
+def rows_of(table: str, folder: Path = TABLES) -> list[dict[str, str]]:
+    with (folder / f"{table}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def in_short(table: str) -> dict[str, list[list[float]]]:
-    return {name: [numbers(cell) for cell in cells] for name, *cells in (row.values() for row in rows_of(table))}
+def in_short(table: str, folder: Path = TABLES) -> dict[str, list[list[float]]]:
+    rows = (row.values() for row in rows_of(table, folder))
+    return {name: [numbers(cell) for cell in cells] for name, *cells in rows}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,13 @@ def test_what_follows_from_the_tables_is_right():
 def test_the_page_of_results_holds_the_studys_tables(name):
     table = (TABLES / f"{name}.md").read_text(encoding="utf-8").split("\n\n")[1]
     assert table.startswith("| ") and table in RESULTS, f"paste it from {TABLES.name}/{name}.md"
+
+
+@pytest.mark.parametrize(("place", "table"), [(0, "summary_table2"), (1, "summary_table4")])
+def test_its_seed_0_is_that_of_the_reference_run(place, table):
+    said = re.findall(r"^Seed 0 alone, .*?gains over its control (.*)\.$", RESULTS, flags=re.M)[place]
+    known = in_short(table, ONE_SEED)["one click/object: gain over the control"]
+    assert numbers(said) == [number for cell in known for number in cell]
 
 
 @pytest.mark.parametrize(
