@@ -19,7 +19,7 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import otoc_lib
-from otoc_lib.config import View
+from otoc_lib.config import View, added_defaults
 from otoc_lib.errors import CannotWriteError, OtocError
 from otoc_lib.files import checksum, remove_litter, write_json
 from otoc_lib.lock import locked
@@ -127,6 +127,8 @@ def run_stage(
         locked(locks / key, f"{what}, which another run needs, too"),
     ):
         found = _finished(folder, key, tell=True)
+        if found is None:
+            _warn_of_replacing(folder, what, content["parameters"])
         if found is None and (found := _finished_elsewhere(folder, key)) is not None:
             _discard(folder)
             elsewhere = {"reused_from": found.path.parent.name, "config": asdict(config)}
@@ -143,6 +145,24 @@ def run_stage(
         made = read_manifest(folder)
         assert made is not None  # it was written, and the folder renamed
         return Stage(name, folder, key, reused=False, files=made["files"])
+
+
+def _warn_of_replacing(folder: Path, what: str, parameters: Mapping[str, Any]) -> None:
+    """Where a finished stage gives way to one of the same run with other parameters: ``-p`` may have cost days of work.
+
+    Of stages that follow from it nothing is said.
+    """
+    finished = read_manifest(folder) or {}
+    if "parameters" not in finished:  # nothing is there, or what another run keeps
+        return
+    before, now = ({**added_defaults(), **values} for values in (finished["parameters"], parameters))
+    changed = [f"{name} {before[name]}" for name in before if name in now and before[name] != now[name]]
+    if changed:
+        warnings.warn(
+            f"{what}: was made with {', '.join(changed)} and is replaced; to keep both, stop this and give the new "
+            "values a params file, and so a run, of their own",
+            stacklevel=4,
+        )
 
 
 def _make(part: Path, key: str, content: dict[str, Any], work: Callable[[Path, str], None]) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,39 @@ def test_a_finished_stage_is_reused_and_a_changed_parameter_redoes_only_what_dep
     assert [stage.reused for stage in chain(config(threshold=0.5))] == [True, False]
     assert [stage.reused for stage in chain(config(voxel_size=0.1))] == [False, False]
     assert calls == ["first.part", "second.part", "second.part", "first.part", "second.part"]
+
+
+def test_what_gives_way_to_other_parameters_is_told_before_and_what_follows_from_it_is_not(config):
+    def chain(c, calls):
+        first = run(c, "first", ["network"], {}, counted(calls))
+        run(c, "second", ["pseudo"], {"first": first.key}, counted(calls))
+
+    def not_yet(folder, key):
+        assert [str(warning.message) for warning in told] == [expected]
+        (folder / "result.txt").write_text("made")
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        chain(config(), [])
+        chain(config(), [])
+        chain(config(views=3), [])
+        chain(config("b", voxel_size=0.1), [])
+    assert not told
+    expected = (
+        "runs/p/a/first: was made with voxel_size 0.02 and is replaced; to keep both, stop this and give the new "
+        "values a params file, and so a run, of their own"
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        first = run(config(voxel_size=0.2), "first", ["network"], {}, not_yet)
+        run(config(voxel_size=0.2), "second", ["pseudo"], {"first": first.key}, counted([]))
+    assert [str(warning.message) for warning in told] == [expected]
+
+
+def test_a_default_that_came_later_is_named_where_it_gives_way(config):
+    run(config(), "labels", ["pseudo"], {}, counted([]))
+    with pytest.warns(UserWarning, match="runs/p/a/labels: was made with click_reach None and is replaced"):
+        run(config(click_reach=0.01), "labels", ["pseudo"], {}, counted([]))
 
 
 def test_another_experiment_reuses_the_stage_until_its_owner_changes_it(config):
