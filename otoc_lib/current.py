@@ -21,7 +21,7 @@ from otoc_lib.config import Config, added_defaults, in_project
 from otoc_lib.datasets import cache
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import BASELINE, Experiment, Job, current_stages, main_experiment, read_profile
-from otoc_lib.methods.stages import FILES, fingerprint_of
+from otoc_lib.methods.stages import EVALUATED, FILES, fingerprint_of
 from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest, stage_key, stages_in
 
 # Inputs of stages that are no stages: these, the evaluated splits and ``FILES``.
@@ -323,7 +323,10 @@ def _splits(config: Config) -> list[str]:
 def _differences(manifest: dict[str, Any], content: dict[str, Any], splits: list[str]) -> list[str]:
     """What a stage was made with that is different now; of its inputs only those that no stage makes."""
     things = {split: f"the rooms of {split} have" for split in splits}
-    things |= {name: f"{what} has" for name, what in FILES.items()} | {IMAGES: "the frames have"}
+    things |= {name: f"{what} has" for name, what in FILES.items()} | {
+        IMAGES: "the frames have",
+        EVALUATED: "eval_rooms has",
+    }
     made, now = manifest["parameters"], content["parameters"]
     unnamed = {name: value for name, value in added_defaults().items() if name in made or name in now}
     parameters = _changes(unnamed | made, unnamed | now)

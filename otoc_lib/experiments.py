@@ -330,7 +330,9 @@ def main_experiment(names: Iterable[str]) -> str | None:
 
 # --- sweeps -----------------------------------------------------------------------------------------------------------
 
-NO_SETTING = {"profile", "experiment", "runs_root", "reports_root", "cache_root", "seed", "seeds"}  # what is run, where
+# What is run, where, and how it is shown.
+NO_SETTING = {"profile", "experiment", "runs_root", "reports_root", "cache_root", "seed", "seeds", "class_colors"}
+NO_SETTING |= set(names_in(Config, ["machine"]))
 ENOUGH_VALUES = 3  # for a curve
 
 

@@ -219,7 +219,7 @@ def test_a_method_stands_beside_the_control_of_its_own_labels_and_steps(tmp_path
     write(tmp_path, "s3dis_pi_model_02", method="pi_model", consistency=5.0, **few)
     write(tmp_path, "s3dis_pi_longer", method="pi_model", unet_steps=7, **few)
     write(tmp_path, "s3dis_pi_alone", method="pi_model", unet_steps=8, **few)
-    write(tmp_path, "sure", threshold=0.99)
+    write(tmp_path, "sure", threshold=0.99, tensorboard=True, workers=2)  # how it is run is no difference
     write(tmp_path, "s3dis_rules", method="released", **few)  # trains a relation net, which no control here does
     experiments = read_profile(tmp_path, "p")
     rows = {row.row: row.control for table in LISTED for row in rows_of(table, experiments)}

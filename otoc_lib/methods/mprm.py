@@ -28,7 +28,7 @@ from torch.nn import functional
 from otoc_lib.annotation.clicks import label_statistics
 from otoc_lib.annotation.subclouds import Subclouds
 from otoc_lib.config import Config, param
-from otoc_lib.device import choose_device
+from otoc_lib.device import choose_device, deterministic
 from otoc_lib.files import holds, read_array, write_arrays, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods.method import Iteration, Method
@@ -41,6 +41,7 @@ from otoc_lib.propagation.effect import propagation_effect
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
 from otoc_lib.training.batches import Batches
+from otoc_lib.training.memory import PREDICTION, telling_out_of_memory
 from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.task import WHOLE, CrossEntropy, Shares, Task
 from otoc_lib.training.voxels import Batch, inference_sample, make_batch
@@ -194,7 +195,8 @@ def pseudo_labels(stages: Stages, maps: Stage, sets: Stage) -> Stage:
         missing = [scene for scene in rooms if not holds(paths[scene.name], key)]
         loaded = load_networks(view, stages.method, rooms[0], {"maps": maps}) if missing else {}
         for scene in progress(missing, "pseudo labels 1", of=rooms):
-            found = mine(view, scene, loaded["maps"], known[scene.name])
+            with deterministic(view), telling_out_of_memory(view, f"predicting {scene.name}", PREDICTION):
+                found = mine(view, scene, loaded["maps"], known[scene.name])
             steps = {"before": found, "labels": crf.refine(scene, found)} if view.mprm_crf else {"labels": found}
             arrays = {step: likeliest(values) for step, values in steps.items()}
             confidence = steps["labels"].max(dim=1).values.numpy().astype(np.float16)

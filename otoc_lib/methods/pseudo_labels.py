@@ -48,23 +48,28 @@ def _where_sure(probabilities: np.ndarray, least: np.ndarray | float) -> np.ndar
 def _least_of_share(rooms: Sequence[np.ndarray], share: float) -> np.ndarray:
     """The probability of the last node of the surest ``share`` of each class, float32 [C]; 0 for a class without any.
 
-    Counted in two turns through the rooms, so that no memory grows with them: numbers that are not negative lie in the
-    order of their bits, of which the upper half is looked at first and the lower half then.
+    Nodes where every class has 0 are of none. Counted in two turns through the rooms, so that no memory grows with
+    them: numbers that are not negative lie in the order of their bits, of which the upper half is looked at first and
+    the lower half then.
     """
     num_classes = rooms[0].shape[1]
     uppers, lowers = np.zeros((2, num_classes, 1 << 16), dtype=np.int64)
-    for probabilities in rooms:
-        classes, bits = probabilities.argmax(axis=1), probabilities.max(axis=1).view(np.uint32)
+    for classes, bits in map(_likeliest, rooms):
         np.add.at(uppers, (classes, bits >> 16), 1)
     nodes = uppers.sum(axis=1)  # [C]
     ranks = nodes - np.ceil(share * nodes).astype(np.int64)  # how many nodes are less sure than the last one
     upper, ranks = _value_at(uppers, ranks)
-    for probabilities in rooms:
-        classes, bits = probabilities.argmax(axis=1), probabilities.max(axis=1).view(np.uint32)
+    for classes, bits in map(_likeliest, rooms):
         chosen = bits >> 16 == upper[classes]
         np.add.at(lowers, (classes[chosen], bits[chosen] & 0xFFFF), 1)
     lower, _ = _value_at(lowers, ranks)
     return np.where(nodes > 0, (upper << 16 | lower).view(np.float32), np.float32(0))
+
+
+def _likeliest(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest class of the nodes that have one, int64 [K'], and the bits of its probability, uint32 [K']."""
+    most = probabilities.max(axis=1)
+    return probabilities.argmax(axis=1)[most > 0], most[most > 0].view(np.uint32)
 
 
 def _value_at(counts: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -91,6 +91,7 @@ VERSIONS = {"clicks": 2, "train": 1, "mean": 1, "evaluate": 3, "relabel": 2}
 SUBCLOUDS = "subclouds.csv"  # of a stage ``clicks``
 # Parameters that name a file, of which keys name the hash, and what that file is.
 FILES = {"clicks_file": "the clicks file", "initial_weights": "the file of initial weights"}
+EVALUATED = "evaluated rooms"  # an input of evaluations of training rooms
 CONFUSIONS = "confusions.counts"  # of an evaluation, safetensors: int64 [rooms, C, C] by <split>/<mode>
 
 
@@ -163,6 +164,7 @@ class Stages:
                 statistics = {"scenes": len(rooms), **used, **label_statistics(rooms, labels)}
             else:
                 clicks = _clicks(view, rooms, self.config)
+                self._check_unchanged("clicks_file", inputs)
                 write_clicks(folder / "clicks.csv", clicks, rooms)
                 reached = None
                 if view.click_spread is not None:
@@ -279,6 +281,10 @@ class Stages:
         """Stage ``name``: predict every evaluation room in every mode of the method, and compare it with the truth."""
         view = self.prediction_view(name)
         inputs = {split: self.fingerprint(split) for split in self.config.eval_splits} | _keys(networks)
+        if (
+            "train" in self.config.eval_splits and self.config.eval_rooms is not None
+        ):  # the fingerprint is of train_rooms
+            inputs[EVALUATED] = str(self.config.eval_rooms)
 
         def work(folder: Path, key: str) -> None:
             rooms = [scene for scenes in self.scenes.evaluation.values() for scene in scenes]
@@ -476,6 +482,11 @@ class Stages:
             raise OtocError(f"{path}: no such file; set {name} to {FILES[name]}, from the project's root")
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
+    def _check_unchanged(self, name: str, inputs: Mapping[str, str]) -> None:
+        """That a file is still what a stage's key says, after it was read: the picker writes at every click."""
+        if name in inputs and self.file_key(name) != inputs[name]:
+            raise OtocError(f"{_file(self.config, name)}: was changed while it was read; run the same again")
+
     def images_key(self) -> str:
         """Hash of what the folder of frames holds."""
         return frames.content_key(self.config)
@@ -649,7 +660,9 @@ def predict_rooms(config: Config, scenes: list[Scene]) -> dict[str, np.ndarray]:
 
 def _learnt_as(planned: dict[str, dict[str, Any]], stage: Stage) -> bool:
     """Whether a network was trained by the code, with the parameters and on the rooms that are planned for it."""
-    content, made = planned[stage.name], read_manifest(stage.path)
+    content, made = planned.get(stage.name), read_manifest(stage.path)
+    if content is None:  # an iteration that the method, or the params file, has no more
+        return False
     same = all(content[name] == made[name] for name in ("code", "parameters"))
     return same and content["inputs"]["train"] == made["inputs"]["train"]
 

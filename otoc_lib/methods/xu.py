@@ -5,7 +5,7 @@
 
     L_siam  mean over the points of |p_i - p~_i|^2, the probabilities in two views; the gradient flows through both
     L_mil   mean over columns b of the batch and classes c of BCE(sigmoid(max_{i in b} z_ic), Y_bc), Y_bc = 1 where any
-            point of class c lies in column b of a metre by a metre
+            point of class c lies in column b of a metre by a metre; of columns that a crop has cut nothing is asked
     L_smo   mean over neighbours i, k of w_ik mean_c (p_ic - p_kc)^2,
             w_ik = exp(-(|x_i - x_k|^2 + |rgb_i - rgb_k|^2) / 0.1)
 
@@ -51,25 +51,26 @@ class Parameters(Config):
 # --- the columns ------------------------------------------------------------------------------------------------------
 
 
-def columns_of(scenes: list[Scene]) -> tuple[Mapping[str, np.ndarray], Tensor]:
+def columns_of(scenes: list[Scene]) -> tuple[Mapping[str, np.ndarray], Tensor, Tensor]:
     """The column of every point and what lies in each.
 
     Returns:
-        Scene name -> int64 [N], numbers counted through the scenes, made when they are asked for; and whether each
-        class has a point in each column, float32 [B, C].
+        Scene name -> int64 [N], numbers counted through the scenes, made when they are asked for; whether each class
+        has a point in each column, float32 [B, C]; and how many points each column has, int64 [B].
     """
-    found, present, count = {}, [], 0
+    found, present, sizes, count = {}, [], [], 0
     for scene in scenes:
         places = _places(scene)
-        occupied, column = np.unique(places, return_inverse=True)
+        occupied, column, size = np.unique(places, return_inverse=True, return_counts=True)
         holds = np.zeros((len(occupied), len(scene.label_set)), dtype=np.float32)
         if scene.labels is not None:
             known = scene.labels >= 0
             holds[column[known], scene.labels[known]] = 1
         present.append(holds)
+        sizes.append(size)
         found[scene.name] = (scene, occupied, count)
         count += len(occupied)
-    return OnDemand(found, _numbered), torch.from_numpy(np.concatenate(present))
+    return OnDemand(found, _numbered), *(torch.from_numpy(np.concatenate(each)) for each in (present, sizes))
 
 
 def _places(scene: Scene) -> np.ndarray:
@@ -84,15 +85,25 @@ def _numbered(known: tuple[Scene, np.ndarray, int]) -> np.ndarray:
     return np.searchsorted(occupied, _places(scene)) + first
 
 
-def multiple_instance_loss(logits: Tensor, batch: Batch, present: Tensor) -> Tensor:
-    """L_mil: logits [V, C] of the voxels; present [B, C] of all columns, of which those in the batch count."""
-    seen, place = torch.unique(batch.groups, return_inverse=True)  # [B'], [P]
+def whole_columns(batch: Batch, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The columns in the batch, int64 [B'], where each of its points is among them, int64 [P], and which of them no
+    crop has cut, bool [B']; sizes: points of all columns, int64 [B]."""
+    seen, place, points = torch.unique(batch.groups, return_inverse=True, return_counts=True)
+    return seen, place, points >= sizes[seen]
+
+
+def multiple_instance_loss(logits: Tensor, batch: Batch, present: Tensor, sizes: Tensor) -> Tensor:
+    """L_mil: logits [V, C] of the voxels; present [B, C] and sizes [B] of all columns, of which those count that lie in
+    the batch as a whole; 0 without any."""
+    seen, place, whole = whole_columns(batch, sizes)
+    if not whole.any():
+        return logits.sum() * 0.0
     pairs = torch.unique(place * len(logits) + batch.point_to_voxel)  # a voxel may lie in two columns
     column = torch.div(pairs, len(logits), rounding_mode="floor")
     values = functional.embedding(pairs % len(logits), logits)  # [K, C]
     lowest = values.new_full((len(seen), logits.shape[1]), -torch.inf)
     best = lowest.scatter_reduce(0, column[:, None].expand_as(values), values, "amax")  # [B', C]
-    return functional.binary_cross_entropy_with_logits(best, present[seen].to(best.dtype))
+    return functional.binary_cross_entropy_with_logits(best[whole], present[seen[whole]].to(best.dtype))
 
 
 # --- the neighbours ---------------------------------------------------------------------------------------------------
@@ -130,7 +141,7 @@ class Weak(CrossEntropy):
 
     def __init__(self, config: Config, scenes: list[Scene], labels: Labels):
         super().__init__(config, scenes, labels)
-        self.groups, self.present = columns_of(scenes)
+        self.groups, self.present, self.sizes = columns_of(scenes)
 
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         first, second = batches
@@ -144,8 +155,8 @@ class Weak(CrossEntropy):
             other = probabilities(self.model(second.voxels)[1])
             loss = loss + shares["points"] * config.siamese * squared_distance(first, p, second, other)
         if config.multiple_instance:
-            present = self.present.to(logits.device)
-            of_columns = multiple_instance_loss(logits.float(), first, present)
+            known = self.present.to(logits.device), self.sizes.to(logits.device)
+            of_columns = multiple_instance_loss(logits.float(), first, *known)
             loss = loss + shares["columns"] * config.multiple_instance * of_columns
         if config.smoothness:
             loss = loss + shares["neighbours"] * config.smoothness * smoothness_loss(p, first, config.voxel_size)
@@ -156,7 +167,7 @@ class Weak(CrossEntropy):
         return {
             **super().counts(batches),
             "points": len(first.point_to_voxel),
-            "columns": len(torch.unique(first.groups)),
+            "columns": int(whole_columns(first, self.sizes.to(first.groups.device))[2].sum()),
             "neighbours": len(neighbours(first)[0]),
         }
 

@@ -21,6 +21,7 @@ from otoc_lib.scene import Scene
 NEIGHBOURS = 10
 COLOR_SCALE = 10.0
 LEAST_SURE = 0.01  # w of a point that is not sure at all: keeps the system well conditioned
+TOLERANCE = 1e-8  # of the residual
 RIDGE = 1e-5
 
 
@@ -50,7 +51,7 @@ def similarity(coords: np.ndarray, colors: np.ndarray) -> csr_matrix:
     return (joined.maximum(joined.T) + diags(np.ones(count))).tocsr()
 
 
-def smoothed(similarities: csr_matrix, p: np.ndarray, tolerance: float = 1e-8) -> np.ndarray:
+def smoothed(similarities: csr_matrix, p: np.ndarray) -> np.ndarray:
     """Y [N, C] with rows that sum to one, of W [N, N] and P [N, C]; OtocError where conjugate gradients find none."""
     degree = np.asarray(similarities.sum(axis=1)).ravel()
     half = diags(1 / np.sqrt(degree))
@@ -60,7 +61,7 @@ def smoothed(similarities: csr_matrix, p: np.ndarray, tolerance: float = 1e-8) -
     preconditioner = diags(1 / system.diagonal())
     columns = []
     for right, start in zip((sure[:, None] * p).T, p.T, strict=True):
-        column, failed = cg(system, right, x0=start, rtol=tolerance, maxiter=10 * len(p) + 100, M=preconditioner)
+        column, failed = cg(system, right, x0=start, rtol=TOLERANCE, maxiter=10 * len(p) + 100, M=preconditioner)
         if failed:
             raise OtocError("label propagation: no solution was found; are the probabilities finite?")
         columns.append(column)

@@ -89,8 +89,9 @@ def helped_and_hurt(results: Results, part: Part, scenes: list[Scene]) -> dict[s
 
     Of the seed that is shown; empty where that has not run both sides.
     """
-    sides = [results.room_scores(row).get(results.shown_seed(row.experiment)) for row in (part.with_it, part.without)]
-    if None in sides:
+    seeds = [results.shown_seed(row.experiment) for row in (part.with_it, part.without)]
+    sides = [results.room_scores(row).get(seed) for row, seed in zip((part.with_it, part.without), seeds, strict=True)]
+    if None in sides or seeds[0] != seeds[1]:
         return {}
     gains = {scene.name: sides[0][scene.name] - sides[1][scene.name] for scene in scenes if scene.name in sides[0]}
     if not gains:
@@ -120,7 +121,7 @@ def conclusion(results: Results) -> str:
         "More than the choice of rooms explains, of one training run each:": [
             name for name, c in known.items() if c.clear and c.seeds == 1
         ],
-        "No difference is shown of": [name for name, c in known.items() if not c.clear],
+        "No difference is shown of": [name for name, c in known.items() if c.interval and not c.clear],
     }
     sentences = []
     for says, names in groups.items():

@@ -75,6 +75,7 @@ def _findings(results: Results, table: str) -> Iterator[str]:
     listed = results.rows(table)
     rows = {row.row: row for row in listed}
     own, full_supervision = rows["otoc_full"].experiment, rows["supervised"].experiment
+    iterations = results.iterations_of(own)
     result = {name: results.measure(row) for name, row in rows.items()}
     questions = (
         (
@@ -114,7 +115,7 @@ def _findings(results: Results, table: str) -> Iterator[str]:
     alone, propagated = result["otoc_dagger"], result["supervised_full"]
     whole, where = (propagated, "after propagation") if propagated else (result["supervised_sv"], "on super-voxels")
     if full and alone and supervised and whole and min(supervised.mean, whole.mean) > 0:
-        steps = training_steps(results, own, results.iterations), training_steps(results, full_supervision, 1)
+        steps = training_steps(results, own, iterations), training_steps(results, full_supervision, 1)
         trained = " Its U-Net was trained for {:,} steps, the supervised one for {:,}."
         shares = 100 * alone.mean / supervised.mean, 100 * full.mean / whole.mean
         yield (
@@ -133,12 +134,12 @@ def _findings(results: Results, table: str) -> Iterator[str]:
             f"In {novel.rooms} rooms with furniture models that no training room holds the method reaches "
             f"{novel.mean:.1f}, against {full.mean:.1f} in the {full.rooms} validation rooms."
         )
-    start, end = (results.statistics(own, name) for name in ("clicks", f"pseudo_{results.iterations}"))
+    start, end = (results.statistics(own, name) for name in ("clicks", f"pseudo_{iterations}"))
     if "clicks_per_scene" in start and end:
         right, right_end = (known.get("accuracy_percent") for known in (start, end))  # None where rooms have no labels
         yield (
             f"{start['clicks_per_scene'].mean:.1f} clicks a room label {start['covered_percent'].mean:.1f} % of the "
-            f"points{f' ({right.mean:.1f} % of them right)' if right else ''}; after {results.iterations} iterations "
+            f"points{f' ({right.mean:.1f} % of them right)' if right else ''}; after {iterations} iterations "
             f"{end['covered_percent'].mean:.1f} % are labelled"
             f"{f', {right_end.mean:.1f} % of them right' if right_end else ''}."
         )

@@ -204,7 +204,8 @@ class Results:
     def doubt(self) -> str:
         """What one must know of where numbers come from: of data that are not on this machine, so that nobody knows
         what is current, and of runs of which only numbers are here. "" for nothing."""
-        return " ".join(sentence for sentence in (self.held.doubt, self._kept_alone) if sentence)
+        kept = self._kept[0].doubt if self._kept and not self.held.doubt else ""
+        return " ".join(sentence for sentence in (self.held.doubt, self._kept_alone, kept) if sentence)
 
     @cached_property
     def _kept_alone(self) -> str:
@@ -222,9 +223,10 @@ class Results:
         ]
         if not alone:
             return ""
+        same = "parameters and code" if kept.doubt else "parameters, code and rooms"
         return (
             f"Of {len(alone)} runs the numbers were kept when they were run ({self.archives.parent.name}/"
-            f"{self.archives.name}), with the same parameters, code and rooms as now; pictures show what was run here."
+            f"{self.archives.name}), with the same {same} as now; pictures show what was run here."
         )
 
     def finished(self) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The kernel's side of the widget: its messages, without a browser; and what a model proposes."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -382,6 +383,11 @@ def test_a_u_net_of_other_rooms_or_parameters_is_not_asked(rooms, tmp_path, monk
     control.train_baseline(Stages(config, Scenes(rooms[:2], {"val": rooms[2:3]}), control.BASELINE))
     assert predict_rooms(replace(config, eval_splits=["other"], threshold=0.1), rooms[:2])
     assert predict_rooms(replace(config, clicks_per_object=2), rooms[:2])  # as after a click by hand
+    # Of a method of more iterations, which the params file had before, a U-Net of a later one may lie there, too.
+    once = config_from({**TINY, "experiment": "e", "unet_steps": 2, "voxel_size": 0.2, "method": "pi_model"})
+    shutil.copytree(config.run_folder / "unet_1", config.run_folder / "unet_2")
+    with pytest.raises(OtocError, match="p/e: its U-Net was trained on other rooms, or with other parameters"):
+        predict_rooms(replace(once, self_train_iterations=2), rooms[:2])
     for other, asked in ((replace(config, unet_steps=3), rooms[:2]), (config, rooms[:1]), (config, rooms[1:3])):
         with pytest.raises(OtocError, match="p/e: its U-Net was trained on other rooms, or with other parameters"):
             predict_rooms(other, asked)

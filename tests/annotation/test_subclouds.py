@@ -106,6 +106,14 @@ def test_a_file_that_is_none_is_named(rooms, tmp_path, row, words):
     assert str(error.value).startswith(str(path))
 
 
+def test_a_class_whose_name_would_be_read_as_two_is_refused_before_it_is_written(rooms, tmp_path):
+    names = ("a", "b", "a;b", *rooms[0].label_set.names[3:])
+    room = replace(rooms[0], label_set=replace(rooms[0].label_set, names=names))
+    with pytest.raises(OtocError, match=r"the class 'a;b': ';' parts the classes of subclouds\.csv"):
+        write_subclouds(tmp_path / "subclouds.csv", {room.name: cut_subclouds(room, 1.0)}, [room])
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_cut_is_refused(rooms):
     with pytest.raises(OtocError, match="has no labels to take the classes"):
         cut_subclouds(replace(rooms[0], labels=None), 1.0)

@@ -111,6 +111,24 @@ def test_a_users_own_clicks_are_read(finished, scenes, checkout):
         Stages(tiny_experiment("own", source="file", clicks_file="mine.csv"), scenes).clicks()
 
 
+def test_clicks_that_change_while_they_are_read_are_not_filed_under_what_they_were(finished, scenes, checkout):
+    path = checkout / "runs" / "p" / "otoc" / "clicks" / "clicks.csv"
+    mine = checkout / "clicked.csv"
+    mine.write_bytes(path.read_bytes())
+    own = Stages(tiny_experiment("clicked", source="file", clicks_file="clicked.csv"), scenes)
+    with pytest.MonkeyPatch.context() as patch:
+        read = stages.read_clicks
+
+        def clicked_meanwhile(*arguments):
+            mine.write_text("\n".join(mine.read_text().splitlines()[:-1]) + "\n")
+            return read(*arguments)
+
+        patch.setattr(stages, "read_clicks", clicked_meanwhile)
+        with pytest.raises(OtocError, match=r"clicked\.csv: was changed while it was read; run the same again"):
+            own.clicks()
+    assert not own.clicks().reused and own.clicks().reused
+
+
 def test_a_u_net_starts_from_given_weights_in_the_first_iteration_alone(finished, scenes, checkout):
     given = finished[1].unet.path / "weights.safetensors"
     config = tiny_experiment("given", initial_weights=str(given), unet_steps=1, learning_rate=1e-9, variant="unet_gp")
@@ -223,6 +241,14 @@ def test_plans_share_exactly_what_runs_share():
     assert own["unet_1"] == keys(variant="unet")["unet_1"] != keys(clicks_per_object=3)["unet_1"]
     assert own["unet_1"] != keys(data_root="elsewhere")["unet_1"] != keys(train_rooms=2)["unet_1"] != own["unet_1"]
     assert own["unet_1"] != keys(seed=1)["unet_1"] and own["unet_1"] == keys(eval_rooms=1)["unet_1"]
+    trained = {"eval_splits": ["val", "train"]}  # as many of the training rooms as eval_rooms says
+    assert keys(eval_rooms=1, **trained)["evaluate_2"] != keys(eval_rooms=2, **trained)["evaluate_2"]
+    told = dict.fromkeys(("val", "train"), "the same")
+    few, more = (Plan(tiny_experiment(eval_rooms=n, **trained), fingerprints=told) for n in (1, 2))
+    for planned in (few, more):
+        list(planned.method.loop(planned))
+    assert few.contents["evaluate_2"] != more.contents["evaluate_2"]
+    assert few.contents["unet_2"] == more.contents["unet_2"]
     assert own["unet_1"] == keys(unet_steps_later=9)["unet_1"]  # later steps do not redo the first network
     assert own["unet_2"] != keys(unet_steps_later=9)["unet_2"] and own["unet_2"] != keys(threshold=0.7)["unet_2"]
 

@@ -29,7 +29,7 @@ def batch_of(point_to_voxel, groups, voxels):
 
 
 def test_columns_are_a_metre_wide_and_know_every_class_in_them(rooms):
-    numbers, present = columns_of(rooms[:2])
+    numbers, present, sizes = columns_of(rooms[:2])
     seen = set()
     for room in rooms[:2]:
         own = numbers[room.name]
@@ -40,13 +40,14 @@ def test_columns_are_a_metre_wide_and_know_every_class_in_them(rooms):
             assert np.ptp(room.coords[points, :2], axis=0).max() <= 1
             true = set(room.labels[points].tolist()) - {-100}
             assert true == set(torch.nonzero(present[column]).squeeze(1).tolist())
+            assert sizes[column] == np.count_nonzero(points)
     assert seen == set(range(len(present)))
 
 
 def test_the_loss_of_a_single_point_is_the_cross_entropy_of_its_logits():
     logits, present = torch.tensor([[0.7, -1.2, 3.0]]), torch.tensor([[1.0, 0.0, 0.0]])
     expected = [math.log(1 + math.exp(-0.7)), math.log(1 + math.exp(-1.2)), math.log(1 + math.exp(3.0))]
-    loss = multiple_instance_loss(logits, batch_of([0], [0], 1), present)
+    loss = multiple_instance_loss(logits, batch_of([0], [0], 1), present, torch.tensor([1]))
     assert float(loss) == pytest.approx(sum(expected) / 3, rel=1e-6)
 
 
@@ -54,7 +55,7 @@ def test_the_likeliest_point_of_each_class_alone_is_pulled():
     logits = torch.tensor([[1.0, -2.0], [0.5, 0.3], [4.0, -1.0]], dtype=torch.float64, requires_grad=True)
     present = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     batch = batch_of([0, 1, 1, 2], [1, 1, 1, 2], 3)  # column 1 holds the voxels 0 and 1, column 2 the third
-    multiple_instance_loss(logits, batch, present).backward()
+    multiple_instance_loss(logits, batch, present, torch.tensor([9, 3, 1])).backward()
     sigmoid = torch.sigmoid(logits.detach())
     expected = torch.zeros(3, 2, dtype=torch.float64)
     expected[0, 0] = (sigmoid[0, 0] - 1) / 4
@@ -63,8 +64,18 @@ def test_the_likeliest_point_of_each_class_alone_is_pulled():
     torch.testing.assert_close(logits.grad, expected)
 
 
+def test_nothing_is_asked_of_a_column_that_a_crop_has_cut():
+    """What lies in it may be what is not there any more."""
+    logits = torch.tensor([[1.0, -2.0], [0.5, 0.3], [4.0, -1.0]], requires_grad=True)
+    present = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    batch = batch_of([0, 1, 1, 2], [1, 1, 1, 2], 3)
+    multiple_instance_loss(logits, batch, present, torch.tensor([9, 4, 1])).backward()
+    assert not logits.grad[:2].any() and logits.grad[2].all()
+    assert float(multiple_instance_loss(logits, batch, present, torch.tensor([9, 4, 2]))) == 0.0
+
+
 def test_points_carry_their_columns_through_crop_and_batch(rooms):
-    numbers, _ = columns_of(rooms[:2])
+    numbers, *_ = columns_of(rooms[:2])
     labels = {room.name: room.labels for room in rooms[:2]}
     whole = Batches(tiny_config(), rooms[:2], labels, [0, 1, 0], views=2, groups=numbers)[0]
     for batch in whole:

@@ -28,7 +28,7 @@ def test_the_answer_is_the_comparison_of_both_sides(results):
     assert argument.answer(results, PARTS["the graph"]).endswith(": not run.")  # no fake run has unet_gp
 
 
-def test_rooms_are_those_of_largest_and_least_gain(results, scenes):
+def test_rooms_are_those_of_largest_and_least_gain(results, scenes, monkeypatch):
     part, val = PARTS["self-training"], scenes["val"]
     ours, theirs = (results.room_scores(row)[0] for row in (part.with_it, part.without))
     gains = {scene.name: ours[scene.name] - theirs[scene.name] for scene in val}
@@ -39,6 +39,13 @@ def test_rooms_are_those_of_largest_and_least_gain(results, scenes):
     assert argument.picture(results, part, val) is not None
     assert argument.helped_and_hurt(results, PARTS["the graph"], val) == {}
     assert argument.picture(results, PARTS["the graph"], val) is None
+    seeds = {part.with_it.experiment: 0, part.without.experiment: 1}  # rooms of two seeds are not compared
+    monkeypatch.setattr(type(results), "shown_seed", lambda self, experiment: seeds[experiment])
+    both = {seed: ours for seed in (0, 1)}
+    monkeypatch.setattr(type(results), "room_scores", lambda self, row: both)
+    assert argument.helped_and_hurt(results, part, val) == {}
+    seeds[part.without.experiment] = 0
+    assert argument.helped_and_hurt(results, part, val)
 
 
 def test_the_conclusion_says_what_is_shown_and_what_is_not(results, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from test_stale import at_hand
 
 from otoc_lib.__main__ import main
 from otoc_lib.config import load_config
+from otoc_lib.datasets import cache
 from otoc_lib.errors import OtocError
 from otoc_lib.reporting import hidden_test
 from otoc_lib.reporting.findings import findings
@@ -50,6 +51,7 @@ def test_tables_of_kept_numbers_are_those_of_the_runs(project):
     assert any("not run" not in cell for row in before["table2"] for cell in row[4:5])  # there was something to keep
     assert findings(after) == said
     assert f"Of {len(list(after.archives.glob('*.zip')))} runs" in after.doubt
+    assert "with the same parameters, code and rooms as now" in after.doubt
     assert after.hidden_score("otoc", "evaluate_3", "full", 0) == 61.5
     assert after.hidden_score("otoc", "evaluate_3", "point", 0) is None
 
@@ -97,6 +99,15 @@ def test_a_report_is_written_of_kept_numbers_alone(project, scenes):
     shutil.rmtree(results().archives)
     with pytest.raises(OtocError, match="nothing has been run for this profile, and no numbers were kept"):
         build_report(results(), project / "elsewhere", scenes)
+
+
+def test_kept_numbers_do_not_say_that_rooms_are_the_same_where_there_are_none(project, monkeypatch):
+    before = csvs(results())
+    shutil.rmtree(project / "runs")
+    monkeypatch.setattr(cache, "fingerprints", lambda config, split, limit: None)
+    after = results()
+    assert csvs(after) == before
+    assert "with the same parameters and code as now" in after.doubt and "are not at hand on this mach" in after.doubt
 
 
 def test_kept_numbers_of_other_parameters_are_shown_nowhere(project):

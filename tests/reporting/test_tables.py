@@ -7,7 +7,7 @@ import pytest
 from fake_rooms import known, results_in
 
 from otoc_lib.experiments import LISTED
-from otoc_lib.reporting import paper
+from otoc_lib.reporting import paper, tables
 from otoc_lib.reporting.tables import GAIN_COLUMNS, make_tables, table2, table4, write_table
 
 COLUMNS = ["row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms", "stale_seeds"]
@@ -76,6 +76,18 @@ def test_a_gain_is_over_the_own_control_in_the_same_mode_and_seeds(runs, written
     printed = (written / "table2.md").read_text(encoding="utf-8")
     full = rows["otoc_full"]
     assert f"{full['gain']} ({full['gain_low']} to {full['gain_high']})" in printed
+
+
+def test_rows_of_other_rooms_have_no_gain(results, monkeypatch):
+    """As where one params file has ``eval_rooms``: their difference would be that of the rooms."""
+    row, control = results.row("otoc_full"), results.row("otoc_control_full")
+    assert tables.gain_over(results, row, control) is not None
+    scores = type(results).room_scores
+    fewer = {seed: dict(list(rooms.items())[1:]) for seed, rooms in results.room_scores(control).items()}
+    monkeypatch.setattr(
+        type(results), "room_scores", lambda self, of, split: fewer if of == control else scores(self, of, split)
+    )
+    assert tables.gain_over(results, row, control) is None
 
 
 def test_repeats_give_mean_and_deviation(runs, written):
