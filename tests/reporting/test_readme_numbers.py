@@ -83,7 +83,13 @@ def test_its_seed_0_is_that_of_the_reference_run(place, table):
 
 
 @pytest.mark.parametrize(
-    ("name", "column"), [("the paper's method", "unet_rel_gp"), ("its control, after propagation", "control")]
+    ("name", "column"),
+    [
+        ("the paper's method", "unet_rel_gp"),
+        ("U-Net and graph, after propagation", "unet_gp"),
+        ("U-Net alone, from its own confident points", "unet"),
+        ("its control, after propagation", "control"),
+    ],
 )
 def test_its_iterations_are_those_of_table_3(name, column):
     cells = re.search(rf"^\| {name} \|(.*)\|$", RESULTS, flags=re.M).group(1).split("|")
