@@ -70,7 +70,8 @@ def columns_of(scenes: list[Scene]) -> tuple[Mapping[str, np.ndarray], Tensor, T
         sizes.append(size)
         found[scene.name] = (scene, occupied, count)
         count += len(occupied)
-    return OnDemand(found, _numbered), *(torch.from_numpy(np.concatenate(each)) for each in (present, sizes))
+    of_all = torch.from_numpy(np.concatenate(present)), torch.from_numpy(np.concatenate(sizes))
+    return OnDemand(found, _numbered), *of_all
 
 
 def _places(scene: Scene) -> np.ndarray:

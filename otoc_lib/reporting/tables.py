@@ -86,8 +86,8 @@ class Gain:
 def gain_over(results: Results, row: Row, control: Row, split: str = "val") -> Gain | None:
     """The gain of a row over another one, None where the two share no seed, or saw other rooms with one."""
     means = means_over_shared_seeds(results.measure(row, split), results.measure(control, split))
-    ours, theirs = (results.room_scores(side, split) for side in (row, control))
-    if means is None or any(ours[seed].keys() != theirs[seed].keys() for seed in ours.keys() & theirs.keys()):
+    one, other = (results.room_scores(side, split) for side in (row, control))
+    if means is None or any(one[seed].keys() != other[seed].keys() for seed in one.keys() & other.keys()):
         return None
     ours, theirs = means
     return Gain(theirs, ours - theirs, interval_of(results, row, control, split))
