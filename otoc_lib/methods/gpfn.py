@@ -12,8 +12,8 @@ has it, and is told by the classes too, where several points lie in a pixel. Wha
 all, so a depth that is wrong here and there decides nothing alone. ``method: control`` labels the points once instead,
 by what every depth says.
 
-A step sees one frame of each of its rooms, drawn anew every epoch. The observer's voxels are equal angles wide and high
-and a factor of the distance deep, so what hides a point lies before it along one axis, however near.
+A step sees one frame of each of its rooms, drawn anew every epoch. The observer's voxels are equal steps of x/z and y/z
+wide and high and a factor of the distance deep, so what hides a point lies before it along one axis, however near.
 
 Theirs is a graph network on another backbone, whose code was not found; of the losses the abstract alone is known.
 """
@@ -54,7 +54,7 @@ class Parameters(Config):
     trains_once = True
     learns_images = True
     visibility_weight: float = param(1.0, "visibility", low=0, high=10_000)
-    visibility_cell: float = param(0.03, "visibility", low=0.001, high=1)  # edge of the observer's voxels, radians
+    visibility_cell: float = param(0.03, "visibility", low=0.001, high=1)  # edge of the observer's voxels
 
 
 # --- what a frame shows -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,6 +229,16 @@ def test_what_runs_on_a_gpu_is_planned_without_one():
     assert [s.key for s in planned.stages if s.name == "unet_1"]
     with pytest.raises(OtocError, match="cuda:7"):
         Stages(planned.config, None).device_of(planned.config)
+
+
+def test_the_method_of_the_page_for_newcomers_is_one():
+    page = (Path(__file__).parents[2] / "docs/architecture.md").read_text(encoding="utf-8")
+    (snippet,) = (code for code in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "METHOD = Method(" in code)
+    names: dict = {}
+    exec(snippet, names)
+    planned = Plan(tiny_experiment(), names["METHOD"])
+    (only,) = names["METHOD"].loop(planned)
+    assert only.number == 1 and [stage.name for stage in planned.stages] == ["clicks", "unet_1", "evaluate_1"]
 
 
 def test_plans_share_exactly_what_runs_share():
