@@ -323,10 +323,8 @@ def _splits(config: Config) -> list[str]:
 def _differences(manifest: dict[str, Any], content: dict[str, Any], splits: list[str]) -> list[str]:
     """What a stage was made with that is different now; of its inputs only those that no stage makes."""
     things = {split: f"the rooms of {split} have" for split in splits}
-    things |= {name: f"{what} has" for name, what in FILES.items()} | {
-        IMAGES: "the frames have",
-        EVALUATED: "eval_rooms has",
-    }
+    things |= {name: f"{what} has" for name, what in FILES.items()}
+    things |= {IMAGES: "the frames have", EVALUATED: "eval_rooms has"}
     made, now = manifest["parameters"], content["parameters"]
     unnamed = {name: value for name, value in added_defaults().items() if name in made or name in now}
     parameters = _changes(unnamed | made, unnamed | now)

@@ -156,7 +156,8 @@ def _warn_of_replacing(folder: Path, what: str, parameters: Mapping[str, Any]) -
     if "parameters" not in finished:  # nothing is there, or what another run keeps
         return
     before, now = ({**added_defaults(), **values} for values in (finished["parameters"], parameters))
-    changed = [f"{name} {before[name]}" for name in before if name in now and before[name] != now[name]]
+    changed = [f"{name} {before[name]}" for name in before if name not in now or before[name] != now[name]]
+    changed += [f"no {name}" for name in now if name not in before]  # as after a change of method
     if changed:
         warnings.warn(
             f"{what}: was made with {', '.join(changed)} and is replaced; to keep both, stop this and give the new "

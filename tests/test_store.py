@@ -80,6 +80,14 @@ def test_what_gives_way_to_other_parameters_is_told_before_and_what_follows_from
     assert [str(warning.message) for warning in told] == [expected]
 
 
+def test_what_another_method_does_not_read_is_told_too(config):
+    run(config(), "s", ["graph"], {}, counted([]))
+    with pytest.warns(
+        UserWarning, match="runs/p/a/s: was made with .*mean_field_steps 10.*, no threshold.* and is repl"
+    ):
+        run(config(), "s", ["pseudo"], {}, counted([]))
+
+
 def test_a_default_that_came_later_is_named_where_it_gives_way(config):
     run(config(), "labels", ["pseudo"], {}, counted([]))
     with pytest.warns(UserWarning, match="runs/p/a/labels: was made with click_reach None and is replaced"):

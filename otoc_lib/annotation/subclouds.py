@@ -107,9 +107,8 @@ def subcloud_statistics(scenes: list[Scene], subclouds: dict[str, Subclouds]) ->
 def write_subclouds(path: Path, subclouds: dict[str, Subclouds], scenes: list[Scene]) -> None:
     """Write subclouds.csv: scene, centre x, y, z (in file coordinates), radius (metres) and the names of the classes of
     every ball, in the order of the scenes. OtocError for a class whose name would be read as two."""
-    for name in {name for scene in scenes for name in scene.label_set.names}:
-        if BETWEEN in name:
-            raise OtocError(f"the class {name!r}: {BETWEEN!r} parts the classes of {path.name}; give it another name")
+    if parted := [name for scene in scenes for name in scene.label_set.names if BETWEEN in name]:
+        raise OtocError(f"the class {parted[0]!r}: {BETWEEN!r} parts the classes of {path.name}; give it another name")
     with write_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

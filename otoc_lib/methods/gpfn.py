@@ -54,7 +54,7 @@ class Parameters(Config):
     trains_once = True
     learns_images = True
     visibility_weight: float = param(1.0, "visibility", low=0, high=10_000)
-    visibility_cell: float = param(0.03, "visibility", low=0.001, high=1)  # edge of the observer's voxels
+    visibility_cell: float = param(0.03, "visibility", low=0.001, high=1)  # edge of the observer's voxels in x/z, y/z
 
 
 # --- what a frame shows -----------------------------------------------------------------------------------------------

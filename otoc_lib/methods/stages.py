@@ -281,9 +281,7 @@ class Stages:
         """Stage ``name``: predict every evaluation room in every mode of the method, and compare it with the truth."""
         view = self.prediction_view(name)
         inputs = {split: self.fingerprint(split) for split in self.config.eval_splits} | _keys(networks)
-        if (
-            "train" in self.config.eval_splits and self.config.eval_rooms is not None
-        ):  # the fingerprint is of train_rooms
+        if "train" in inputs and self.config.eval_rooms is not None:  # the fingerprint is of train_rooms
             inputs[EVALUATED] = str(self.config.eval_rooms)
 
         def work(folder: Path, key: str) -> None:

@@ -89,9 +89,10 @@ def helped_and_hurt(results: Results, part: Part, scenes: list[Scene]) -> dict[s
 
     Of the seed that is shown; empty where that has not run both sides.
     """
-    seeds = [results.shown_seed(row.experiment) for row in (part.with_it, part.without)]
-    sides = [results.room_scores(row).get(seed) for row, seed in zip((part.with_it, part.without), seeds, strict=True)]
-    if None in sides or seeds[0] != seeds[1]:
+    rows = part.with_it, part.without
+    seed, other = (results.shown_seed(row.experiment) for row in rows)
+    sides = [results.room_scores(row).get(seed) for row in rows]
+    if None in sides or seed != other:
         return {}
     gains = {scene.name: sides[0][scene.name] - sides[1][scene.name] for scene in scenes if scene.name in sides[0]}
     if not gains:

@@ -50,7 +50,7 @@ def by_stage(hidden: Mapping[str, Measurement], results: Results) -> dict[tuple[
 
 
 def _score(results: Results, row: Row, name: str, folder: Path) -> Measurement | None:
-    known, by_seed, views, rooms = results.known(row.experiment), {}, 0, 0
+    known, by_seed, views, names = results.known(row.experiment), {}, 0, frozenset()
     if known is None or SPLIT not in known.config.eval_splits:
         return None
     labels = known.config.data_folder / LABELS
@@ -69,8 +69,8 @@ def _score(results: Results, row: Row, name: str, folder: Path) -> Measurement |
             by_seed[seed] = kept
         else:
             continue
-        views, rooms = metrics["views"], len(metrics["splits"][SPLIT]["rooms"])
-    return Measurement(by_seed, views, rooms) if by_seed else None
+        views, names = metrics["views"], frozenset(metrics["splits"][SPLIT]["rooms"])
+    return Measurement(by_seed, views, names) if by_seed else None
 
 
 def score_elsewhere(submission: Path, labels: Path) -> float:

@@ -71,7 +71,11 @@ class Measurement(Spread):
     """The mIoU of one row of a table, in percent, and what it was measured on."""
 
     views: int
-    rooms: int
+    names: frozenset[str]  # of the rooms
+
+    @property
+    def rooms(self) -> int:
+        return len(self.names)
 
 
 @dataclass(frozen=True)
@@ -255,13 +259,13 @@ class Results:
 
     def measure_stage(self, experiment: str, stage: str, mode: str, split: str = "val") -> Measurement | None:
         """``measure`` of any evaluation stage in any of its modes."""
-        by_seed, views, rooms = {}, 0, 0
+        by_seed, views, names = {}, 0, frozenset()
         for seed in self.seeds(experiment):
             metrics = self.metrics(experiment, stage, seed)
             if metrics and mode in metrics["splits"].get(split, {}).get("modes", {}):
                 by_seed[seed] = 100 * metrics["splits"][split]["modes"][mode]["miou"]
-                views, rooms = metrics["views"], len(metrics["splits"][split]["rooms"])
-        return Measurement(by_seed, views, rooms, stale=self.stale_seeds(experiment, stage)) if by_seed else None
+                views, names = metrics["views"], frozenset(metrics["splits"][split]["rooms"])
+        return Measurement(by_seed, views, names, stale=self.stale_seeds(experiment, stage)) if by_seed else None
 
     def room_scores(self, row: Row, split: str = "val") -> dict[int, dict[str, float]]:
         """Seed -> room -> mIoU in percent."""

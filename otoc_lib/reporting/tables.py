@@ -84,19 +84,18 @@ class Gain:
 
 
 def gain_over(results: Results, row: Row, control: Row, split: str = "val") -> Gain | None:
-    """The gain of a row over another one, None where the two share no seed, or saw other rooms with one."""
+    """The gain of a row over another one, None where ``means_over_shared_seeds`` has none."""
     means = means_over_shared_seeds(results.measure(row, split), results.measure(control, split))
-    one, other = (results.room_scores(side, split) for side in (row, control))
-    if means is None or any(one[seed].keys() != other[seed].keys() for seed in one.keys() & other.keys()):
+    if means is None:
         return None
     ours, theirs = means
     return Gain(theirs, ours - theirs, interval_of(results, row, control, split))
 
 
 def means_over_shared_seeds(ours: Measurement | None, theirs: Measurement | None) -> tuple[float, float] | None:
-    """Both means over the seeds that both were run with, None without any: others would not be paired."""
+    """Both means over the seeds that both were run with, None without any or of other rooms: none would be paired."""
     shared = sorted(set(ours.by_seed) & set(theirs.by_seed)) if ours and theirs else []
-    if not shared:
+    if not shared or ours.names != theirs.names:
         return None
     first, second = (sum(side.by_seed[seed] for seed in shared) / len(shared) for side in (ours, theirs))
     return first, second

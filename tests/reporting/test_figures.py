@@ -46,7 +46,7 @@ def test_figures_draw_a_band_where_there_are_several_seeds(results, tmp_path, ru
 
 
 def test_no_bar_or_number_leaves_its_panel():
-    best = Measurement({0: 99.0, 1: 100.0}, views=1, rooms=2)
+    best = Measurement({0: 99.0, 1: 100.0}, views=1, names=frozenset({"a", "b"}))
     figure = figure1({"rooms": {"otoc_full": best}}, {})
     figure.draw_without_rendering()
     for axes in figure.axes:

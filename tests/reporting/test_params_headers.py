@@ -1,10 +1,10 @@
 """What the header of a params file says of its result is what the committed tables of its profile say."""
 
-import csv
 import re
 from pathlib import Path
 
 import pytest
+from test_readme_numbers import rows_of as lines_of
 
 from otoc_lib.experiments import VARIANTS, read_profile, rows_of
 
@@ -22,21 +22,16 @@ EXPERIMENTS = {profile: read_profile(ROOT / "params", profile) for profile in ("
 FILES = [experiment.files[0] for of_profile in EXPERIMENTS.values() for experiment in of_profile]
 
 
-def table(profile: str, name: str) -> list[dict[str, str]]:
-    with (ROOT / "reports" / profile / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def measured(profile: str, experiment: str) -> dict[str, tuple[str, str]]:
     """Mode -> mIoU and number of seeds, of the last evaluation."""
-    found = {}
+    found, tables = {}, ROOT / "reports" / profile / "tables"
     for name in ("table2", "table4"):
-        cells = {row["row"]: (row["ours"], row["seeds"]) for row in table(profile, name)}
+        cells = {line["row"]: (line["ours"], line["seeds"]) for line in lines_of(name, tables)}
         for row in rows_of(name, EXPERIMENTS[profile]):
             if row.experiment == experiment and not row.row.endswith(("_baseline", "_baseline_sv", "_first_full")):
                 found[row.mode] = cells[row.row]
     for column, (of, mode) in VARIANTS.items():
-        last = [row[column] for row in table(profile, "table3") if row[column] != NOT_RUN]
+        last = [line[column] for line in lines_of("table3", tables) if line[column] != NOT_RUN]
         if of == experiment and last:
             found.setdefault(mode, (last[-1], ""))
     return found

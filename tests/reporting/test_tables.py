@@ -82,12 +82,17 @@ def test_rows_of_other_rooms_have_no_gain(results, monkeypatch):
     """As where one params file has ``eval_rooms``: their difference would be that of the rooms."""
     row, control = results.row("otoc_full"), results.row("otoc_control_full")
     assert tables.gain_over(results, row, control) is not None
-    scores = type(results).room_scores
-    fewer = {seed: dict(list(rooms.items())[1:]) for seed, rooms in results.room_scores(control).items()}
-    monkeypatch.setattr(
-        type(results), "room_scores", lambda self, of, split: fewer if of == control else scores(self, of, split)
-    )
-    assert tables.gain_over(results, row, control) is None
+    ours, theirs = results.measure(row), results.measure(control)
+    _, *others = sorted(theirs.names)
+    for names in (others, [*others, "another"]):
+        elsewhere = replace(theirs, names=frozenset(names))
+        monkeypatch.setattr(
+            type(results),
+            "measure",
+            lambda self, of, split, of_control=elsewhere: of_control if of == control else ours,
+        )
+        assert tables.gain_over(results, row, control) is None
+        assert tables.means_over_shared_seeds(ours, elsewhere) is None  # nor a relative improvement
 
 
 def test_repeats_give_mean_and_deviation(runs, written):
