@@ -387,8 +387,9 @@ def config_from(
     hints = typing.get_type_hints(kind)
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(shown(name), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the valid names are: {', '.join(known)}"
+            close = difflib.get_close_matches(str(name)[:LONGEST_PART], [*known, EXTENDS], n=1)
+            lists = "'otoc show-params --all params/rooms/otoc.yaml' lists them all"
+            hint = f"did you mean {close[0]!r}?" if close else lists
             raise OtocError(f"{place_of[name]}: unknown parameter {shown(name)}; {hint}")
     for name in ("profile", "experiment"):
         if name not in values:

@@ -59,7 +59,9 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
     ("values", "words"),
     [
         ({"voxel_sise": 0.02}, ["voxel_sise", "did you mean 'voxel_size'"]),
-        ({"zzzzzz": 1}, ["zzzzzz", "valid names are", "voxel_size"]),
+        ({"zzzzzz": 1}, ["zzzzzz", "otoc show-params --all", "lists them all"]),
+        ({"(extends": "rooms/_base"}, ["'(extends'", "did you mean 'extends'"]),
+        ({2.5: 1}, ["unknown parameter 2.5"]),
         ({"learning_rate": "1e-3"}, ["learning_rate", "a number", "1.0e-3"]),
         ({"unet_steps": 10.5}, ["unet_steps", "whole number"]),
         ({"unet_steps": True}, ["unet_steps", "whole number"]),

@@ -196,7 +196,7 @@ def write_clicks(path: Path, clicks: Mapping[str, Clicks], scenes: list[Scene]) 
     """
     unknown = set(clicks) - {scene.name for scene in scenes}
     if unknown:
-        raise OtocError(f"clicks: no scene is given for {', '.join(sorted(unknown))}")
+        raise OtocError(f"clicks: no scene is given for {listed(sorted(unknown), LISTED)}")
     write_rows(path, (row for scene in scenes if scene.name in clicks for row in click_rows(scene, clicks[scene.name])))
 
 

@@ -11,7 +11,7 @@ from otoc_lib.csv_table import number, read_rows
 from otoc_lib.datasets import own
 from otoc_lib.datasets.point_files import read_scan
 from otoc_lib.datasets.scan_axes import METRES
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, listed
 from otoc_lib.files import write_aside
 
 FARTHEST_CLICK = 0.1  # metres between a clicked position and the nearest point of its scan
@@ -40,7 +40,7 @@ def snap_clicks(root: Path, source: Path, destination: Path, unit: Unit = "auto"
     for name in dict.fromkeys(names):
         if name not in scans:
             line = next(line for line, row in rows.items() if row[0] == name)
-            raise OtocError(f"{source}, line {line}: {root} has no scan {name!r}; it has {', '.join(scans)}")
+            raise OtocError(f"{source}, line {line}: {root} has no scan {name!r}; it has {listed(scans, own.MOST_LISTED)}")
         scan = read_scan(own.scan_file(root, name))
         points, its_unit = scan.points, own.scan_axes(scan, unit=unit).unit
         lines = [line for line, row in rows.items() if row[0] == name]

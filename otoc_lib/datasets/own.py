@@ -77,7 +77,7 @@ def scan_file(root: Path, name: str) -> Path:
     """The file that holds the points of a scan."""
     scans = list_folder(root).scans
     if name not in scans:
-        raise OtocError(f"{root}: holds no scan {name!r}; its scans are {', '.join(sorted(scans))}")
+        raise OtocError(f"{root}: holds no scan {name!r}; its scans are {listed(sorted(scans), MOST_LISTED)}")
     return scans[name]
 
 

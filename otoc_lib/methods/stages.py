@@ -59,7 +59,7 @@ from otoc_lib.config import Config, View, in_project
 from otoc_lib.datasets import frames, load_split
 from otoc_lib.datasets.cache import conversion
 from otoc_lib.device import choose_device, deterministic
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, listed
 from otoc_lib.evaluation import iou, mean_iou, room_confusion
 from otoc_lib.files import holds, metadata_of, read_array, read_notes, write_arrays, write_bytes, write_json
 from otoc_lib.labels import IGNORE
@@ -731,7 +731,7 @@ def _write_labels_of_images(view: Config, scenes: list[Scene], config: Config, f
 def _true_labels(scenes: list[Scene]) -> Labels:
     unlabelled = [scene.name for scene in scenes if scene.labels is None]
     if unlabelled:
-        raise OtocError(f"source: all: {', '.join(unlabelled)} have no labels to train on; give clicks instead")
+        raise OtocError(f"source: all: {listed(unlabelled, most=5)} have no labels to train on; give clicks instead")
     return OnDemand(_by_name(scenes), attrgetter("labels"))  # which other processes map, too
 
 
