@@ -40,7 +40,9 @@ def snap_clicks(root: Path, source: Path, destination: Path, unit: Unit = "auto"
     for name in dict.fromkeys(names):
         if name not in scans:
             line = next(line for line, row in rows.items() if row[0] == name)
-            raise OtocError(f"{source}, line {line}: {root} has no scan {name!r}; it has {listed(scans, own.MOST_LISTED)}")
+            raise OtocError(
+                f"{source}, line {line}: {root} has no scan {name!r}; it has {listed(scans, own.MOST_LISTED)}"
+            )
         scan = read_scan(own.scan_file(root, name))
         points, its_unit = scan.points, own.scan_axes(scan, unit=unit).unit
         lines = [line for line, row in rows.items() if row[0] == name]
