@@ -1,10 +1,19 @@
-"""Small rooms that tests share."""
+"""Small rooms that tests share, and one thread for each process."""
 
+import os
+
+# Tests run in a process a core. Threads on top of these wait spinning for one another, a third of all time; what tests
+# threads says how many.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numba
 import pytest
 from debian import PACKAGES, missing_packages
 from tiny import make_room
 
 from otoc_lib.scene import Scene
+
+numba.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

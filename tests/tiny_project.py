@@ -91,4 +91,4 @@ def write_project(root: Path, rooms: list[Scene], experiments: dict[str, dict[st
 def environment() -> dict[str, str]:
     """The commands of this interpreter come first on PATH, as in an activated environment."""
     folder = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": folder + os.pathsep + os.environ["PATH"], "OMP_NUM_THREADS": "2"}
+    return {**os.environ, "PATH": folder + os.pathsep + os.environ["PATH"]}

@@ -144,6 +144,8 @@ def test_a_job_that_is_warned_killed_and_put_back_into_the_queue_goes_on_to_the_
     wait_for("what it saves", lambda: (part / "checkpoint").stat().st_mtime_ns != earlier, project, run)
     saved = load_checkpoint(part / "checkpoint", json.loads((part / BEGUN).read_text())["key"], torch.device("cpu"))
     assert shown[0] < shown[-1] <= saved["step"] < STEPS, f"{shown}, {saved['step']}"
+    wait_for("its place in the queue", lambda: slurm.job(second.stem)["JobState"] == "PENDING", project, run)
+    slurm.tell("scontrol", "update", f"JobId={second.stem}", "StartTime=now")  # else it is held back for half a minute
     wait_for("its second start", lambda: slurm.job(second.stem)["Restarts"] == "1", project, run)
     assert run.wait(PATIENCE) == 0, (project / "said.log").read_text() + second.read_text()
     with (project / "runs/tiny/unet_gp/unet_1/history.csv").open() as file:
