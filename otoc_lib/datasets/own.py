@@ -22,7 +22,7 @@ from otoc_lib.datasets.own_truth import read_truth
 from otoc_lib.datasets.point_files import FORMATS, Scan, companions, read_again, read_scan, scan_name, scan_suffix
 from otoc_lib.datasets.scan_axes import Axes, find_axes
 from otoc_lib.datasets.scan_text import first_names, holds_points
-from otoc_lib.errors import Faults, OtocError, listed
+from otoc_lib.errors import Faults, OtocError, listed, shown
 from otoc_lib.labels import NO_CLASS_NAME, LabelSet
 from otoc_lib.outside import is_junk, opening
 from otoc_lib.palette import distinct_colors
@@ -177,12 +177,12 @@ def label_set(names: Sequence[str]) -> LabelSet:
     """The classes of own scans, in the order of their indices, with colours that differ for any colour vision."""
     names = [" ".join(name.split()) for name in names]
     if len(names) < 2 or not all(names):
-        raise OtocError(f"own_classes: {names} must list at least two classes, each with a name")
+        raise OtocError(f"own_classes: {shown(names)} must list at least two classes, each with a name")
     if NO_CLASS_NAME in map(str.casefold, names):
         raise OtocError(f"own_classes: {NO_CLASS_NAME!r} in clicks.csv means none of the classes; name it otherwise")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise OtocError(f"own_classes: lists {', '.join(twice)} twice; every class needs a name of its own")
+        raise OtocError(f"own_classes: lists {listed(twice, MOST_LISTED)} twice; every class needs a name of its own")
     colors = tuple(tuple(color) for color in distinct_colors(len(names)).tolist())
     return LabelSet("own", tuple(names), tuple(range(len(names))), colors)
 

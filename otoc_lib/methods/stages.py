@@ -203,7 +203,7 @@ class Stages:
 
         def work(folder: Path, key: str) -> None:
             arguments: dict[str, Any] = {"network": network, "iteration": iteration}
-            arguments |= {"labels": labels, "warm_start": warm_start, "folder": folder, "key": key}
+            arguments |= {"labels": labels, "warm_start": warm_start, "inputs": inputs, "folder": folder, "key": key}
             if self.config.devices > 1:
                 share_out(self, self.config.devices, name, [], self._train, **arguments)
             else:
@@ -224,7 +224,14 @@ class Stages:
         return network == "unet" and warm_start is None and self.config.initial_weights is not None
 
     def _train(
-        self, network: str, iteration: int, labels: Stage, warm_start: Stage | None, folder: Path, key: str
+        self,
+        network: str,
+        iteration: int,
+        labels: Stage,
+        warm_start: Stage | None,
+        inputs: Mapping[str, str],
+        folder: Path,
+        key: str,
     ) -> None:
         """The work of ``train``, alone or together with other processes."""
         task, name, view = self._training(network, iteration)
@@ -239,6 +246,7 @@ class Stages:
         made = task(view, rooms, in_use)
         if self._given(network, warm_start):
             made.start_from(_file(self.config, "initial_weights"))
+            self._check_unchanged("initial_weights", inputs)
         fit(
             view,
             made,

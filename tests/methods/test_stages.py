@@ -25,6 +25,7 @@ from otoc_lib.methods import control, one_thing_one_click, pseudo_labels, stages
 from otoc_lib.methods.method import Method
 from otoc_lib.methods.stages import Plan, Stages, method_of, run_method
 from otoc_lib.reporting.runs import read_json
+from otoc_lib.store import find_stage
 from otoc_lib.training.task import CrossEntropy
 from otoc_lib.tsne import tsne_stage
 
@@ -128,6 +129,24 @@ def test_clicks_that_change_while_they_are_read_are_not_filed_under_what_they_we
         with pytest.raises(OtocError, match=r"clicked\.csv: was changed while it was read; run the same again"):
             own.clicks()
     assert not own.clicks().reused and own.clicks().reused
+
+
+def test_weights_that_change_while_they_are_read_are_not_filed_under_what_they_were(finished, scenes, checkout):
+    given = checkout / "given.safetensors"
+    given.write_bytes((finished[1].unet.path / "weights.safetensors").read_bytes())
+    config = tiny_experiment("exchanged", initial_weights="given.safetensors", unet_steps=1, variant="unet_gp")
+    made = Stages(config, scenes)
+    with pytest.MonkeyPatch.context() as patch:
+        read = CrossEntropy.start_from
+
+        def exchanged_meanwhile(task, path):
+            read(task, path)
+            path.write_bytes(b"other weights")
+
+        patch.setattr(CrossEntropy, "start_from", exchanged_meanwhile)
+        with pytest.raises(OtocError, match=r"given\.safetensors: was changed while it was read; run the same again"):
+            made.train("unet", 1, made.clicks())
+    assert find_stage(config.runs_folder, config.profile, config.experiment, "unet_1") is None
 
 
 def test_a_u_net_starts_from_given_weights_in_the_first_iteration_alone(finished, scenes, checkout):
