@@ -164,7 +164,7 @@ def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, 
 def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
     config, name = experiment.config, QUOTED.get(experiment.name, experiment.name.removeprefix("s3dis_"))
     method, rows = method_of(config), []
-    by_control = {"all": "Fully supervised", "images": "Labels from images"}
+    by_control = {"all": "Fully supervised", "images": "Labels from images", "points": "The labels alone"}
     learns = by_control.get(config.source, method.title) if config.method == "control" else method.title
     clicks = {1: "one click/object", 3: "three clicks/object"}
     annotation = {

@@ -258,6 +258,12 @@ def test_labels_from_images_fill_the_papers_rows_by_one_training():
     assert {job.images for job in jobs} == {"", "data/s3dis_frames"}
 
 
+def test_points_alone_are_called_labels_and_not_clicks():
+    rows = {row.row: row.setting for row in rows_of("table4", read_profile(PARAMS, "study"))}
+    assert rows["xu_baseline_10"] == "The labels alone (xu_baseline_10)"
+    assert rows["otoc_control"].endswith("control: clicks only, as many steps")
+
+
 def test_what_is_trained_once_is_no_control_of_more_iterations(tmp_path):
     images = {"source": "images", "images_root": "frames"}
     write(tmp_path, "otoc", **images)

@@ -29,7 +29,7 @@ STUDY_COLUMN = "Study"
 DIFFERENCE = "Ours - paper"
 ABOUT_STUDY = "Study: mean and deviation of several seeds and longer training, by make study; see reports/study."
 ABOUT_GAINS = (
-    "Gain over control: mIoU over that of the clicks alone with equal steps and restarts, in the same mode; in "
+    "Gain over control: mIoU over that of the same labels alone with equal steps and restarts, in the same mode; in "
     "brackets its 95 % interval over rooms and seeds."
 )
 
