@@ -89,6 +89,13 @@ def steps_shown(log: Path) -> list[int]:
     return [int(step) for step in BAR.findall(log.read_text())]
 
 
+def started_again(slurm: Slurm, job: str) -> bool:
+    """Whether a job that was put back runs. Told to start at once, or it is held back for half a minute."""
+    slurm.says("scontrol", "update", f"JobId={job}", "StartTime=now")  # refused once it runs
+    now = slurm.job(job)
+    return now["Restarts"] == "1" and now["JobState"] != "PENDING"
+
+
 @contextlib.contextmanager
 def stopped_at_the_end(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
     try:
@@ -144,9 +151,7 @@ def test_a_job_that_is_warned_killed_and_put_back_into_the_queue_goes_on_to_the_
     wait_for("what it saves", lambda: (part / "checkpoint").stat().st_mtime_ns != earlier, project, run)
     saved = load_checkpoint(part / "checkpoint", json.loads((part / BEGUN).read_text())["key"], torch.device("cpu"))
     assert shown[0] < shown[-1] <= saved["step"] < STEPS, f"{shown}, {saved['step']}"
-    wait_for("its place in the queue", lambda: slurm.job(second.stem)["JobState"] == "PENDING", project, run)
-    slurm.tell("scontrol", "update", f"JobId={second.stem}", "StartTime=now")  # else it is held back for half a minute
-    wait_for("its second start", lambda: slurm.job(second.stem)["Restarts"] == "1", project, run)
+    wait_for("its second start", lambda: started_again(slurm, second.stem), project, run)
     assert run.wait(PATIENCE) == 0, (project / "said.log").read_text() + second.read_text()
     with (project / "runs/tiny/unet_gp/unet_1/history.csv").open() as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
