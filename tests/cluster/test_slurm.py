@@ -26,7 +26,7 @@ from otoc_lib.training.checkpoint import load_checkpoint
 PLUGIN = "snakemake_executor_plugin_slurm"
 PATIENCE = 900  # seconds
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-STEPS = 1500  # half a minute: time to stop it on its way
+STEPS = 2500  # the best part of a minute: time to stop it on its way
 # Checkpoints are saved at signals alone.
 CHANGES = {
     "variant": "unet_gp",
@@ -126,9 +126,9 @@ def test_a_job_that_is_warned_killed_and_put_back_into_the_queue_goes_on_to_the_
     (first,) = wait_for("the job", lambda: slurm_logs(project), project, run)
     wait_for("its training", lambda: steps_shown(first), project, run)
     job = slurm.job(first.stem)
-    # Two processes; 6000 + 2500 + 2048 MB; ten minutes and twice 1502 steps of 0.6 s and five stages of 30 min.
+    # Two processes; 6000 + 2500 + 2048 MB; ten minutes and twice 2502 steps of 0.6 s and five stages of 30 min.
     asked = dict(word.split("=") for word in job["TRES"].split(","))
-    assert (asked["cpu"], asked["mem"], job["TimeLimit"]) == ("2", "10548M", "05:41:00")
+    assert (asked["cpu"], asked["mem"], job["TimeLimit"]) == ("2", "10548M", "06:01:00")
     assert job["TresPerJob"] in ("gres:gpu:1", "gres/gpu:1")
     slurm.tell("scancel", "--signal=USR1", first.stem)  # as Slurm does before the time is up: it saves and goes on
     wait_for("a checkpoint", (part / "checkpoint").exists, project, run)
