@@ -89,6 +89,11 @@ def steps_shown(log: Path) -> list[int]:
     return [int(step) for step in BAR.findall(log.read_text())]
 
 
+def saved_in(part: Path) -> dict:
+    """The checkpoint of a training that is under way."""
+    return load_checkpoint(part / "checkpoint", json.loads((part / BEGUN).read_text())["key"], torch.device("cpu"))
+
+
 def started_again(slurm: Slurm, job: str) -> bool:
     """Whether a job that was put back runs. Told to start at once, or it is held back for half a minute."""
     slurm.says("scontrol", "update", f"JobId={job}", "StartTime=now")  # refused once it runs
@@ -144,12 +149,12 @@ def test_a_job_that_is_warned_killed_and_put_back_into_the_queue_goes_on_to_the_
     second = wait_for("another job", lambda: slurm_logs(project)[1:], project, run)[0]
     assert slurm.job(first.stem)["JobState"] == "FAILED"
     wait_for("its training", lambda: len(steps_shown(second)) > 1, project, run)
-    assert 0 < steps_shown(second)[0] <= steps_shown(first)[-1], "it did not begin where the first one had saved"
+    assert 0 < saved_in(part)["step"] <= steps_shown(second)[0], "it did not begin where the first one had saved"
 
     shown, earlier = steps_shown(second), (part / "checkpoint").stat().st_mtime_ns
     slurm.tell("scontrol", "requeue", second.stem)  # SIGTERM: it saves and stops
     wait_for("what it saves", lambda: (part / "checkpoint").stat().st_mtime_ns != earlier, project, run)
-    saved = load_checkpoint(part / "checkpoint", json.loads((part / BEGUN).read_text())["key"], torch.device("cpu"))
+    saved = saved_in(part)
     assert shown[0] < shown[-1] <= saved["step"] < STEPS, f"{shown}, {saved['step']}"
     wait_for("its second start", lambda: started_again(slurm, second.stem), project, run)
     assert run.wait(PATIENCE) == 0, (project / "said.log").read_text() + second.read_text()
