@@ -389,6 +389,7 @@ def config_from(
         if name not in known:
             close = difflib.get_close_matches(str(name)[:LONGEST_PART], [*known, EXTENDS], n=1)
             lists = "'otoc show-params --all params/rooms/otoc.yaml' lists them all"
+            lists += f", {kind.__module__} those of its own" if kind is not Config else ""
             hint = f"did you mean {close[0]!r}?" if close else lists
             raise OtocError(f"{place_of[name]}: unknown parameter {shown(name)}; {hint}")
     for name in ("profile", "experiment"):

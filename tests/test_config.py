@@ -60,6 +60,10 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
     [
         ({"voxel_sise": 0.02}, ["voxel_sise", "did you mean 'voxel_size'"]),
         ({"zzzzzz": 1}, ["zzzzzz", "otoc show-params --all", "lists them all"]),
+        (
+            {"zzzzzz": 1, "method": "mprm", "source": "scene"},
+            ["lists them all, otoc_lib.methods.mprm those of its own"],
+        ),
         ({"(extends": "rooms/_base"}, ["'(extends'", "did you mean 'extends'"]),
         ({2.5: 1}, ["unknown parameter 2.5"]),
         ({"learning_rate": "1e-3"}, ["learning_rate", "a number", "1.0e-3"]),

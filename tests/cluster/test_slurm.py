@@ -149,18 +149,20 @@ def test_a_job_that_is_warned_killed_and_put_back_into_the_queue_goes_on_to_the_
     second = wait_for("another job", lambda: slurm_logs(project)[1:], project, run)[0]
     assert slurm.job(first.stem)["JobState"] == "FAILED"
     wait_for("its training", lambda: len(steps_shown(second)) > 1, project, run)
-    assert 0 < saved_in(part)["step"] <= steps_shown(second)[0], "it did not begin where the first one had saved"
+    warned = saved_in(part)
+    assert 0 < warned["step"] <= steps_shown(second)[0], "it did not begin where the first one had saved"
 
     shown, earlier = steps_shown(second), (part / "checkpoint").stat().st_mtime_ns
     slurm.tell("scontrol", "requeue", second.stem)  # SIGTERM: it saves and stops
     wait_for("what it saves", lambda: (part / "checkpoint").stat().st_mtime_ns != earlier, project, run)
-    saved = saved_in(part)
-    assert shown[0] < shown[-1] <= saved["step"] < STEPS, f"{shown}, {saved['step']}"
+    stopped = saved_in(part)
+    assert shown[0] < shown[-1] <= stopped["step"] < STEPS, f"{shown}, {stopped['step']}"
     wait_for("its second start", lambda: started_again(slurm, second.stem), project, run)
     assert run.wait(PATIENCE) == 0, (project / "said.log").read_text() + second.read_text()
     with (project / "runs/tiny/unet_gp/unet_1/history.csv").open() as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-    assert seconds[: saved["step"]] == [record[3] for record in saved["history"]]  # they were not trained again
+    for saved in (warned, stopped):
+        assert seconds[: saved["step"]] == [record[3] for record in saved["history"]]  # they were not trained again
     assert "DUE TO JOB REQUEUE" in second.read_text() and slurm_logs(project) == [first, second]
 
     assert undisturbed.wait(PATIENCE) == 0, (alone / "said.log").read_text()
