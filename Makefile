@@ -18,7 +18,8 @@ RUN ?= otoc
 INPUTS ?= 100000
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
-TEST_PROCESSES ?= $(shell n=$(CORES); echo $$((n < 4 ? n : 4)))
+# One more than cores, as some tests wait: for Slurm, a browser, a process to end.
+TEST_PROCESSES ?= $(shell n=$(CORES); echo $$((n < 3 ? n + 1 : 4)))
 BIN := .venv/bin
 HOW = echo "To use the commands of README.md in this shell: source $(BIN)/activate; then, for example, otoc --help"
 # Python keeps what it compiles, whatever the environment says: else every process compiles PyTorch's sources anew.

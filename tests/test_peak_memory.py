@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from memory import peak
+from memory import in_own_process, peak
 
 MB = 1_000_000
 
@@ -26,3 +26,9 @@ def test_what_was_held_and_freed_before_is_not_counted_nor_set_against_it():
     kept = [np.ones(MB, np.uint8) for _ in range(50)]
     kept.clear()  # some of their pages may stay with the process
     assert peak(twice) == pytest.approx(50 * MB, abs=50_000)
+
+
+def test_another_process_measures_the_same():
+    assert in_own_process(peak, twice) == pytest.approx(50 * MB, abs=50_000)
+    with pytest.raises(ZeroDivisionError):
+        in_own_process(divmod, 1, 0)

@@ -10,12 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+from numba.core.registry import cpu_target
 from tiny import make_room
 from tiny_experiment import tiny_experiment
 
 from otoc_lib.methods.stages import Scenes, run_method
 from otoc_lib.training.task import CrossEntropy
 
+IMPORTED_BY = os.getpid()
+cpu_target.target_context.refresh()  # numba imports half of itself when it loads the first compiled function
 STEPS = {"unet_steps": 2, "unet_steps_later": 1, "relation_steps": 1, "relation_steps_later": 1, "threshold": 0.1}
 
 
@@ -45,6 +48,7 @@ def _run(folder: Path, kill_at: int | None, logs: Path, slow: bool, values: dict
     output = (logs / f"{os.getpid()}.log").open("w")
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
+    assert os.getpid() != IMPORTED_BY, "the server of processes did not import this; each would, for seconds"
     _die_after(kill_at)
     if slow:
         CrossEntropy.after_step = _dawdle

@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import sys
 import time
 
 import dying
@@ -21,9 +22,13 @@ PATIENCE = 300  # seconds, for a run of a few on a machine that does other thing
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Of every process that is started: the server of these tests is started by the first."""
+def environment():
+    """Of every process that is started: the server of these tests is started by the first.
+
+    Before Python 3.13 the server does not know this process's path, so that it could not import what they need.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
             patch.setenv(name, "1")
         yield

@@ -29,8 +29,9 @@ def papermill(project):
 
 
 def snakemake(project):
-    options = ["--config", "profile=tiny", "at_once=1", "--nolock", "--rerun-incomplete", "--quiet", "all"]
-    return started(project, "snakemake", "--cores", "1", *options)
+    """Up to self-training, without the pages that follow it."""
+    options = ["--config", "profile=tiny", "at_once=1", "--nolock", "--rerun-incomplete", "--quiet", "all", "--"]
+    return started(project, "snakemake", "--cores", "1", *options, "runs/tiny/otoc/03_self_train.done")
 
 
 def of(project, experiment):

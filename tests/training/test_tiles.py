@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from memory import peak
+from memory import in_own_process, peak
 from tiny import make_room, tiny_config, true_labels
 
 from otoc_lib.labels import IGNORE, SCANNET20
@@ -136,16 +136,22 @@ def test_without_overlap_there_are_seams():
     assert (whole - joined).abs().max() > 1e-4
 
 
-def test_memory_does_not_grow_with_the_number_of_tiles():
+def beside_and_tiles(*lengths: int) -> tuple[dict[int, int], dict[int, int]]:
+    """Bytes that prediction takes beside the class probabilities of a hall's points, and how many tiles it has."""
     config = tiny_config(**SMALL, tile_metres=4.0, views=2)
     unet, relation = networks(config)
     beside, tiles = {}, {}
     predict(config, hall(6), unet, relation)  # what is compiled is no matter of the scan
-    for length in (12, 48):
+    for length in lengths:
         scene = hall(length, width=8.0, spacing=0.03)
         taken = peak(lambda scene=scene: predict(config, scene, unet, relation))
-        kept = scene.num_points * 4 * 20  # the class probabilities of its points
+        kept = scene.num_points * 4 * 20
         beside[length], tiles[length] = taken - kept, len(tiling(scene.coords, 4.0, 0.25))
+    return beside, tiles
+
+
+def test_memory_does_not_grow_with_the_number_of_tiles():
+    beside, tiles = in_own_process(beside_and_tiles, 12, 48)
     assert tiles[48] > 3.5 * tiles[12]
     assert beside[48] < 1.3 * beside[12]
 
