@@ -375,13 +375,16 @@ def control_of(experiment: Experiment, experiments: Iterable[Experiment]) -> str
 
     A control may differ from what it stands beside in the numbers that make pseudo labels, which it never does, and in
     the variant of a method that knows none and trains no relation net. One that is trained once is none of more
-    iterations.
+    iterations. A method may say what stands beside it instead: ``Method.controls``.
     """
-    config = experiment.config
+    config, method = experiment.config, method_of(experiment.config)
     if config.method == "control":
         return ""
+    if method.controls:
+        mine = _settings(config)
+        other = next((mine | values for values in method.controls if mine != mine | values), None)
+        return next((beside.name for beside in experiments if _settings(beside.config) == other), "")
     without = {"method", "teacher_views", *names_in(Config, ["pseudo"])}
-    method = method_of(config)
     if "variant" not in method.reads(config) and "relation" not in method.networks(config):
         without.add("variant")
     once = experiment.last_evaluation == "evaluate_1"
@@ -392,8 +395,13 @@ def control_of(experiment: Experiment, experiments: Iterable[Experiment]) -> str
 def _different(first: Experiment, second: Experiment) -> list[str]:
     """The settings in which two experiments differ."""
     mine, other = first.config, second.config
-    names = [field.name for field in fields(Config) if field.name not in NO_SETTING]
+    names = _settings(mine).keys() & {field.name for field in fields(Config)}
     return [name for name in names if getattr(mine, name) != getattr(other, name)]
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """What decides its numbers, the parameters of its method included."""
+    return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in NO_SETTING}
 
 
 def _is_number(value: Any) -> bool:

@@ -250,7 +250,8 @@ def test_labels_from_images_fill_the_papers_rows_by_one_training():
     assert joint.control == "gpfn_17" and joint.setting == "GPFN, joint (gpfn_joint_17)" and joint.stage == "last"
     labelled = vars(experiments["s3dis_gpfn_17"].config)
     other = {name for name, value in vars(alike).items() if value != labelled.get(name)}
-    assert other == {"experiment", "method", "variant", "visibility_weight", "visibility_cell"}
+    own = {"visibility_weight", "visibility_cell", "frames_per_step"}
+    assert other == {"experiment", "method", "variant"} | own
     jobs = plan_jobs(PARAMS, "study")
     assert {job.run for job in jobs if job.images} == {
         f"s3dis_gpfn_{share}{end}" for share in ("17", "100", "joint_17") for end in ("", "_seed1", "_seed2")
@@ -296,7 +297,9 @@ def test_other_backbones_are_the_rows_that_the_paper_quotes_them_in():
                 assert found.annotation == "every point" and found.control == ""
                 assert found.setting.startswith(f"Fully supervised ({name})")
     assert {ROWS[name] for name in ("minkowskinet", "pointnet2")} <= {r.row for r in rows_of("table2", experiments)}
-    assert ROWS.keys() - {row.row for row in paper.TABLE1} == {"otoc_control", "data_efficient_control"}
+    assert ROWS.keys() - {row.row for row in paper.TABLE1} == {
+        *("supervised_full", "otoc_control", "data_efficient_control", "mprm_plain"),
+    }
 
 
 def test_rows_say_how_many_points_are_labelled(tmp_path):
@@ -338,7 +341,7 @@ def test_labels_that_spread_are_labels_of_another_kind(tmp_path):
     assert (rows["far"].control, rows["far_full"].control) == ("far_control", "far_control_full")
 
 
-def test_rows_of_sets_of_classes_are_those_of_table_1_and_have_no_control(tmp_path):
+def test_rows_of_sets_of_classes_are_those_of_table_1(tmp_path):
     write(tmp_path, "otoc")
     write(tmp_path, "control", method="control")
     write(tmp_path, "mprm_scene", method="mprm", source="scene")
@@ -351,7 +354,36 @@ def test_rows_of_sets_of_classes_are_those_of_table_1_and_have_no_control(tmp_pa
         "mprm_crf": "subcloud-level, 0.75 m",
     }
     assert set(rows) == {f"mprm_{kind}{mode}" for kind in ("scene", "subcloud", "crf") for mode in ("", "_sv")}
-    assert not any(row.control for row in rows.values())
+    assert not any(row.control for row in rows.values())  # the radius of the CRF's labels is another
+
+
+def test_region_mining_stands_beside_itself_without_crf_or_with_one_path(tmp_path):
+    balls = {"method": "mprm", "source": "subcloud", "subcloud_radius": 1}
+    write(tmp_path, "otoc")
+    write(tmp_path, "mprm_subcloud", **balls)
+    write(tmp_path, "mprm_crf", **balls, mprm_crf=True)
+    write(tmp_path, "mprm_plain", **balls, mprm_paths=1, device="cpu")
+    write(tmp_path, "mprm_plain_crf", **balls, mprm_paths=1, mprm_crf=True)
+    write(tmp_path, "mprm_longer", **balls, mprm_steps=7)
+    write(tmp_path, "mprm_crf_longer", **balls, mprm_steps=8, mprm_crf=True)
+    write(tmp_path, "mprm_two", **balls, mprm_paths=2)
+    rows = {row.row: row.control for row in rows_of("table2", read_profile(tmp_path, "p")) if "mprm" in row.row}
+    assert {row: beside for row, beside in rows.items() if not row.endswith("_sv")} == {
+        "mprm_subcloud": "mprm_plain",
+        "mprm_crf": "mprm_subcloud",
+        "mprm_plain": "",
+        "mprm_plain_crf": "mprm_plain",
+        "mprm_longer": "",
+        "mprm_crf_longer": "",
+        "mprm_two": "mprm_plain",
+    }
+    assert rows["mprm_crf_sv"] == "mprm_subcloud_sv" and rows["mprm_subcloud_sv"] == "mprm_plain_sv"
+
+
+def test_the_study_mines_with_one_path_for_as_long_on_the_same_labels():
+    experiments = read_profile(PARAMS, "study")
+    rows = {row.row: row.control for row in rows_of("table2", experiments)}
+    assert (rows["mprm_subcloud"], rows["mprm_crf"], rows["mprm_plain"]) == ("mprm_plain", "mprm_subcloud", "")
 
 
 def test_region_mining_from_balls_shares_its_network_and_takes_less_than_three_iterations():

@@ -12,8 +12,9 @@ has it, and is told by the classes too, where several points lie in a pixel. Wha
 all, so a depth that is wrong here and there decides nothing alone. ``method: control`` labels the points once instead,
 by what every depth says.
 
-A step sees one frame of each of its rooms, drawn anew every epoch. The observer's voxels are equal steps of x/z and y/z
-wide and high and a factor of the distance deep, so what hides a point lies before it along one axis, however near.
+A step sees ``frames_per_step`` frames of each of its rooms, drawn anew every epoch. The observer's voxels are equal
+steps of x/z and y/z wide and high and a factor of the distance deep, so what hides a point lies before it along one
+axis, however near.
 
 Theirs is a graph network on another backbone, whose code was not found; of the losses the abstract alone is known.
 """
@@ -55,6 +56,7 @@ class Parameters(Config):
     learns_images = True
     visibility_weight: float = param(1.0, "visibility", low=0, high=10_000)
     visibility_cell: float = param(0.03, "visibility", low=0.001, high=1)  # edge of the observer's voxels in x/z, y/z
+    frames_per_step: int = param(1, "visibility", low=1, high=1000, added=True)  # of each room, or all it has
 
 
 # --- what a frame shows -----------------------------------------------------------------------------------------------
@@ -117,9 +119,8 @@ class Seen:
         return Seen(batch, points, shown, starts, classes)
 
 
-def together(sights: list[Sight], sizes: list[int], cell: float, backend: str) -> Seen:
-    """The sights of the rooms of a batch, of so many points each."""
-    first = np.cumsum([0, *sizes])[:-1]
+def together(sights: list[Sight], first: list[int], cell: float, backend: str) -> Seen:
+    """The sights of the rooms of a batch; first: of each, where the points of its room begin among those of all."""
     points = np.concatenate([sight.points + start for sight, start in zip(sights, first, strict=True)])
     new = [np.diff(sight.pixels, prepend=-1) != 0 for sight in sights]  # the first point of each pixel
     starts = np.append(np.flatnonzero(np.concatenate(new)), len(points))
@@ -131,7 +132,7 @@ def together(sights: list[Sight], sizes: list[int], cell: float, backend: str) -
 
 
 class FrameBatches(Batches):
-    """The rooms of a step, and what a frame of each shows, drawn by the seed, the epoch and the room."""
+    """The rooms of a step, and what frames of each show, one of them drawn by the seed, the epoch and the room."""
 
     config: Parameters
 
@@ -140,19 +141,27 @@ class FrameBatches(Batches):
         self.frames = frames
 
     def part(self, step: int, number: int, parts: int) -> list[Any]:
-        samples, sights = [], []
+        samples, sights, first, points = [], [], [], 0
         epoch, rooms = self.rooms_of(step, number, parts)
         for index in rooms:
             scene, labels, _ = self.room(index)
             frames = self.frames[scene.name]
             drawn = int(np.random.default_rng([*self.seed, epoch, index, 1]).integers(len(frames)))
-            sight = sight_of(scene, frames[drawn], frames.tolerance)
             sample = training_sample(scene, labels, self.config, np.random.default_rng([*self.seed, epoch, index]))
+            for k in spread(drawn, len(frames), self.config.frames_per_step):
+                sight = sight_of(scene, frames[k], frames.tolerance)
+                sights.append(sight if sample.kept is None else cropped(sight, sample.kept))
+                first.append(points)
             samples.append(sample)
-            sights.append(sight if sample.kept is None else cropped(sight, sample.kept))
-        sizes = [len(sample.labels) for sample in samples]
+            points += len(sample.labels)
         backend = self.config.sparse_backend
-        return [make_batch(samples, backend), together(sights, sizes, self.config.visibility_cell, backend)]
+        return [make_batch(samples, backend), together(sights, first, self.config.visibility_cell, backend)]
+
+
+def spread(drawn: int, count: int, wanted: int) -> list[int]:
+    """So many of ``count`` frames, all where there are fewer, at equal distances round the film from the one drawn."""
+    wanted = min(wanted, count)
+    return [(drawn + k * count // wanted) % count for k in range(wanted)]
 
 
 def cropped(sight: Sight, kept: np.ndarray) -> Sight:

@@ -132,6 +132,8 @@ class Method:
         predict: class probabilities of one room by mode of inference, the first mode first.
         modes: those of what ``predict`` may give that are rows of tables.
         scores: what pseudo labels are made of, by the rule that the config names; None for a method without any.
+        controls: values of its own parameters. The control of an experiment has the first of them that this has not,
+            and is the same otherwise; () where it is the same with ``method: control``.
         reads: groups of parameters that ``predict`` and ``scores`` read for a config, beside "network" and "inference".
         version: of ``predict`` and ``scores``; raise it when they change their meaning.
     """
@@ -142,5 +144,6 @@ class Method:
     predict: Callable[[Config, Scene, Networks], dict[str, Scores]] = predict_unet
     modes: tuple[str, ...] = ("point", "sv")
     scores: Callable[[Config, Scene, Networks], Scores] | None = None
+    controls: tuple[dict[str, Any], ...] = ()
     reads: Callable[[Config], tuple[str, ...]] = lambda config: ()
     version: int = 1

@@ -5,6 +5,7 @@
     the mean over the balls around a point -> its likeliest class is its label; ``mprm_crf`` refines them before
     train the 3D U-Net on these labels: what is predicted
 
+With ``mprm_paths: 1`` there is the plain map alone: what the other paths are held against.
 With ``source: subcloud`` the balls are those whose classes are known, with ``source: scene`` the ball is the room.
 
 Theirs, in code: classes that are not there get 0 instead of minus infinity, so one of them wins where the maps of those
@@ -58,6 +59,8 @@ class Parameters(Config):
     map_voxel: float = param(0.16, "maps", above=0.0001, high=10)
     mprm_steps: int = param(300_000, "maps_training", low=1, high=10**8)  # of the classification network
     balls_per_step: int = param(10, "maps_training", low=1, high=1024)
+    # the first so many paths of plain, spatial, channel, point-wise
+    mprm_paths: int = param(4, "maps", low=1, high=4, added=True)
     mprm_crf: bool = param(False, "maps_labels")
 
 
@@ -99,7 +102,7 @@ class Balls(Batches):
 
 class RegionMining(Task):
     """Cross entropy of the sigmoid of each path's mean map with what the ball holds: a mean over balls and classes,
-    summed over the four paths."""
+    summed over the paths."""
 
     config: Parameters
     reads = ("maps", "maps_training")
@@ -111,7 +114,9 @@ class RegionMining(Task):
         levels = 1 + max(0, round(log2(config.map_voxel / config.voxel_size)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            return RegionMiner(IN_CHANNELS, config.unet_width, levels, config.unet_blocks, num_classes)
+            return RegionMiner(
+                IN_CHANNELS, config.unet_width, levels, config.unet_blocks, num_classes, config.mprm_paths
+            )
 
     @staticmethod
     def schedule(config: Parameters, iteration: int) -> Schedule:
@@ -128,7 +133,7 @@ class RegionMining(Task):
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         (batch,) = batches
         balls = torch.unique_consecutive(batch.groups)  # [R], in the order of the batch
-        logits = torch.stack([maps.mean(dim=1) for maps in self.model(batch.voxels)])  # [R, 4, C]
+        logits = torch.stack([maps.mean(dim=1) for maps in self.model(batch.voxels)])  # [R, P, C]
         targets = self.present[balls][:, None].expand_as(logits)
         loss = logits.shape[1] * functional.binary_cross_entropy_with_logits(logits.float(), targets)
         return shares["balls"] * loss
@@ -141,7 +146,7 @@ class RegionMining(Task):
 
 
 def allowed(maps: Tensor, present: Tensor) -> Tensor:
-    """Class probabilities [V, C] of the voxels of a ball: softmax of the largest of its maps [4, V, C], without the
+    """Class probabilities [V, C] of the voxels of a ball: softmax of the largest of its maps [P, V, C], without the
     classes that it does not hold; present: bool [C], one of them true."""
     return torch.softmax(maps.float().amax(dim=0).masked_fill(~present, -torch.inf), dim=1)
 
@@ -225,5 +230,6 @@ METHOD = Method(
     "Multi-path region mining",
     loop,
     networks=lambda config: {"maps": RegionMining, "unet": CrossEntropy},
+    controls=({"mprm_crf": False}, {"mprm_paths": 1}),  # no network learns from sets of classes alone
     reads=lambda config: ("maps",),
 )

@@ -102,30 +102,25 @@ class PointwiseAttention(nn.Module):
 
 
 class RegionMiner(nn.Module):
-    """Encoder and the four paths.
+    """Encoder and paths.
 
     Args:
         in_channels: features per voxel.
         width, levels, blocks: of the encoder.
         num_classes: C.
+        paths: P, the first so many of the four.
     """
 
-    def __init__(self, in_channels: int, width: int, levels: int, blocks: int, num_classes: int):
+    def __init__(self, in_channels: int, width: int, levels: int, blocks: int, num_classes: int, paths: int = 4):
         super().__init__()
         self.levels = levels
         self.encoder = Encoder(in_channels, width, levels, blocks)
         channels = self.encoder.width
-        self.paths = nn.ModuleList(
-            [
-                Linear(channels, num_classes),
-                SpatialAttention(channels, num_classes),
-                ChannelAttention(channels, num_classes),
-                PointwiseAttention(channels, num_classes),
-            ]
-        )
+        kinds = (Linear, SpatialAttention, ChannelAttention, PointwiseAttention)
+        self.paths = nn.ModuleList([kind(channels, num_classes) for kind in kinds[:paths]])
 
     def forward(self, x: SparseTensor) -> list[Tensor]:
-        """The four maps [4, V_r, C] of each room r of the batch, over its voxels at the coarsest level in their order.
+        """The maps [P, V_r, C] of each room r of the batch, over its voxels at the coarsest level in their order.
 
         Raises OtocError where a room has more than MOST_VOXELS there.
         """

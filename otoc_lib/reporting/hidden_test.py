@@ -20,6 +20,7 @@ SPLIT, LABELS = "test", "test_labels"  # the folder lies beside the rooms, where
 # Row of Table 1 -> the row of Table 2 whose networks and mode of inference it takes.
 ROWS = {
     "supervised": "supervised",
+    "supervised_full": "supervised_full",
     "minkowskinet": "minkowskinet",
     "pointnet2": "pointnet2",
     "otoc_full": "otoc_full",
@@ -27,8 +28,16 @@ ROWS = {
     "mprm_scene": "mprm_scene",
     "mprm_subcloud": "mprm_subcloud",
     "mprm_crf": "mprm_crf",
+    "mprm_plain": "mprm_plain",
     "otoc_control": "otoc_control_full",
     "data_efficient_control": "data_efficient_control_full",
+}
+# Row of Table 1 -> its control there.
+CONTROLS = {
+    "otoc_full": "otoc_control",
+    "data_efficient": "data_efficient_control",
+    "mprm_subcloud": "mprm_plain",
+    "mprm_crf": "mprm_subcloud",
 }
 
 

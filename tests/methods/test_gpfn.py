@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import make_room, tiny_config
 from tiny_experiment import tiny_experiment
 from tiny_frames import camera, looking_along_x
@@ -26,6 +28,7 @@ from otoc_lib.methods.gpfn import (
     pixel_cross_entropy,
     pixel_weights,
     sight_of,
+    spread,
     together,
 )
 from otoc_lib.methods.stages import Stages, run_method
@@ -107,14 +110,17 @@ def test_rooms_stand_one_after_the_other_and_a_room_may_show_nothing():
     points, frame = random_sight(np.random.default_rng(1))
     sight = sight_of(scene_of(points), frame, 0.3)
     nothing = Sight(*(sight_part[:0] for sight_part in vars(sight).values()))
-    seen = together([nothing, sight, sight], [5, 40, 40], 0.03, "torch")
+    seen = together([nothing, sight, sight], [0, 5, 45], 0.03, "torch")
     points = np.concatenate([5 + sight.points, 45 + sight.points])
     np.testing.assert_array_equal(seen.points, points)
     assert len(seen.starts) == 2 * len(np.unique(sight.pixels)) + 1 == len(seen.classes) + 1
     rows = torch.repeat_interleave(seen.starts.diff())
     np.testing.assert_array_equal(seen.classes[rows], np.concatenate([sight.classes] * 2))
     assert seen.batch.batch_size == 2 and len(seen.batch.point_to_voxel) == len(points)
-    empty = together([nothing], [5], 0.03, "torch")
+    of_one_room = together([sight, sight], [7, 7], 0.03, "torch")  # two frames of it, or one twice
+    np.testing.assert_array_equal(of_one_room.points, np.concatenate([7 + sight.points] * 2))
+    np.testing.assert_array_equal(of_one_room.starts, seen.starts)
+    empty = together([nothing], [0], 0.03, "torch")
     assert empty.batch is None and empty.starts.tolist() == [0] and len(empty.classes) == len(empty.points) == 0
 
 
@@ -225,6 +231,33 @@ def test_batches_are_those_of_the_seed_and_every_epoch_draws_other_frames(filmed
     assert 0 < len(left.points) < len(seen.points) and left.points.max() < len(cut.point_to_voxel)
 
 
+@given(count=st.integers(1, 60), wanted=st.integers(1, 80), data=st.data())
+def test_frames_of_a_step_are_spread_round_the_film(count, wanted, data):
+    drawn = data.draw(st.integers(0, count - 1))
+    found = spread(drawn, count, wanted)
+    assert found[0] == drawn and len(set(found)) == len(found) == min(count, wanted)
+    gaps = np.diff([*sorted(found), sorted(found)[0] + count])
+    assert 0 <= min(found) <= max(found) < count and gaps.max() - gaps.min() <= 1
+
+
+def test_a_step_sees_as_many_frames_of_each_room_as_it_is_told(filmed):
+    rooms, frames = filmed[0], frames_of(filmed)
+    one, several, all_of_them = (task_of(filmed, batch_size=3, frames_per_step=n)[2][0] for n in (1, 3, 1000))
+    assert one[1].batch.batch_size == 3 and several[1].batch.batch_size == 9
+    assert all_of_them[1].batch.batch_size == sum(len(frames[room.name]) for room in rooms)
+    for more in (several, all_of_them):
+        assert torch.equal(one[0].features, more[0].features)  # the same views of the rooms
+    batch, seen = all_of_them
+    slots = batch.coords[batch.point_to_voxel, 0]  # of the points of all rooms
+    _, order = task_of(filmed, batch_size=3)[2].rooms_of(0, 0, 1)
+    for slot, index in enumerate(order):
+        room = rooms[index]
+        sights = [sight_of(room, frame, frames[room.name].tolerance) for frame in frames[room.name]]
+        shown = np.sort(np.concatenate([sight.points for sight in sights]))
+        found = seen.points[slots[seen.points] == slot] - int((slots < slot).sum())
+        np.testing.assert_array_equal(np.sort(found), shown)
+
+
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
@@ -260,7 +293,7 @@ def test_visibility_is_learnt_better_than_single_depths_tell_it(filmed, tmp_path
         for k in range(0, len(frames[room.name]), 4):
             true = sight_of(room, frames[room.name][k], frames[room.name].tolerance)
             given = sight_of(room, wrong[room.name][k], frames[room.name].tolerance)
-            seen = together([true], [room.num_points], config.visibility_cell, "auto")
+            seen = together([true], [0], config.visibility_cell, "auto")
             with torch.no_grad():
                 scores = seen.batch.at_points(model.observer(seen.batch.voxels)[1]).squeeze(1)
             learnt.append((scores.numpy() > 0) == true.shown)

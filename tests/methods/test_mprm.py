@@ -102,6 +102,21 @@ def test_the_loss_by_hand(rooms):
     assert float(task.loss(batches[0], 0, generator)) == pytest.approx(total, rel=1e-5)
 
 
+def test_one_path_is_a_loss_of_one_map_and_labels_of_it(rooms):
+    sets = sets_of(rooms[:1])
+    config = tiny_config(**{**SETS, "mprm_paths": 1})
+    task = RegionMining(config, rooms[:1], sets)
+    batches = Balls(config, rooms[:1], sets, [0, 1, 2])
+    maps = task.model(batches[0][0].voxels)
+    assert [ball.shape[0] for ball in maps] == [1] * 4
+    present = torch.from_numpy(sets[rooms[0].name].present)[torch.unique_consecutive(batches[0][0].groups)].float()
+    logits = torch.stack([ball[0].mean(dim=0) for ball in maps])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, present)
+    torch.testing.assert_close(task.loss(batches[0], 0, torch.Generator()), expected)
+    found = mine(config, rooms[0], task.model.eval(), sets[rooms[0].name])
+    np.testing.assert_allclose(found.sum(dim=1).numpy(), 1, atol=1e-5)
+
+
 # --- what the classes allow -------------------------------------------------------------------------------------------
 
 

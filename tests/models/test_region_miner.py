@@ -109,12 +109,20 @@ def voxels_of(*rooms):
     )
 
 
-def miner(levels=2):
+def miner(levels=2, paths=4):
     torch.manual_seed(0)
-    model = RegionMiner(6, 8, levels, 1, CLASSES).eval()
-    for path in (model.paths[1], model.paths[2]):
+    model = RegionMiner(6, 8, levels, 1, CLASSES, paths).eval()
+    for path in model.paths[1:3]:
         torch.nn.init.constant_(path.gate, 0.5)
     return model
+
+
+@pytest.mark.parametrize("paths", [1, 2, 3])
+def test_fewer_paths_are_the_first_of_all(paths):
+    room = voxels_of((0, 90))
+    (few,), (all_four,) = miner(paths=paths)(room), miner()(room)
+    assert few.shape[0] == paths and all_four.shape[0] == 4
+    torch.testing.assert_close(few, all_four[:paths])
 
 
 def test_a_room_has_the_same_maps_in_any_batch():

@@ -27,7 +27,7 @@ def hidden(results, scenes, tmp_path, monkeypatch):
 
 def test_the_evaluator_finds_what_the_kit_would_have(hidden, tmp_path):
     found = hidden_scores(hidden, tmp_path / "submissions")
-    assert found.keys() == {"supervised", "otoc_full", "otoc_control"}  # no 20 points were run
+    assert found.keys() == {"supervised", "supervised_full", "otoc_full", "otoc_control"}  # no 20 points were run
     for name, measured in found.items():
         row = hidden.row(hidden_test.ROWS[name])
         assert measured.by_seed == pytest.approx(hidden.measure(row).by_seed, abs=0.006)
@@ -37,6 +37,8 @@ def test_the_evaluator_finds_what_the_kit_would_have(hidden, tmp_path):
     assert float(rows["otoc_full"]["ours"]) == pytest.approx(found["otoc_full"].mean, abs=0.006)
     gain = found["otoc_full"].by_seed[0] - found["otoc_control"].by_seed[0]  # the control ran seed 0 alone
     assert float(rows["otoc_full"]["gain"]) == pytest.approx(gain, abs=0.006) and rows["otoc_full"]["gain_low"] == ""
+    assert float(rows["supervised_full"]["ours"]) == pytest.approx(found["supervised_full"].mean, abs=0.006)
+    assert "mprm_plain" not in rows and rows["supervised_full"]["paper"] == ""
     assert rows["mprm_scene"]["ours"] == "not run" and "quoted" in table.note and "another process" in table.note
 
 
