@@ -8,6 +8,7 @@ the file's name and what to write. A method may add parameters of its own: see `
 import ast
 import dataclasses
 import difflib
+import functools
 import re
 import sys
 import types
@@ -89,8 +90,15 @@ def functions(module: str) -> Callable[[], list[str]]:
     return lambda: [name for name, kind in _defined(path).items() if kind is ast.FunctionDef and name[0] != "_"]
 
 
-def _defined(path: Path) -> dict[str, type[ast.AST]]:
+def _defined(path: Path) -> Mapping[str, type[ast.AST]]:
     """The names that a Python file defines at its top level, and how."""
+    state = path.stat()
+    return _parsed(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(path: Path, changed: int, size: int) -> Mapping[str, type[ast.AST]]:
+    """The same of a file that was changed then and is as large: parsed once, and asked by every params file."""
     found: dict[str, type[ast.AST]] = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         targets = node.targets if isinstance(node, ast.Assign) else [node]

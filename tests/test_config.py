@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoc_lib.__main__ import main
-from otoc_lib.config import Config, base_of, config_from, load_config, load_notebook_config, read_params
+from otoc_lib.config import Config, base_of, config_from, load_config, load_notebook_config, modules, read_params
 from otoc_lib.errors import OtocError, shown
 
 ROOT = Path(__file__).parents[1]
@@ -533,3 +533,16 @@ def test_the_first_cells_may_run_again(checkout):
 def test_a_notebook_of_an_unknown_experiment_is_refused(checkout):
     with pytest.raises(OtocError, match="does not exist"):
         load_notebook_config({"profile": "p", "experiment": "absent"})
+
+
+def test_a_method_that_is_written_while_python_runs_is_known(tmp_path):
+    """What a file defines is remembered for as long as the file stays as it is."""
+    names = modules(str(tmp_path), "METHOD")
+    assert names() == []
+    path = tmp_path / "mine.py"
+    path.write_text("OTHER = 1\n")
+    assert names() == names() == []
+    path.write_text("OTHER = 1\nMETHOD = 2\n")
+    assert names() == names() == ["mine"]
+    path.unlink()
+    assert names() == []
