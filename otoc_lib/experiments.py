@@ -394,9 +394,8 @@ def control_of(experiment: Experiment, experiments: Iterable[Experiment]) -> str
 
 def _different(first: Experiment, second: Experiment) -> list[str]:
     """The settings in which two experiments differ."""
-    mine, other = first.config, second.config
-    names = _settings(mine).keys() & {field.name for field in fields(Config)}
-    return [name for name in names if getattr(mine, name) != getattr(other, name)]
+    mine, other = _settings(first.config), _settings(second.config)
+    return [field.name for field in fields(Config) if mine.get(field.name) != other.get(field.name)]
 
 
 def _settings(config: Config) -> dict[str, Any]:

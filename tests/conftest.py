@@ -2,8 +2,8 @@
 
 import os
 
-# Tests run in a process a core. Threads on top of these wait spinning for one another, up to a third of the processor
-# time where networks are computed; what tests threads says how many.
+# Tests run in more processes than cores. Threads on top of these wait spinning for one another, up to a third of the
+# processor time where networks are computed; what tests threads says how many.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numba
