@@ -73,6 +73,10 @@ class Sight:
     in_camera: np.ndarray  # float64 [K, 3] metres, x to the right, y down, z away
 
 
+NOTHING = np.zeros(1, np.int64)
+STAND_IN = Sight(NOTHING, NOTHING, NOTHING, NOTHING > 0, np.array([[0.0, 0.0, 1.0]]))  # a point before the camera
+
+
 def sight_of(scene: Scene, frame: Frame, tolerance: float) -> Sight:
     """What a frame has of a room; tolerance: metres, see ``visible``."""
     in_camera = to_camera(scene.in_file(scene.coords), frame.pose)
@@ -102,19 +106,19 @@ def camera_sample(sight: Sight, cell: float) -> Sample:
 class Seen:
     """What the frames of a batch show: K points of it in U pixels."""
 
-    batch: Batch | None  # the points, on the voxels of their cameras; None where no frame has any
+    batch: Batch  # the points, on the voxels of their cameras; a stand-in where no frame has any
     points: Tensor  # int64 [K] among the points of the rooms' batch, those of a pixel beside each other
     shown: Tensor  # float32 [K], 1 where the depth says so
     starts: Tensor  # int64 [U + 1], the first point of every pixel
     classes: Tensor  # int64 [U], class or IGNORE
 
     def pin_memory(self) -> "Seen":
-        return self._mapped(self.batch and self.batch.pin_memory(), Tensor.pin_memory)
+        return self._mapped(self.batch.pin_memory(), Tensor.pin_memory)
 
     def to(self, device: torch.device | str) -> "Seen":
-        return self._mapped(self.batch and self.batch.to(device), lambda tensor: tensor.to(device, non_blocking=True))
+        return self._mapped(self.batch.to(device), lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _mapped(self, batch: Batch | None, change: Callable[[Tensor], Tensor]) -> "Seen":
+    def _mapped(self, batch: Batch, change: Callable[[Tensor], Tensor]) -> "Seen":
         points, shown, starts, classes = map(change, (self.points, self.shown, self.starts, self.classes))
         return Seen(batch, points, shown, starts, classes)
 
@@ -126,9 +130,9 @@ def together(sights: list[Sight], first: list[int], cell: float, backend: str) -
     starts = np.append(np.flatnonzero(np.concatenate(new)), len(points))
     classes = np.concatenate([sight.classes for sight in sights])[starts[:-1]].astype(np.int64)
     shown = np.concatenate([sight.shown for sight in sights]).astype(np.float32)
-    samples = [camera_sample(sight, cell) for sight in sights if len(sight.points)]
-    batch = make_batch(samples, backend) if samples else None
-    return Seen(batch, *map(torch.from_numpy, (points, shown, starts, classes)))
+    # Several processes normalise their batches together, so that the one whose frames show nothing has a batch as well.
+    samples = [camera_sample(sight, cell) for sight in sights if len(sight.points)] or [camera_sample(STAND_IN, cell)]
+    return Seen(make_batch(samples, backend), *map(torch.from_numpy, (points, shown, starts, classes)))
 
 
 class FrameBatches(Batches):
@@ -175,7 +179,7 @@ def cropped(sight: Sight, kept: np.ndarray) -> Sight:
 
 
 class UNetAndObserver(nn.Module):
-    """Two networks of one size; in evaluation it is the first."""
+    """A backbone for the points and a U-Net for what cameras see; in evaluation it is the first."""
 
     def __init__(self, unet: nn.Module, observer: nn.Module):
         super().__init__()
@@ -252,9 +256,9 @@ class Projected(CrossEntropy):
     def loss(self, batches: list[Any], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:
         batch, seen = batches
         levels = self._levels(batch)
-        if seen.batch is None:
-            return levels[0].sum() * 0.0
         scores = seen.batch.at_points(self.model.observer(seen.batch.voxels)[1].float()).squeeze(1)  # [K]
+        if not len(seen.points):  # no mean is over anything, and every layer has its gradient all the same
+            return shares["points"] * 0.0 * torch.stack([logits.sum() for logits in (*levels, scores)]).sum()
         pixels = torch.repeat_interleave(seen.starts.diff())  # [K]
         share, one_is_seen = pixel_weights(scores, pixels, len(seen.classes))
         weights = torch.stack([self._counted(seen), one_is_seen])

@@ -5,14 +5,18 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from tiny import make_room, tiny_config, true_labels
+from tiny_frames import camera, looking_along_x
 
 from otoc_lib import processes
 from otoc_lib.annotation.subclouds import cut_subclouds
+from otoc_lib.datasets.frames import Frame
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import IGNORE
+from otoc_lib.methods.gpfn import Projected
 from otoc_lib.methods.mean_teacher import Taught
 from otoc_lib.methods.mprm import RegionMining
 from otoc_lib.methods.one_thing_one_click import Contrast
@@ -30,12 +34,32 @@ TASKS = {  # name -> class, and parameters that it wants
     "teacher": (Taught, {"method": "mean_teacher", "consistency_ramp": 0.0}),
     "views": (TwoViews, {"method": "pi_model", "consistency_ramp": 0.0}),
     "weak": (Weak, {"method": "xu", "weak_from": 0.0}),
+    "images": (Projected, {"method": "gpfn", "source": "images", "images_root": "."}),
     "maps": (RegionMining, {"method": "mprm", "source": "subcloud", "subcloud_radius": 1.0, "balls_per_step": 4}),
 }
 
 
+class Film:
+    """Two frames of a room of ``make_room``, each from another side; by a blind camera, of what lies behind it."""
+
+    tolerance = 0.3
+
+    def __init__(self, blind):
+        self.blind = blind
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, k):
+        generator, intrinsic = np.random.default_rng(k), camera((12, 16), 10.0)
+        pose = looking_along_x((9.0 if self.blind else -2.0, 0.2 * k, 0.5))
+        depth, classes = np.full((12, 16), 2.0, np.float32), generator.integers(0, 8, (12, 16)).astype(np.int16)
+        return Frame(pose, depth, intrinsic, classes, intrinsic)
+
+
 def to_double(batches):
     for batch in batches:
+        batch = getattr(batch, "batch", batch)  # of what frames show
         batch.features = batch.features.double()
 
 
@@ -72,6 +96,8 @@ def train(job: dict) -> None:
     kind, wanted = TASKS[job["task"]]
     config = tiny_config(**{"batch_size": 4, **wanted, **job.get("values", {})})
     rooms, labels = rooms_and_labels(job.get("unlabelled", ()))
+    if kind.learns_images:
+        labels = {room.name: Film(index in job.get("blind", ())) for index, room in enumerate(rooms)}
     if kind.learns_sets:
         labels = {room.name: cut_subclouds(room, config.subcloud_radius) for room in rooms}
     task = (in_double(kind) if job.get("double") else kind)(config, rooms, labels)

@@ -33,9 +33,11 @@ EXACT = {  # with a network in float64; a step of 4 rooms by two processes
     "teacher": {"task": "teacher", "steps": 5, "rounded": True},
     "views": {"task": "views", "steps": 5, "rounded": True},
     "weak": {"task": "weak", "steps": 5, "rounded": True},
+    "images": {"task": "images", "steps": 5, "rounded": True, "values": {"coarse_loss": 1}},
     "maps": {"task": "maps", "steps": 5, "rounded": True},
 }  # those "rounded" compute a part of their loss in float32 anyway
 SINGLE = {"unet, float32": {"task": "unet", "rate": 1e-4}, "relation, float32": {"task": "relation", "rate": 1e-4}}
+BLIND = {"task": "images", "steps": 5, "blind": [0, 1, 2, 3], "values": {"coarse_loss": 1}}
 APART = {"task": "unet", "values": {"sync_batch_norm": False}, "steps": 5, "double": True}
 
 
@@ -43,7 +45,7 @@ APART = {"task": "unet", "values": {"sync_batch_norm": False}, "steps": 5, "doub
 def both(tmp_path_factory):
     """A folder with what one process made of every job, and what two made."""
     folder = tmp_path_factory.mktemp("several")
-    jobs = {name: {**job, "double": True} for name, job in EXACT.items()} | SINGLE | {"apart": APART}
+    jobs = {name: {**job, "double": True} for name, job in EXACT.items()} | SINGLE | {"apart": APART, "blind": BLIND}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PYTHONPATH)
         lists = {how: [{**job, "folder": str(folder / how / name)} for name, job in jobs.items()] for how in "12"}
@@ -85,6 +87,13 @@ def test_two_processes_follow_one_in_double_precision(both, name):
 @pytest.mark.parametrize("name", SINGLE)
 def test_two_processes_follow_one_in_single_precision(both, name):
     np.testing.assert_allclose(losses(both / "2" / name), losses(both / "1" / name), rtol=1e-4)
+
+
+def test_a_process_whose_frames_show_nothing_keeps_no_other_waiting(both):
+    assert len(losses(both / "2/blind")) == 5 and losses(both / "2/blind").max() > 0
+    first, second = (load_file(both / f"2/blind/state{rank}") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    np.testing.assert_allclose(losses(both / "2/blind"), losses(both / "1/blind"), rtol=0.05)  # the stand-in is a voxel
 
 
 def test_normalised_apart_the_processes_stay_equal_but_do_not_follow_one(both):
