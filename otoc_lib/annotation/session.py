@@ -77,19 +77,18 @@ class Session:
         self.faces = faces
         self.path = Path(path)
         self._index = {scene.name: index for index, scene in enumerate(self.scenes)}
-        found, self._others = {}, []
+        found, self._others, self._rooms, self._written = {}, [], {}, None
         with opening(self.path):
-            goes_on = self.path.exists()
-        if goes_on:
-            found, self._others = read_clicks_among_others(self.path, self.scenes)
-        seconds = self._read_seconds()
-        self._rooms, self._written = {}, None
-        for scene in self.scenes:
-            clicks = found.get(scene.name, Clicks([], [], []))
-            if not len(clicks) and initial is not None:
-                clicks = initial.get(scene.name, clicks)
-            self._rooms[scene.name] = _room_clicks(scene, clicks, seconds.get(scene.name, 0.0))
-        with self._lock():
+            self.path.exists()
+        with self._lock():  # from reading to writing, or what another session saves in between is lost
+            if self.path.exists():
+                found, self._others = read_clicks_among_others(self.path, self.scenes)
+            seconds = self._read_seconds()
+            for scene in self.scenes:
+                clicks = found.get(scene.name, Clicks([], [], []))
+                if not len(clicks) and initial is not None:
+                    clicks = initial.get(scene.name, clicks)
+                self._rooms[scene.name] = _room_clicks(scene, clicks, seconds.get(scene.name, 0.0))
             self._save()
 
     @property

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otoc_lib.annotation import session
 from otoc_lib.annotation.clicks import expand_clicks, read_clicks, simulate_clicks
 from otoc_lib.annotation.session import MOST_CHANGES, NOTHING, PAPER_SECONDS, Session, open_session
 from otoc_lib.config import config_from
@@ -315,6 +317,27 @@ def test_sessions_of_several_processes_keep_each_others_rooms(rooms, tmp_path):
     assert kept.clicks_of(first).points.tolist() == [3, 5] and kept.clicks_of(second).points.tolist() == [4]
     assert kept.seconds_of(first) == 9.0 and kept.seconds_of(second) == 7.0
     assert one.clicks_of(second).points.tolist() == [4]  # it has caught up
+
+
+def test_a_click_while_another_session_opens_is_not_lost(rooms, tmp_path, monkeypatch):
+    path = tmp_path / "clicks.csv"
+    one, first, second = Session(rooms, path), rooms[0].name, rooms[1].name
+    one.apply(first, [(3, 1)])
+    click = threading.Thread(target=one.apply, args=(second, [(4, 2)]))
+    read = session.read_clicks_among_others
+
+    def read_and_linger(*arguments):
+        found = read(*arguments)
+        if not click.ident:
+            click.start()
+            click.join(0.5)  # it has to wait now; where it does not, it is done long before
+        return found
+
+    monkeypatch.setattr(session, "read_clicks_among_others", read_and_linger)
+    Session(rooms, path)
+    click.join()
+    assert saved(path, rooms) == {first: [(3, 1)], second: [(4, 2)]}
+    one.apply(second, [(5, 2)])  # and nothing looks changed to the session that clicked
 
 
 def test_a_room_that_another_session_changed_is_refused_and_stays(rooms, tmp_path):
