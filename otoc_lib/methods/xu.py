@@ -26,6 +26,8 @@ from torch.nn import functional
 
 from otoc_lib.annotation.clicks import columns
 from otoc_lib.config import Config, param
+from otoc_lib.errors import OtocError, listed
+from otoc_lib.labels import IGNORE
 from otoc_lib.methods import pi_model
 from otoc_lib.methods.method import Method, Networks, Scores, unet_modes
 from otoc_lib.methods.pi_model import probabilities, squared_distance
@@ -87,9 +89,11 @@ def _numbered(known: tuple[Scene, np.ndarray, int]) -> np.ndarray:
 
 
 def whole_columns(batch: Batch, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The columns in the batch, int64 [B'], where each of its points is among them, int64 [P], and which of them no
-    crop has cut, bool [B']; sizes: points of all columns, int64 [B]."""
-    seen, place, points = torch.unique(batch.groups, return_inverse=True, return_counts=True)
+    """The columns in the rooms and tiles of the batch, int64 [B'], where each of its points is among them, int64 [P],
+    and which of them no crop and no tile has cut, bool [B']; sizes: points of all columns, int64 [B]."""
+    room = batch.coords[batch.point_to_voxel, 0].long()  # [P]; tiles of one scan share its columns
+    both, place, points = torch.unique(batch.groups * batch.batch_size + room, return_inverse=True, return_counts=True)
+    seen = torch.div(both, batch.batch_size, rounding_mode="floor")
     return seen, place, points >= sizes[seen]
 
 
@@ -142,6 +146,12 @@ class Weak(CrossEntropy):
 
     def __init__(self, config: Config, scenes: list[Scene], labels: Labels):
         super().__init__(config, scenes, labels)
+        unknown = [scene.name for scene in scenes if scene.labels is None or (scene.labels == IGNORE).all()]
+        if unknown and self.config.multiple_instance:
+            raise OtocError(
+                f"method: xu: {listed(unknown, most=5)} have no true labels, which say what lies in a column; set "
+                "multiple_instance: 0 to learn without columns"
+            )
         self.groups, self.present, self.sizes = columns_of(scenes)
 
     def loss(self, batches: list[Batch], step: int, generator: torch.Generator, shares: Shares = WHOLE) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from tiny import tiny_config
 from tiny_experiment import tiny_experiment
 
+from otoc_lib.errors import OtocError
+from otoc_lib.labels import IGNORE
 from otoc_lib.methods.stages import run_method
 from otoc_lib.methods.xu import KERNEL, Weak, columns_of, multiple_instance_loss, smoothness_loss
 from otoc_lib.reporting.runs import read_json
@@ -19,10 +21,11 @@ from otoc_lib.training.optimizers import Schedule
 from otoc_lib.training.task import CrossEntropy
 
 
-def batch_of(point_to_voxel, groups, voxels):
-    return SimpleNamespace(
-        point_to_voxel=torch.tensor(point_to_voxel), groups=torch.tensor(groups), features=torch.zeros(voxels, 6)
-    )
+def batch_of(point_to_voxel, groups, rooms):
+    """rooms: that of each voxel, in their order."""
+    coords = torch.tensor([[room, 0, 0, 0] for room in rooms])
+    points, columns = torch.tensor(point_to_voxel), torch.tensor(groups)
+    return SimpleNamespace(point_to_voxel=points, groups=columns, coords=coords, batch_size=rooms[-1] + 1)
 
 
 # --- columns and what lies in them ------------------------------------------------------------------------------------
@@ -47,14 +50,14 @@ def test_columns_are_a_metre_wide_and_know_every_class_in_them(rooms):
 def test_the_loss_of_a_single_point_is_the_cross_entropy_of_its_logits():
     logits, present = torch.tensor([[0.7, -1.2, 3.0]]), torch.tensor([[1.0, 0.0, 0.0]])
     expected = [math.log(1 + math.exp(-0.7)), math.log(1 + math.exp(-1.2)), math.log(1 + math.exp(3.0))]
-    loss = multiple_instance_loss(logits, batch_of([0], [0], 1), present, torch.tensor([1]))
+    loss = multiple_instance_loss(logits, batch_of([0], [0], [0]), present, torch.tensor([1]))
     assert float(loss) == pytest.approx(sum(expected) / 3, rel=1e-6)
 
 
 def test_the_likeliest_point_of_each_class_alone_is_pulled():
     logits = torch.tensor([[1.0, -2.0], [0.5, 0.3], [4.0, -1.0]], dtype=torch.float64, requires_grad=True)
     present = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    batch = batch_of([0, 1, 1, 2], [1, 1, 1, 2], 3)  # column 1 holds the voxels 0 and 1, column 2 the third
+    batch = batch_of([0, 1, 1, 2], [1, 1, 1, 2], [0, 0, 0])  # column 1 holds the voxels 0 and 1, column 2 the third
     multiple_instance_loss(logits, batch, present, torch.tensor([9, 3, 1])).backward()
     sigmoid = torch.sigmoid(logits.detach())
     expected = torch.zeros(3, 2, dtype=torch.float64)
@@ -68,10 +71,29 @@ def test_nothing_is_asked_of_a_column_that_a_crop_has_cut():
     """What lies in it may be what is not there any more."""
     logits = torch.tensor([[1.0, -2.0], [0.5, 0.3], [4.0, -1.0]], requires_grad=True)
     present = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    batch = batch_of([0, 1, 1, 2], [1, 1, 1, 2], 3)
+    batch = batch_of([0, 1, 1, 2], [1, 1, 1, 2], [0, 0, 0])
     multiple_instance_loss(logits, batch, present, torch.tensor([9, 4, 1])).backward()
     assert not logits.grad[:2].any() and logits.grad[2].all()
     assert float(multiple_instance_loss(logits, batch, present, torch.tensor([9, 4, 2]))) == 0.0
+
+
+def test_a_column_that_two_tiles_cut_is_not_made_whole_by_what_they_share():
+    logits = torch.tensor([[1.0, -2.0], [0.5, 0.3]], requires_grad=True)
+    present, halves = torch.tensor([[0.0, 1.0]]), ([0, 0, 0, 1, 1, 1], [0] * 6)  # three of four points, twice
+    assert float(multiple_instance_loss(logits, batch_of(*halves, [0, 1]), present, torch.tensor([4]))) == 0.0
+    one = multiple_instance_loss(logits[:1], batch_of([0] * 3, [0] * 3, [0]), present, torch.tensor([3]))
+    two = multiple_instance_loss(logits[1:], batch_of([0] * 3, [0] * 3, [0]), present, torch.tensor([3]))
+    both = multiple_instance_loss(logits, batch_of(*halves, [0, 1]), present, torch.tensor([3]))  # whole in each
+    torch.testing.assert_close(both, (one + two) / 2)
+
+
+def test_rooms_without_true_labels_are_not_taught_that_their_columns_are_empty(rooms):
+    labels, config = {room.name: room.labels for room in rooms[:2]}, tiny_config(method="xu")
+    for unknown in (None, np.full_like(rooms[1].labels, IGNORE)):
+        pair = [rooms[0], replace(rooms[1], labels=unknown)]
+        with pytest.raises(OtocError, match=f"{pair[1].name} have no true labels.* set multiple_instance: 0"):
+            Weak(config, pair, labels)
+        Weak(replace(config, multiple_instance=0.0), pair, labels)
 
 
 def test_points_carry_their_columns_through_crop_and_batch(rooms):
