@@ -31,6 +31,8 @@ CELL = 0.07  # metres
 def refine(scene: Scene, probabilities: Tensor) -> Tensor:
     """Q of the points of a room, float32 [N, C] on the CPU: all points of a cell share theirs.
 
+    Where no cell that anything is said of has reached in ``STEPS``, rows are zeros.
+
     Args:
         scene: with colours.
         probabilities: P [N, C]; a row of zeros says nothing.
@@ -52,7 +54,12 @@ def refine(scene: Scene, probabilities: Tensor) -> Tensor:
 
     p = means(probabilities.double().cpu().numpy())
     k = kernel(means(scene.coords), means(scene.colors / 255.0))
-    return torch.from_numpy(mean_field(TRUST * p + (1 - TRUST) / p.shape[1], k, STEPS).astype(np.float32)[node])
+    q = mean_field(TRUST * p + (1 - TRUST) / p.shape[1], k, STEPS)
+    reached = p.any(axis=1)
+    for _ in range(STEPS):
+        reached = reached | (k @ reached > 0)
+    q[~reached] = 0  # they would all be equal, and their first class taken for an answer
+    return torch.from_numpy(q.astype(np.float32)[node])
 
 
 def kernel(coords: np.ndarray, colors: np.ndarray) -> csr_matrix:

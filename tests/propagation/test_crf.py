@@ -110,6 +110,19 @@ def test_points_of_a_cell_share_what_cells_without_pairs_say(monkeypatch, rooms)
         torch.testing.assert_close(q[own].double(), expected.expand(len(own), -1), atol=1e-6, rtol=0)
 
 
+def test_where_nothing_is_known_nothing_is_said(rooms):
+    room = rooms[0]
+    p = torch.zeros(room.num_points, 20)
+    assert not refine(room, p).any()
+    apart = np.arange(room.num_points) < 30
+    moved = replace(room, coords=np.where(apart[:, None], room.coords + np.float32([20, 0, 0]), room.coords))
+    p[~apart, 4] = 1.0
+    q = refine(moved, p)
+    assert not q[apart].any() and (q[~apart].argmax(dim=1) == 4).all()
+    near = replace(room, coords=np.where(apart[:, None], room.coords + np.float32([0.01, 0, 0]), room.coords))
+    assert (refine(near, p).argmax(dim=1) == 4).all()  # what the rest reaches takes its class
+
+
 def test_a_room_without_colours_is_refused(rooms):
     grey = replace(rooms[0], colors=np.full((rooms[0].num_points, 3), 128, dtype=np.uint8))
     with pytest.raises(OtocError, match="has no colours .* 'mprm_crf: false'"):
