@@ -327,6 +327,27 @@ def clicked_labels(scene: Scene, clicks: Clicks) -> np.ndarray:
         labels = np.full(scene.num_points, IGNORE, dtype=np.int16)
         labels[clicks.points] = clicks.classes
         return labels
+    class_of = _classes_of_clicked(scene, clicks)  # [M]
+    clicked = _heard(scene, clicks, class_of)
+    if clicks.far is not None:
+        class_of = np.where(class_of == IGNORE, within(scene, clicked, clicks.far), class_of)
+    labels = class_of[scene.supervoxels]
+    labels[clicked.points] = clicked.classes
+    return labels
+
+
+def heard(scene: Scene, clicks: Clicks) -> Clicks:
+    """The clicks that label something: without those on super-voxels of which others say that they are of no class."""
+    return _heard(scene, clicks, _classes_of_clicked(scene, clicks)) if clicks.spread else clicks
+
+
+def _heard(scene: Scene, clicks: Clicks, class_of: np.ndarray) -> Clicks:
+    labels = class_of[scene.supervoxels[clicks.points]] != NO_CLASS  # [K]
+    return replace(clicks, points=clicks.points[labels], classes=clicks.classes[labels], objects=clicks.objects[labels])
+
+
+def _classes_of_clicked(scene: Scene, clicks: Clicks) -> np.ndarray:
+    """The class, or NO_CLASS, that wins each clicked super-voxel, int16 [M]; IGNORE for the others."""
     hit = scene.supervoxels[clicks.points]  # [K] clicked super-voxels
     distances = np.linalg.norm(scene.coords[clicks.points] - scene.centroids()[hit], axis=1)  # [K]
     kinds = np.where(clicks.classes == NO_CLASS, len(scene.label_set), clicks.classes)
@@ -335,14 +356,9 @@ def clicked_labels(scene: Scene, clicks: Clicks) -> np.ndarray:
 
     order = np.lexsort((clicks.classes, distances, -counts[pair], hit))  # the winner of each super-voxel comes first
     winners = order[np.unique(hit[order], return_index=True)[1]]
-    class_of = np.full(scene.num_supervoxels, IGNORE, dtype=np.int16)  # [M]
-    if clicks.far is not None:
-        class_of = within(scene, clicks, clicks.far)
+    class_of = np.full(scene.num_supervoxels, IGNORE, dtype=np.int16)
     class_of[hit[winners]] = clicks.classes[winners]
-    labels = class_of[scene.supervoxels]
-    keeps = class_of[hit] != NO_CLASS
-    labels[clicks.points[keeps]] = clicks.classes[keeps]
-    return labels
+    return class_of
 
 
 class LabelCounts:

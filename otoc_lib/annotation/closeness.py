@@ -42,7 +42,7 @@ def within(scene: Scene, clicks: Clicks, far: float) -> np.ndarray:
 
 def click_distances(scene: Scene, clicks: Clicks) -> np.ndarray:
     """Length of the shortest path from every super-voxel to a clicked one of each class, float64 [M, C]; infinite where
-    there is none.
+    there is none; of clicks that others outvote see ``clicks.heard``.
 
     A path goes from neighbour to neighbour. The step from i to j has the length mean((c_i - c_j)^2) + 0.001, where c is
     the mean RGB of a super-voxel, from 0 to 1.

@@ -37,6 +37,7 @@ from otoc_lib.annotation.clicks import (
     expand_clicks,
     expansion_statistics,
     gaps,
+    heard,
     label_statistics,
     of_no_class,
     read_clicks,
@@ -397,7 +398,7 @@ class Stages:
         def write(scene: Scene, loaded: Networks) -> None:
             scores = self.method.scores(view, scene, loaded)
             if near:
-                scores = scores.weighted(scene, closeness(scene, near[scene.name], view.click_reach))
+                scores = scores.weighted(scene, closeness(scene, heard(scene, near[scene.name]), view.click_reach))
             _save_scores(folder / f"{scene.name}.scores", key, scores)
 
         self._each(rooms, view, name.replace("pseudo_", "pseudo labels "), networks, write)

@@ -20,6 +20,7 @@ from otoc_lib.annotation.clicks import (
     Clicks,
     clicked_labels,
     expand_clicks,
+    heard,
     label_statistics,
     of_no_class,
 )
@@ -110,7 +111,7 @@ def walk_through(config: Config, scene: Scene, clicks: Clicks, networks: Network
     scores = _scores(config, scene, networks, prediction)
     near, weighed = None, scores
     if scores is not None and config.click_reach is not None:
-        near = closeness(scene, clicks, config.click_reach)
+        near = closeness(scene, heard(scene, clicks), config.click_reach)
         weighed = scores.weighted(scene, near)
     has_graph = method_of(config).scores is one_thing_one_click.scores and scores.nodes is not None
     graph = dict.fromkeys(("unary", "chosen", "hand_made", "similarity", "propagated", "moves"))

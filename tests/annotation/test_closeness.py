@@ -14,6 +14,7 @@ from otoc_lib.annotation.clicks import (
     clicked_labels,
     expand_clicks,
     expansion_statistics,
+    heard,
     label_statistics,
     of_no_class,
     simulate_clicks,
@@ -178,3 +179,18 @@ def test_statistics_tell_what_labels_spread_to(rooms):
         plain["covered_percent"] + found["new_percent"]
     )
     assert found.items() >= label_statistics(rooms, spread, own).items()
+
+
+def test_clicks_that_others_outvote_reach_nothing(rooms):
+    """Two clicks say of a super-voxel that it is of no class, one that it is a chair: nothing around is a chair."""
+    room = rooms[0]
+    region = np.bincount(room.supervoxels).argmax()
+    inside, other = np.flatnonzero(room.supervoxels == region)[:3], int(np.flatnonzero(room.supervoxels != region)[0])
+    clicks = clicks_on([*inside, other], [NO_CLASS, NO_CLASS, CHAIR, TABLE])
+    assert heard(room, clicks).points.tolist() == [other]
+    assert heard(room, replace(clicks, spread=False)).points.tolist() == clicks.points.tolist()
+    labels = clicked_labels(room, replace(clicks, far=10.0))
+    assert (labels == TABLE).any() and CHAIR not in labels and (labels[room.supervoxels == region] == NO_CLASS).all()
+    outvoted = clicks_on([*inside, other], [NO_CLASS, CHAIR, CHAIR, TABLE])
+    assert len(heard(room, outvoted)) == 4  # the chair is
+    assert (clicked_labels(room, replace(outvoted, far=0.0))[room.supervoxels == region] == CHAIR).any()
