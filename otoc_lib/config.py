@@ -784,9 +784,9 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(f"{origin}: 'images_share' is a share of labelled images, so it needs 'source: images'")
     if (config.pseudo_labels == "quantile") != (config.pseudo_share is not None):
         raise OtocError(f"{origin}: 'pseudo_share' must be given with 'pseudo_labels: quantile', and only then")
-    for name in ("clicks_wrong", "clicks_forgotten"):
-        if getattr(config, name) and config.source != "simulated":
-            raise OtocError(f"{origin}: {name!r} spoils clicks that are drawn, so it needs 'source: simulated'")
+    for name, drawn in (("clicks_wrong", 0), ("clicks_forgotten", 0), ("clicks_per_object", 1)):
+        if getattr(config, name) != drawn and config.source != "simulated":
+            raise OtocError(f"{origin}: {name!r} is about clicks that are drawn, so it needs 'source: simulated'")
     if config.click_reach is not None and config.source in ("all", "images", "scene", "subcloud"):
         raise OtocError(
             f"{origin}: 'click_reach' is about clicks, and 'source: {config.source}' has none; leave it out"
@@ -811,17 +811,24 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(f"{origin}: 'own_classes' names a class twice, or two that differ by capitals or blanks alone")
     if len(set(config.eval_splits)) < len(config.eval_splits):
         raise OtocError(f"{origin}: 'eval_splits' names a split twice")
+    if "train" in config.eval_splits and config.train_rooms is not None:
+        if config.eval_rooms is None or config.eval_rooms > config.train_rooms:
+            raise OtocError(
+                f"{origin}: 'eval_splits' names train, and 'train_rooms: {config.train_rooms}' leaves rooms of it out; "
+                "set 'eval_rooms' to no more than it"
+            )
+    own_unet = config.backbone == "unet" or config.learns_images  # which observes by a U-Net of this size
     widths = [config.unet_width * (level + 1) for level in range(config.unet_levels)]
     products = 4 * config.unet_blocks + (config.unet_skip == "concat")  # of a width by itself, about
     weights = 27 * products * sum(width**2 for width in widths)
-    if weights > MOST_WEIGHTS:
+    if own_unet and weights > MOST_WEIGHTS:
         raise OtocError(
             f"{origin}: 'unet_width', 'unet_levels' and 'unet_blocks' ask for about {weights:.1e} weights, more than "
             f"{MOST_WEIGHTS:.0e}; lower one of them"
         )
-    if config.coarse_loss and config.unet_levels == 1:
+    if config.coarse_loss and config.backbone == "unet" and config.unet_levels == 1:
         raise OtocError(f"{origin}: 'coarse_loss' needs coarser levels; set 'unet_levels' to 2 or more, or it to 0")
-    if config.unet_skip == "add" and config.unet_levels == 1:
+    if own_unet and config.unet_skip == "add" and config.unet_levels == 1:
         raise OtocError(
             f"{origin}: 'unet_skip: add' needs coarser levels; set 'unet_levels' to 2 or more, or it to concat"
         )
@@ -840,7 +847,7 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
             f"{origin}: 'average_networks: {config.average_networks}' asks for more networks than there are: 'method: "
             f"{config.method}' trains {'once' if config.trains_once else f'{config.self_train_iterations} iterations'}"
         )
-    if config.source == "all" and config.method == "one_thing_one_click":
+    if config.source == "all" and config.method in ("one_thing_one_click", "released"):
         raise OtocError(f"{origin}: 'source: all' leaves nothing to self-train on; set 'method: control' with it")
     if len(set(config.seeds)) < len(config.seeds):
         raise OtocError(f"{origin}: 'seeds' names a seed twice")

@@ -73,9 +73,12 @@ def room_confusion(scene: Scene, prediction: np.ndarray) -> np.ndarray:
     if scene.labels is None:
         raise OtocError(f"scene {scene.name}: has no labels to evaluate against; leave it out")
     try:
-        return confusion_matrix(scene.labels, prediction, len(scene.label_set))
+        confusion = confusion_matrix(scene.labels, prediction, len(scene.label_set))
     except OtocError as error:
         raise OtocError(f"scene {scene.name}: {error}") from error
+    if not confusion.any():
+        raise OtocError(f"scene {scene.name}: not one of its points has a true class to evaluate against; leave it out")
+    return confusion
 
 
 def room_confusions(scenes: list[Scene], predictions: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -90,6 +90,13 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"elastic_magnitude": [1.0]}, ["elastic_granularity", "same length"]),
         ({"source": "file"}, ["clicks_file"]),
         ({"source": "all"}, ["method: control"]),
+        ({"source": "all", "method": "released"}, ["method: control"]),
+        ({"eval_splits": ["train"], "train_rooms": 3}, ["eval_splits", "train_rooms: 3", "set 'eval_rooms'"]),
+        ({"eval_splits": ["train"], "train_rooms": 3, "eval_rooms": 4}, ["set 'eval_rooms' to no more"]),
+        (
+            {"clicks_per_object": 3, "source": "file", "clicks_file": "c.csv"},
+            ["clicks_per_object", "source: simulated"],
+        ),
         ({"clicks_wrong": 0.1, "source": "file", "clicks_file": "c.csv"}, ["clicks_wrong", "source: simulated"]),
         ({"pseudo_labels": "quantile"}, ["pseudo_share", "must be given"]),
         ({"pseudo_share": 0.2}, ["pseudo_share", "quantile"]),
@@ -124,6 +131,17 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"clicks_forgotten": 0.1, "source": "all", "method": "control"}, ["clicks_forgotten", "simulated"]),
         ({"coarse_loss": 1, "unet_levels": 1}, ["coarse_loss", "unet_levels"]),
         ({"unet_skip": "add", "unet_levels": 1}, ["unet_skip", "unet_levels", "concat"]),
+        (
+            {
+                "method": "gpfn",
+                "source": "images",
+                "images_root": "frames",
+                "backbone": "pointnet2",
+                "unet_skip": "add",
+                "unet_levels": 1,
+            },
+            ["unet_skip", "unet_levels"],  # of the observer
+        ),
         ({"unet_skip": "sum"}, ["unet_skip", "'concat', 'add'"]),
         ({"input_position": "z"}, ["input_position", "'xyz', 'height'"]),
         ({"train_rooms": 0}, ["train_rooms"]),
@@ -196,6 +214,11 @@ def test_more_networks_than_are_trained_cannot_be_averaged():
     for method in ("pi_model", "mean_teacher", "xu"):
         with pytest.raises(OtocError, match=f"'method: {method}' trains once"):
             config_from({**MINIMAL, "method": method, "average_networks": 2})
+
+
+def test_what_is_of_the_unet_alone_is_asked_of_no_other_backbone():
+    config_from({**MINIMAL, "backbone": "pointnet2", "unet_width": 200, "unet_levels": 16})
+    config_from({**MINIMAL, "backbone": "minkunet34", "coarse_loss": 1, "unet_levels": 1, "unet_skip": "add"})
 
 
 NUMBERS = [f for f in fields(Config) if {int, float} & {f.type, *typing.get_args(f.type)}]

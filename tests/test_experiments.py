@@ -462,7 +462,8 @@ def test_a_parameter_that_no_stage_reads_is_told(tmp_path):
         ("method: pi_model\nthreshold: 0.5\n", "threshold"),
         ("method: control\nvariant: unet\nbandwidth: 3.0\n", "bandwidth"),
         ("variant: unet_gp\nrelation_power: 0.3\n", "relation_power"),
-        ("source: points\npoints_share: 0.1\nclicks_per_object: 3\n", None),  # stage clicks reads its whole group
+        ("method: pi_model\nself_train_iterations: 3\n", "self_train_iterations"),  # which is in no key
+        ("method: pi_model\nself_train_iterations: 1\n", None),  # it is what there is
         ("extends: p/_b\nmethod: control\n", None),  # of other experiments as well
         ("method: control\nthreshold: 0.9\n", None),  # the default
         ("method: control\nworkers: 2\n", None),  # of the machine

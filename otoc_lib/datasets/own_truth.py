@@ -50,6 +50,11 @@ def _of_numbers(path: Path, column: str, numbers: np.ndarray, label_set: LabelSe
             f"{path}: class column {column!r} holds {_shown(numbers)}; own_classes lists "
             f"{len(label_set)} classes, counted from 0: list a name for each number"
         )
+    if not known.any():
+        raise OtocError(
+            f"{path}: class column {column!r} holds {_shown(numbers)}, and no class at one point; own_classes are "
+            f"counted from 0: {', '.join(label_set.names)}"
+        )
     return np.where(known, values, IGNORE).astype(np.int16)
 
 

@@ -105,5 +105,7 @@ def class_weights(config: Config, scenes: list[Scene], labels: Mapping[str, np.n
     for scene in scenes:
         used = labels[scene.name]
         counts += np.bincount(used[used != IGNORE], minlength=num_classes)
+    if not counts.any():  # and nothing to weigh
+        return torch.ones(num_classes)
     weights = np.where(counts > 0, 1 / np.sqrt(np.maximum(counts, 1)), 0)
     return torch.tensor(weights / weights[counts > 0].mean(), dtype=torch.float32)

@@ -68,6 +68,7 @@ def test_what_is_no_class_has_no_label(tmp_path):
             "class",
             "class column 'class' holds lamp, sofa, none of own_classes: floor, box, crate",
         ),
+        (TRUTH * 0 - 1, "class", "class column 'class' holds -1, and no class at one point; own_classes are counted"),
         (TRUTH, "label", "own_truth asks for a class column 'label', and it has only 'class'; name its column so"),
     ],
 )
