@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import otoc_lib
-from otoc_lib.errors import OtocError, plain_warning
+from otoc_lib.errors import Faults, OtocError, plain_warning
 
 # As config.py has them, which takes a while to import.
 UP_AXES, UNITS = ("auto", "z", "y", "x", "-z", "-y", "-x"), ("auto", "m", "cm", "mm", "ft", "in")
@@ -47,6 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except OtocError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:  # of no file, and so nothing that a user could mend
+            raise
+        advice = "choose another place, or change its permissions"
+        print(f"error: {error.filename}: {error.strerror}; {advice}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from what is finished", file=sys.stderr)
@@ -200,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="of the scans (default: %(default)s)",
     )
+    snap.add_argument("--replace", action="store_true", help="write over the clicks that CLICKS holds")
     snap.set_defaults(run=_snap)
 
     split = command("split-scans", "make a file a scan of one that holds several, for rooms of their own")
@@ -256,6 +263,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _to_write(path: Path, suffix: str) -> Path:
+    """A file that is named on the command line to be written: by its suffix none of another kind is written over."""
+    if path.suffix.lower() != suffix:
+        raise OtocError(f"{path}: is to be written as {suffix}; give a name that ends so")
+    return path
+
+
 def _run(options: argparse.Namespace) -> None:
     from otoc_lib.run import run_experiment
 
@@ -274,6 +288,8 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
         name, equals, text = change.partition("=")
         if not equals:
             raise OtocError(f"-p {change}: a value is missing; write -p {change}=VALUE")
+        if name in changes:
+            raise OtocError(f"-p {name}: is given twice; keep one of the two")
         changes[name] = parse_value(name, text)
     return changes
 
@@ -305,12 +321,16 @@ def _keep(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> int:
     from otoc_lib.datasets import doctor
 
+    if options.picture is not None:
+        _to_write(options.picture, ".png")
     classes, truth, clicks = None, None, options.root / "clicks.csv"
     axes: dict[str, Any] = {}
     if options.params is not None:
         from otoc_lib.config import in_project, load_config
 
         config = load_config(options.params)
+        if config.dataset != "own":
+            raise OtocError(f"{options.params}: is for 'dataset: {config.dataset}', and --params for scans of your own")
         classes, truth = config.own_classes, config.own_truth
         axes = {"up_axis": config.up_axis, "unit": config.unit}
         if config.source == "file" and not clicks.exists():
@@ -370,9 +390,9 @@ def _prepare_shard(options: argparse.Namespace, configs: list[Any]) -> None:
 
 
 def _count(text: str) -> int:
-    """A number of views; what argparse says of anything else is enough."""
-    if not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"{text}: from 1 to 100")
+    """A number of views."""
+    if not re.fullmatch(r"\d{1,3}", text, re.ASCII) or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 100")
     return int(text)
 
 
@@ -395,6 +415,7 @@ def _export(options: argparse.Namespace) -> None:
     from otoc_lib.config import changed_config
     from otoc_lib.reporting.runs import export_predictions
 
+    _to_write(options.zip, ".zip")
     export_predictions(changed_config(options.params, _changes(options)), options.split, options.mode, options.zip)
     print(f"{options.zip}: written")
 
@@ -413,14 +434,17 @@ def _score(options: argparse.Namespace) -> None:
 def _export_weights(options: argparse.Namespace) -> None:
     from otoc_lib.release import export_weights
 
-    digest = export_weights(options.run_folder, options.zip)
+    digest = export_weights(options.run_folder, _to_write(options.zip, ".zip"))
     print(f"{options.zip}: written; SHA-256 {digest}")
 
 
 def _snap(options: argparse.Namespace) -> None:
     from otoc_lib.annotation.snap import snap_clicks
 
-    print(f"{options.clicks}: {snap_clicks(options.root, options.positions, options.clicks, options.unit)} clicks")
+    clicks = _to_write(options.clicks, ".csv")
+    if clicks.exists() and not options.replace:
+        raise OtocError(f"{clicks}: is there already; give another name, or --replace to write over what it holds")
+    print(f"{clicks}: {snap_clicks(options.root, options.positions, clicks, options.unit)} clicks")
 
 
 def _split(options: argparse.Namespace) -> None:
@@ -454,20 +478,22 @@ def _example(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from otoc_lib.reporting.compare import main_compare
 
-    main_compare(options.run_a, options.run_b, options.out)
+    out = None if options.out is None else _to_write(options.out, ".html")
+    main_compare(options.run_a, options.run_b, out)
 
 
 def _check_params(options: argparse.Namespace) -> None:
-    from otoc_lib.config import load_config
-    from otoc_lib.experiments import warn_of_idle
+    from otoc_lib.experiments import read_experiment, warn_of_idle
 
+    faults = Faults()
     for path in options.files:
         if path.name.startswith("_"):
             print(f"{path}: holds lines that other files extend; it is checked with them")
-            continue
-        config = load_config(path)
-        warn_of_idle(config, path)
-        print(f"{path}: profile {config.profile}, experiment {config.experiment}: all parameters are valid")
+        elif experiment := faults.of(functools.partial(read_experiment, path)):
+            config = experiment.config
+            warn_of_idle(config, path)
+            print(f"{path}: profile {config.profile}, experiment {config.experiment}: all parameters are valid")
+    faults.check()
 
 
 def _show_params(options: argparse.Namespace) -> None:

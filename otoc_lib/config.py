@@ -41,6 +41,8 @@ MOST_CLASSES = 255  # of own scans: a class travels as a byte
 MOST_WEIGHTS = 1e9  # of the 3D U-Net; training needs sixteen bytes for each
 
 YAML = "tag:yaml.org,2002:"
+# Of what YAML takes for numbers: to it 010 is eight, 1:30 ninety, and 0x10 sixteen.
+PLAIN_NUMBER = r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 PLAIN_TAGS = {YAML + kind for kind in ("null", "bool", "int", "float", "str")}
 
 EXTENDS = "extends"  # the one name in a params file that is no parameter: a file whose lines come first
@@ -395,6 +397,10 @@ def config_from(
     hints = typing.get_type_hints(kind)
     for name in values:
         if name not in known:
+            if name == EXTENDS:
+                raise OtocError(
+                    f"{place_of[name]}: {EXTENDS!r} is a line of a params file, and nothing else; write one"
+                )
             close = difflib.get_close_matches(str(name)[:LONGEST_PART], [*known, EXTENDS], n=1)
             lists = "'otoc show-params --all params/rooms/otoc.yaml' lists them all"
             lists += f", {kind.__module__} those of its own" if kind is not Config else ""
@@ -488,6 +494,8 @@ def base_of(path: Path | str, name: Any) -> Path:
 def _check_file_name(path: Path) -> None:
     if re.fullmatch(NAME[0], path.stem):
         return
+    if not path.stem:
+        raise OtocError(f"{str(path)!r} is no params file; give one, such as params/rooms/otoc.yaml")
     strange = [letter for letter in path.stem if not re.match(NAME[0], letter)]
     fault = "holds a blank" if " " in strange else f"holds {strange[0]!r}" if strange else "is too long"
     better = re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem)[:100]
@@ -530,6 +538,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _read_text(path: Path) -> str:
     try:
         if not path.is_file():
+            if path.is_dir():
+                raise OtocError(f"{path}: is a folder; give a params file, such as one in it")
             advice = f"did you mean {close}?" if (close := _closest(path)) else "those of the kit are in params/"
             raise OtocError(f"{path}: no such params file; {advice}")
         with path.open("rb") as file:
@@ -581,9 +591,12 @@ def _plain_value(node: yaml.Node, place: str) -> Any:
         kind = node.tag.removeprefix(YAML)
         raise OtocError(f"{place}: {shown(kind)} of YAML is none of number, text, true, false, null or a list of these")
     try:
-        return yaml.SafeLoader("").construct_object(node)
+        value = yaml.SafeLoader("").construct_object(node)
     except (ValueError, LookupError):  # !!int with no number, and numbers of more than 4300 digits
         raise OtocError(f"{place}: {shown(node.value)} cannot be read as {node.tag.removeprefix(YAML)}") from None
+    if node.tag in (YAML + "int", YAML + "float") and not re.fullmatch(PLAIN_NUMBER, node.value):
+        raise OtocError(f"{place}: YAML reads {shown(node.value)} as {value!r}; write that number")
+    return value
 
 
 def params_text(path: Path | str, every: bool = False) -> str:

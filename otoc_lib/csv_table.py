@@ -47,6 +47,8 @@ def read_rows(
     if said := re.match(r'"?sep=([^"\r\n])"?[;,\t]*(\r\n|\r|\n)', text, re.IGNORECASE):
         text, first, separators = text[said.end() :], 2, said[1]
     head = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    if not text.strip():
+        raise OtocError(f"{path}: is empty; it needs a line that names {', '.join(columns)}, and a line for each row")
     reader = None
     try:
         separator = max(separators, key=lambda mark: _fitting(head, mark, columns))

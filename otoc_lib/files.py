@@ -28,6 +28,14 @@ FULL = {
     errno.EROFS: "the disk is read-only",
     errno.EIO: "the disk has an input/output error",
 }
+REFUSED = {
+    errno.EACCES: "you may not write there; choose another place, or change its permissions",
+    errno.EPERM: "you may not write there; choose another place, or change its permissions",
+    errno.EISDIR: "a folder has that name; give the name of a file",
+    errno.ENOTDIR: "a file has the name of its folder; choose another place",
+    errno.EEXIST: "a file has the name of its folder; choose another place",
+    errno.ENOENT: "its folder cannot be made; choose another place",
+}
 
 
 @contextlib.contextmanager
@@ -51,11 +59,11 @@ def write_aside(path: Path | str) -> Iterator[Path]:
     processes left are deleted.
 
     Raises:
-        CannotWriteError: the disk is full or the like; ``path`` is as it was.
+        CannotWriteError: the disk is full, nothing may be written there or the like; ``path`` is as it was.
     """
     path = Path(path)
     aside = path.with_name(f".{path.name}.{_here()}-{os.getpid()}.part")
-    with telling_full_disks(path):
+    with telling_full_disks(path), _telling_refusals(path, aside):
         path.parent.mkdir(parents=True, exist_ok=True)
         for other in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             if _is_dead(other):
@@ -68,6 +76,19 @@ def write_aside(path: Path | str) -> Iterator[Path]:
                 _flush(path.parent)
         finally:
             aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _telling_refusals(path: Path, aside: Path) -> Iterator[None]:
+    """Turn what the system says of the file, of the one aside and of their folders into a CannotWriteError; what it
+    says of files that are read meanwhile stays."""
+    try:
+        yield
+    except OSError as error:
+        ours = {str(place) for place in (aside, path, *path.parents)}
+        if error.errno not in REFUSED or not ours & {str(error.filename), str(error.filename2)}:
+            raise
+        raise CannotWriteError(error.errno, f"{path}: cannot be written, {REFUSED[error.errno]}") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -76,6 +76,10 @@ def _acquired(lock: FileLock) -> bool:
         lock.acquire(blocking=False)
     except Timeout:
         return False
+    except PermissionError as error:
+        raise OtocError(
+            f"{lock.lock_file}: you may not write there; choose another place, or change its permissions"
+        ) from error
     except (OSError, NotImplementedError) as error:
         raise OtocError(
             f"{lock.lock_file}: cannot be locked ({error}), so that two processes could write one stage at once; keep "

@@ -273,7 +273,8 @@ def _outputs(scans: dict[str, Path], out: Path, form: Format) -> dict[str, Path]
 def _is_ours(path: Path) -> bool:
     """Whether ``otoc predict`` wrote a file, as both formats note in their first lines."""
     with opening(path), path.open("rb") as file:
-        return labelled_las.SOFTWARE.encode() in file.read(4096)
+        head = file.read(4096)
+    return head.startswith((b"ply", b"LASF")) and labelled_las.SOFTWARE.encode() in head
 
 
 @dataclass(frozen=True)

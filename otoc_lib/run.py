@@ -26,6 +26,11 @@ def run_experiment(path: Path, changes: Mapping[str, Any], words: Sequence[str] 
         OtocError: before anything runs, for a wrong file, parameter or notebook; or what a notebook stopped with.
     """
     config = changed_config(path, changes)
+    for name in sorted({"experiment", "profile"} & changes.keys()):
+        raise OtocError(
+            f"-p {name}: results without a params file are shown nowhere; copy {path.name}, and name profile and "
+            "experiment in the copy"
+        )
     if config.tensorboard:
         check_tensorboard()
     if "seed" in changes:
@@ -34,6 +39,7 @@ def run_experiment(path: Path, changes: Mapping[str, Any], words: Sequence[str] 
     warn_of_idle(config, path, changes)
     jobs = plan_experiment(experiment, [notebook_named(word) for word in words])
     entries, runs = plan_entries(jobs), config.runs_folder / config.profile
+    runs.mkdir(parents=True, exist_ok=True)  # what hinders it is told now, and not by a kernel
     for place, job in enumerate(jobs):
         left = entries[place:]
         print(line(f"{job.notebook} {job.run}", len(left), seconds_left(runs, left)), flush=True)

@@ -323,6 +323,8 @@ HEAD = b"profile: p\nexperiment: x\n"
         (HEAD + b"seeds: !!omap [1, 2]\n", "parameter 'seeds': 'omap' of YAML"),
         (HEAD + b"seed: !!python/object/apply:os.getpid []\n", "parameter 'seed': 'python/object"),
         (HEAD + b"seed: !!int ''\n", "parameter 'seed': '' cannot be read as int"),
+        (HEAD + b"unet_steps: 1:30\n", "line 3: parameter 'unet_steps': YAML reads '1:30' as 90; write that number"),
+        (HEAD + b"voxel_size: 1_0.5\n", "line 3: parameter 'voxel_size': YAML reads '1_0.5' as 10.5"),
         (HEAD + b"flip: !!bool maybe\n", "parameter 'flip': 'maybe' cannot be read as bool"),
         (HEAD + b"--- \nseed: 1\n", "line 3: not valid YAML"),
         (HEAD + b"seed: *b\n", "line 3: not valid YAML .*undefined alias"),
@@ -333,7 +335,7 @@ HEAD = b"profile: p\nexperiment: x\n"
         (b"!!set {a, b}\n", "expected lines of the form"),
         (b"just text", "expected lines of the form"),
     ],
-    ids=range(34),
+    ids=range(36),
 )
 def test_whatever_is_wrong_in_a_file_is_one_error_that_names_it(tmp_path, data, words):
     path = tmp_path / "x.yaml"
@@ -361,9 +363,9 @@ def test_a_bomb_of_aliases_is_refused_before_it_grows(tmp_path):
 def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
-    for name in ("folder.yaml", "loop.yaml", "absent.yaml"):
-        with pytest.raises(OtocError, match=f"{name}: no such params file"):
-            load_config(tmp_path / name)
+    for name, says in (("folder", "is a folder"), ("loop", "no such params file"), ("absent", "no such params file")):
+        with pytest.raises(OtocError, match=f"{name}.yaml: {says}"):
+            load_config(tmp_path / f"{name}.yaml")
     with pytest.raises(OtocError, match="its name is too long"):
         load_config(tmp_path / ("x" * 300 + ".yaml"))
     with pytest.raises(OtocError, match="x.yaml: cannot be read"):

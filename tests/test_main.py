@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from own_scan import POINTS, write_ascii
 
 import otoc_lib
 from otoc_lib.__main__ import _parser, main
@@ -43,7 +44,8 @@ def test_a_file_that_no_run_can_be_named_after_is_the_culprit(tmp_path, capsys):
 
 
 def test_the_params_of_a_gpu_run_are_checked_on_any_machine(tmp_path, capsys):
-    path = tmp_path / "x.yaml"
+    path = tmp_path / "p" / "x.yaml"
+    path.parent.mkdir()
     path.write_text("profile: p\nexperiment: x\ndevice: cuda:3\n")
     assert main(["check-params", str(path)]) == 0
     path.write_text("profile: p\nexperiment: x\ndevice: banana\n")
@@ -145,12 +147,103 @@ def test_a_mistyped_word_is_met_with_the_one_that_was_meant(arguments, meant, ca
         (["run", "params/rooms/otoc.yaml", "--notebook", "selftrain"], "did you mean 03_self_train?"),
         (["run", "params/rooms/otoc.yaml", "--notebook", "0"], "no such notebook"),
         (["status", "romos"], "did you mean 'rooms'?"),
+        (["run", ""], "'.' is no params file; give one, such as params/rooms/otoc.yaml"),
+        (["run", "params/rooms"], "params/rooms: is a folder; give a params file"),
+        (["run", "params/rooms/otoc.yaml", "-p", "seed=1", "-p", "seed=2"], "-p seed: is given twice"),
+        (["run", "params/rooms/otoc.yaml", "-p", "extends=_base"], "-p extends: 'extends' is a line of a params file"),
+        (["run", "params/rooms/otoc.yaml", "-p", "experiment=mine"], "-p experiment: results without a params file"),
+        (["run", "params/rooms/otoc.yaml", "-p", "seed=010"], "-p seed: YAML reads '010' as 8; write that number"),
     ],
 )
 def test_mistyped_files_parameters_and_notebooks_too_before_anything_runs(arguments, meant, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert main(arguments) == 2
     assert meant in capsys.readouterr().err
+
+
+def test_an_experiment_of_another_name_than_its_file_is_told_by_the_check_too(tmp_path, capsys):
+    path = tmp_path / "p" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text("profile: p\nexperiment: otoc\n")
+    assert main(["check-params", str(path)]) == 2
+    assert "names the experiment p/otoc, so it would write over the runs of another file" in capsys.readouterr().err
+
+
+def test_a_wrong_params_file_hides_no_other(tmp_path, capsys):
+    files = [tmp_path / "p" / f"{name}.yaml" for name in "abc"]
+    files[0].parent.mkdir()
+    for path, line in zip(files, ("seed: -1", "seed: 1", "sead: 1"), strict=True):
+        path.write_text(f"profile: p\nexperiment: {path.stem}\n{line}\n")
+    assert main(["check-params", *map(str, files)]) == 2
+    told = capsys.readouterr()
+    assert "b.yaml: profile p, experiment b: all parameters are valid" in told.out
+    assert all(words in told.err for words in ("a.yaml", "must be at least 0", "c.yaml", "did you mean 'seed'?"))
+
+
+def test_views_are_a_number(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "runs/rooms/otoc", "scan.ply", "--out", "out", "--views", "x"])
+    assert "argument --views: 'x' is no whole number from 1 to 100" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["doctor", "own", "--picture", "own/room.ply"],
+        ["export-weights", "runs/rooms/otoc", "own/room.ply"],
+        ["export-benchmark", str(ROOT / "params/rooms/otoc.yaml"), "own/room.ply"],
+        ["compare", "runs/a", "runs/b", "--out", "own/room.ply"],
+        ["snap-clicks", "own", "picked.csv", "own/room.ply"],
+        ["snap-clicks", "own", "picked.csv", "own/clicks.csv"],
+        ["snap-clicks", "own", "picked.csv", "picked.csv", "--replace"],
+    ],
+)
+def test_no_command_writes_over_what_it_did_not_make(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    write_ascii(tmp_path / "own" / "room.ply")
+    (tmp_path / "own" / "clicks.csv").write_text("scene,point,x,y,z,class,object\n")
+    (tmp_path / "picked.csv").write_text("scene,x,y,z,class\nroom,3,-2,0.5,floor\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and (Path(arguments[-1]).name in told or "picked.csv" in told)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_clicks_are_written_over_where_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_ascii(tmp_path / "own" / "room.ply")
+    (tmp_path / "picked.csv").write_text(f"scene,x,y,z,class\nroom,{','.join(map(str, POINTS[7]))},floor\n")
+    (tmp_path / "clicks.csv").write_text("scene,point,x,y,z,class,object\n")
+    assert main(["snap-clicks", "own", "picked.csv", "clicks.csv", "--replace"]) == 0
+    assert (tmp_path / "clicks.csv").read_text().splitlines()[1].startswith("room,7,")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["rooms", "example", "file"], "file"),
+        (["doctor", "own", "--picture", "folder.png"], "folder.png: cannot be written, a folder has that name"),
+        (
+            ["doctor", "own", "--picture", "file/seen.png"],
+            "file/seen.png: cannot be written, a file has the name of its",
+        ),
+        (["snap-clicks", "own", "picked.csv", "/proc/clicks.csv"], "/proc/clicks.csv: cannot be written"),
+        (["run", str(ROOT / "params/smoke/otoc.yaml"), "-p", "runs_root=file"], "file/smoke: "),
+    ],
+)
+def test_places_where_nothing_can_be_written_are_told_in_a_sentence(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    write_ascii(tmp_path / "own" / "room.ply")
+    (tmp_path / "picked.csv").write_text(f"scene,x,y,z,class\nroom,{','.join(map(str, POINTS[7]))},floor\n")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.png").mkdir()
+    assert main(arguments) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("error: ") and says in told
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_values_on_the_command_line_are_those_of_a_params_file():

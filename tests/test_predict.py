@@ -399,6 +399,10 @@ def test_outputs_never_lie_among_the_scans_or_over_a_file_of_others(again):
     assert first == second
     with pytest.raises(OtocError, match="kitchen.ply: otoc predict wrote it, so its colours are those of classes"):
         predict.label_scans(run(), [first], Path("twice"))
+    Path("readme.xyz").write_text("how otoc predict is called\n")
+    with pytest.raises(OtocError, match="readme.xyz") as refused:  # as no scan
+        predict.label_scans(run(), [Path("readme.xyz")], Path("twice"))
+    assert "wrote it" not in str(refused.value)
 
 
 def test_two_scans_of_one_name_and_paths_without_a_scan(again):

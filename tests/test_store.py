@@ -13,7 +13,7 @@ import pytest
 
 from otoc_lib import files
 from otoc_lib.config import View, config_from
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import CannotWriteError, OtocError
 from otoc_lib.files import write_aside, write_json
 from otoc_lib.store import find_stage, finished_manifests, read_manifest, run_stage
 
@@ -214,6 +214,24 @@ def test_a_full_disk_is_one_error_that_says_so_and_leaves_the_old_file(tmp_path,
             write_json(path, {"a": 2})
         assert isinstance(error.value, OSError)
         assert json.loads(path.read_text()) == {"a": 1} and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_where_nothing_can_be_written_is_named_and_what_is_read_meanwhile_is_not(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for path, says in (
+        (tmp_path / "folder", "a folder has that name"),
+        (tmp_path / "file" / "x", "a file has the name"),
+    ):
+        with (
+            pytest.raises(CannotWriteError, match=f"{path.name}: cannot be written, {says}"),
+            write_aside(path) as aside,
+        ):
+            aside.write_text("new")
+    with pytest.raises(FileNotFoundError) as missing, write_aside(tmp_path / "out"):
+        (tmp_path / "other" / "missing").read_text()
+    assert not isinstance(missing.value, CannotWriteError)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_what_killed_writers_left_is_deleted_by_the_next_one(tmp_path):

@@ -44,6 +44,8 @@ def check_clicks(
         return [Problem(place, "error", message) for message in own_fault], []
     if not scenes:
         return [], []
+    if not any(map(len, clicks.values())):
+        return [Problem(place, "error", "holds no click; click every object once")], []
     problems = [Problem(place, "warning", sentence) for sentence in gaps(scenes, clicks)]
     counts = [Total(f"clicks: {count.name}", str(count.clicks), "-") for count in count_classes(scenes, clicks)]
     total = sum(len(of_scene) for of_scene in clicks.values())

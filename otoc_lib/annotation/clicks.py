@@ -5,6 +5,7 @@ ScanNet's own lists of a few annotated points a scene (points20, points50, ...) 
 """
 
 import csv
+import difflib
 import io
 import operator
 import os
@@ -633,7 +634,10 @@ def _parse_rows(path: Path, rows: Iterable[tuple[int, Row]], scenes: list[Scene]
 def _parse_row(row: Row, scene_of: dict[str, Scene]) -> tuple[str, int, int, int]:
     """Scene name, point, class index and object of one row."""
     if row["scene"] not in scene_of:
-        raise OtocError(f"unknown scene {row['scene']!r}; these clicks are read for {len(scene_of)} other scenes")
+        plain = {name.casefold(): name for name in scene_of}
+        close = difflib.get_close_matches(Path(row["scene"]).stem.casefold(), plain, n=1)
+        words = f"did you mean {plain[close[0]]!r}?" if close else f"there are {listed(scene_of, LISTED // 4)}"
+        raise OtocError(f"unknown scene {row['scene']!r}; {words}")
     scene = scene_of[row["scene"]]
     point, instance = _number(row, "point", whole=True), _number(row, "object", whole=True)
     if not 0 <= point < scene.num_points:

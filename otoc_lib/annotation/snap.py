@@ -31,9 +31,14 @@ def snap_clicks(root: Path, source: Path, destination: Path, unit: Unit = "auto"
 
     Raises:
         OtocError: naming file and line, for a column or number that is missing, a scan that is not there, a position
-            farther than 10 cm from its scan or on a stray point of it, or two clicks on one vertex.
+            farther than 10 cm from its scan or on a stray point of it, or two clicks on one vertex; for no position
+            at all, or where the clicks would be written over them.
     """
+    if destination.exists() and destination.samefile(source):
+        raise OtocError(f"{destination}: holds the positions themselves; give the clicks another name")
     rows = _read_positions(source)
+    if not rows:
+        raise OtocError(f"{source}: holds no position; pick one on each object")
     names = [name for name, _, _ in rows.values()]
     scans = own.list_scenes(root, "train")
     written = {}  # line -> row of the file

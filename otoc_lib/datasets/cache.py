@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from otoc_lib.config import Config, View
-from otoc_lib.errors import OtocError, shown
+from otoc_lib.errors import CannotWriteError, OtocError, shown
 from otoc_lib.files import read_notes, write_json
 from otoc_lib.scene import Scene, checked_name
 
@@ -259,8 +259,10 @@ def _convert(config: Config, name: str, damaged: bool = False) -> None:
         return
     try:
         scene.save(path, {SOURCES: sources, **notes})
+    except CannotWriteError as error:
+        raise OtocError(f"{error}; or set cache_root to another folder") from error
     except (OSError, SafetensorError) as error:
-        raise OtocError(f"{path}: cannot be written ({error}); set cache_root to a folder with space") from error
+        raise OtocError(f"{path}: cannot be written ({error}); set cache_root to another folder") from error
 
 
 def _read(config: Config, name: str) -> tuple[Scene, dict[str, Any]]:

@@ -23,6 +23,7 @@ from otoc_lib.config import Unit, UpAxis
 from otoc_lib.datasets import own, s3dis, scannet, summary
 from otoc_lib.datasets.point_files import FORMATS, read_scan
 from otoc_lib.datasets.point_text import count_rows
+from otoc_lib.datasets.scan_axes import FEWEST_POINTS
 from otoc_lib.datasets.scan_views import ScanViews, view_scan
 from otoc_lib.datasets.summary import Summary
 from otoc_lib.errors import OtocError, listed, messages_of
@@ -345,6 +346,9 @@ def _check_own(files: dict[str, Path], with_views: bool, up_axis: UpAxis, unit: 
         return Checkup(name, 0, 0, None, tuple(problems))
     axes = own.scan_axes(scan, up_axis, unit)
     problems += [_problem(root, files[name].name, "warning", sentence) for sentence in axes.told]
+    if len(scan.points) < FEWEST_POINTS:
+        few = f"holds {_count(len(scan.points), 'point')}, from which nothing is learnt; a room has some ten thousands"
+        problems.append(_problem(root, files[name].name, "warning", few))
     found = summary.summarize(name, files[name], scan, axes)
     views = view_scan(name, scan, axes, found.spacing) if with_views else None
     return Checkup(name, len(scan.points), 0, None, tuple(problems), found, views)

@@ -257,7 +257,7 @@ def _why_left_out(path: Path) -> str:
 
 def _is_about_clicks(path: Path) -> bool:
     """Whether a file is a table of clicks, or holds the seconds that they took."""
-    if path.name.lower().endswith(".seconds.json"):
+    if path.name.lower() == "clicks.csv" or path.name.lower().endswith(".seconds.json"):
         return True
     return path.suffix.lower() == ".csv" and os.path.isfile(path) and _holds(path) == "clicks"
 

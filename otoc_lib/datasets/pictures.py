@@ -25,16 +25,19 @@ def file_beside(folder: Path, name: str) -> Path | None:
     """The file that a scan in a folder names, in that folder or below it; None where there is none.
 
     Where the name leads elsewhere (an absolute path, ``..``, a link), the file of the same bare name beside the scan is
-    taken, as mesh programs write the paths of the machine that they ran on. Nothing is ever fetched from a network.
+    taken, as mesh programs write the paths of the machine that they ran on; and one that differs by capitals alone, as
+    some machines know no difference. Nothing is ever fetched from a network.
     """
     parts = unquote(name).replace("\\", "/")
     for candidate in (parts, parts.rsplit("/", 1)[-1]):
         if not candidate or "\0" in candidate or "://" in candidate or candidate.startswith("/"):
             continue
         try:
-            file = (folder / candidate).resolve()
-            if file.is_relative_to(folder.resolve()) and file.is_file():
-                return file
+            file = folder / candidate
+            alike = [other for other in file.parent.iterdir() if other.name.casefold() == file.name.casefold()]
+            for found in map(Path.resolve, [file] if file in alike else alike if len(alike) == 1 else []):
+                if found.is_relative_to(folder.resolve()) and found.is_file():
+                    return found
         except (OSError, RuntimeError, ValueError):  # too long, a link to itself
             continue
     return None

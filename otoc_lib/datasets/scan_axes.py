@@ -191,11 +191,14 @@ def _find_unit(extents: np.ndarray, unit: Unit, said: str | None, enough: bool, 
         fitting = [
             name for name, metres in METRES.items() if _may_be(metres * height, metres * width, CEILING, WIDTH[1])
         ]
+        possible = [
+            name for name, metres in METRES.items() if _may_be(metres * height, metres * width, HEIGHT, WIDTH[1])
+        ]
         size = f"{width:.4g} wide and {height:.4g} high"
         if len(fitting) == 1:
             told.append(f"is {size}, as a room is in {fitting[0]}: {SCALED}; set unit if this is wrong")
             return fitting[0], "its size"
-        among = f", perhaps one of {', '.join(fitting)}" if fitting else ""
+        among = f", perhaps {' or '.join(fitting or possible)}" if possible else ""
         told.append(f"is {size}, which no room is in metres; its unit is unclear{among}, nothing is scaled; set unit")
         return "m", "nothing"
     chosen = unit if unit != "auto" else said or "m"

@@ -359,8 +359,9 @@ def _read_names(
             others.append((line, text, names))
     if header is None and others:
         line, text, names = others[0]
+        words = ", ".join(name if name.isprintable() else ascii(name) for name in names[:MOST_SHOWN])
         raise OtocError(
-            f"{path}, line {line}: names {', '.join(names[:MOST_SHOWN])} for {len(fields)} columns; name every column, "
+            f"{path}, line {line}: names {words} for {len(fields)} columns; name every column, "
             "among them x, y, z and, for colours, r, g, b"
         )
     told = [f"line {line} is no line of points and left out: {ascii(text[:80])}" for line, text, _ in reversed(others)]

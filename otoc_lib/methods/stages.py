@@ -701,7 +701,10 @@ def _refused(clicks: Mapping[str, Clicks], scene: Scene) -> np.ndarray:
 
 def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clicks]:
     if view.source == "file":
-        return read_clicks(_file(config, "clicks_file"), scenes)
+        clicks = read_clicks(_file(config, "clicks_file"), scenes)
+        if not any(map(len, clicks.values())):
+            raise OtocError(f"{_file(config, 'clicks_file')}: holds no click; click every object once")
+        return clicks
     if view.source == "points20":
         return read_points(_file(config, "clicks_file"), scenes)
     share, by_column = view.points_share, view.points_per_class_column

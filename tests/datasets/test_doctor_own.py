@@ -212,3 +212,33 @@ def test_a_set_of_rooms_takes_no_picture(tmp_path):
     assert main(["doctor", str(tmp_path), "--picture", str(tmp_path / "a.png")]) == 2
     with pytest.raises(OtocError, match="no such folder"):
         diagnose(tmp_path / "none")
+
+
+def test_what_no_training_could_learn_from_is_told(root, capsys):
+    (root / "clicks.csv").write_text(CLICKS)
+    assert main(["doctor", str(root)]) == 1
+    assert "holds no click; click every object once" in capsys.readouterr().out
+    (root / "clicks.csv").write_text("")
+    assert main(["doctor", str(root)]) == 1
+    told = capsys.readouterr().out
+    assert "is empty; it needs a line that names scene, class" in told and "no scene name" not in told
+    (root / "clicks.csv").unlink()
+    (root / "few.xyz").write_text("0 0 0\n1 1 1\n")
+    assert any(
+        "few.xyz: holds 2 points, from which nothing is learnt" in row for row in rows(diagnose(root), "warning")
+    )
+
+
+def test_parameters_of_a_dataset_say_nothing_of_scans(root, tmp_path, capsys):
+    path = tmp_path / "p" / "e.yaml"
+    path.parent.mkdir()
+    path.write_text("profile: p\nexperiment: e\n")
+    assert main(["doctor", str(root), "--params", str(path)]) == 2
+    assert "e.yaml: is for 'dataset: scannet', and --params for scans of your own" in capsys.readouterr().err
+
+
+def test_a_scene_that_is_spelt_otherwise_is_met_with_its_name(root):
+    for said in ("Room", "room.ply", "rom"):
+        (root / "clicks.csv").write_text(CLICKS + click(3, "floor", said))
+        (problem, *_), _ = check_clicks(root, root / "clicks.csv", CLASSES.names)
+        assert problem.severity == "error" and f"unknown scene {said!r}; did you mean 'room'?" in problem.text

@@ -163,6 +163,15 @@ def test_paths_of_another_machine_mean_the_file_beside_the_scan(tmp_path):
     np.testing.assert_array_equal(stacked(vertices), PIXELS.reshape(6, 3))
 
 
+def test_names_that_differ_by_capitals_alone_mean_the_file_beside_the_scan(tmp_path):
+    vertices = read(tmp_path, textured(head="mtllib ROOM.MTL\nusemtl paint\n"), mtl="newmtl paint\nmap_Kd Room.PNG\n")
+    np.testing.assert_array_equal(stacked(vertices), PIXELS.reshape(6, 3))
+    for name in ("ROOM.png", "rOOM.png"):
+        (tmp_path / name).write_bytes((tmp_path / "room.png").read_bytes())
+    if len(list(tmp_path.glob("*.png"))) == 3:  # and where several do, none of them
+        assert "texture 'Room.PNG' is not in its folder" in read_obj(tmp_path / "room.obj").told[0]
+
+
 def test_a_damaged_texture_is_refused_by_its_name(tmp_path):
     path = write(tmp_path, textured())
     (tmp_path / "room.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)

@@ -155,16 +155,21 @@ def test_feet_look_like_a_hall_so_nothing_is_scaled():
     assert find_axes(ROOM / METRES["ft"], unit="ft").told == ()
 
 
-@pytest.mark.parametrize("factor", [1e-3, 8, 1e6])
-def test_a_size_of_no_unit_is_told(factor):
+@pytest.mark.parametrize("factor, perhaps", [(1e-3, ""), (8, ", perhaps ft or in"), (1e6, "")])
+def test_a_size_of_no_unit_is_told(factor, perhaps):
     axes = find_axes(ROOM * factor)
     assert (axes.unit, axes.unit_from) == ("m", "nothing")
-    assert "its unit is unclear, nothing is scaled; set unit" in axes.told[0]
+    assert f"its unit is unclear{perhaps}, nothing is scaled; set unit" in axes.told[0]
+
+
+def test_a_room_whose_scan_ends_below_the_ceiling_is_perhaps_in_the_one_unit_that_fits():
+    axes = find_axes(ROOM * [1000, 1000, 550])  # 1.5 m high in millimetres
+    assert axes.unit == "m" and "its unit is unclear, perhaps mm, nothing is scaled; set unit" in axes.told[-1]
 
 
 def test_units_that_fit_alike_are_named():
     axes = find_axes(ROOM * [75, 75, 74])  # 200 high: 2 m in centimetres, 5 in inches
-    assert axes.unit == "m" and "perhaps one of cm, in" in axes.told[-1]
+    assert axes.unit == "m" and "perhaps cm or in" in axes.told[-1]
 
 
 def test_a_unit_that_the_file_names_is_told_and_one_that_cannot_be_is_too():

@@ -108,6 +108,9 @@ def test_a_users_own_clicks_are_read(finished, scenes, checkout):
         assert mine.clicks().reused  # said once in a notebook
     with pytest.warns(UserWarning, match="chair"):  # and in the next one, of what is reused
         assert Stages(mine.config, scenes).clicks().reused
+    (checkout / "mine.csv").write_text(lines[0] + "\n")
+    with pytest.raises(OtocError, match=r"mine\.csv: holds no click; click every object once"):
+        Stages(mine.config, scenes).clicks()
     (checkout / "mine.csv").unlink()
     with pytest.raises(OtocError, match=r"mine\.csv: no such file"):
         Stages(tiny_experiment("own", source="file", clicks_file="mine.csv"), scenes).clicks()
