@@ -657,6 +657,11 @@ def load_notebook_config(namespace: MutableMapping[str, Any]) -> Config:
             raise OtocError(f"notebook parameters: {name!r} must be set to a string in the cell tagged 'parameters'")
         _checked(known[name], passed[name], str, "notebook parameters")
     path = project_root() / "params" / passed["profile"] / f"{passed['experiment']}.yaml"
+    if extends is not None and path.is_file() and _read_yaml(path).get(EXTENDS) != extends:
+        raise OtocError(
+            f"notebook parameters: they extend {shown(extends)}, which {path} does not, so they are of another params "
+            "file; it has to name its own profile and experiment"
+        )
     base = read_origins(path) if path.is_file() else read_origins(base_of(path, extends)) if extends else {}
     if not base and set(passed) <= {"profile", "experiment"}:
         raise OtocError(f"notebook parameters: {path} does not exist; set profile and experiment to an existing one")

@@ -456,6 +456,8 @@ def test_roots_may_lie_anywhere(checkout, monkeypatch):
 def test_what_papermill_injects_of_a_file_that_extends_another_is_resolved(checkout):
     own = {"extends": "_b", "seed": 4, "voxel_size": 0.05}
     assert load_notebook_config({**MINIMAL, **own}).views == 2
+    with pytest.raises(OtocError, match="they extend 'p/_b', which .*e.yaml does not, .* name its own profile and exp"):
+        load_notebook_config({**MINIMAL, "extends": "p/_b"})  # of a file without these names: they are the notebook's
     fresh = load_notebook_config({"profile": "p", "experiment": "fresh", "extends": "_b"})  # whose file lies elsewhere
     assert (fresh.voxel_size, fresh.views) == (0.5, 2)
     with pytest.raises(OtocError, match="extends _c, but .*_c.yaml does not exist"):
