@@ -241,6 +241,8 @@ BARS = {
 
 
 CROWDED = 10  # bars of a panel; from here on their names stand upright, or they would run into each other
+LETTERS = 80  # in the names of a panel, beyond which they stand upright, too
+WIDE = 20  # bars of a panel, from which on it has a row of the figure to itself
 INITIAL = ("otoc_baseline", "otoc_first_full")  # before self-training: hatched
 
 
@@ -269,13 +271,15 @@ def figure1(ours: dict[str, dict[str, Measurement]], colors: dict[str, str]) -> 
                 label = labels[row].replace(" ", "\n", 1) + (f"\n{seeds} seeds" if seeds > 1 else "")
                 groups.setdefault(group, []).append((label, rows[row].mean, rows[row].std or 0.0, row))
         panels.append((f"{title} (ours)", groups))
-    figure = Figure(figsize=(12.6, 8.4), dpi=CHART_DPI, facecolor="white", layout="constrained")
-    grid = figure.subplots(2, 2).ravel()
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
-    for axes, (title, groups) in zip(grid, panels, strict=False):
+    own_numbers, many = list(range(2, len(panels))), max(sum(map(len, groups.values())) for _, groups in panels) >= WIDE
+    places = [[0, 1], *([[number] * 2 for number in own_numbers] if many else [[*own_numbers, -1][:2]])]
+    figure = Figure(figsize=(12.6, 4.2 * len(places)), dpi=CHART_DPI, facecolor="white", layout="constrained")
+    grid = figure.subplot_mosaic(places, empty_sentinel=-1)
+    for number, (title, groups) in enumerate(panels):
+        axes = grid[number]
         own, ticks, start = title.endswith("(ours)"), {}, 0.0
-        crowded = sum(map(len, groups.values())) >= CROWDED
+        lengths = [max(map(len, label.split("\n"))) + 1 for bars in groups.values() for label, *_ in bars]
+        crowded = len(lengths) >= CROWDED or sum(lengths) > LETTERS
         for group, bars in groups.items():
             for place, (label, value, deviation, row) in enumerate(bars):
                 x = start + place

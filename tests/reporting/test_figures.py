@@ -1,4 +1,5 @@
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -54,6 +55,18 @@ def test_no_bar_or_number_leaves_its_panel():
         for shown in (*axes.patches, *axes.texts):
             box = shown.get_window_extent()
             assert inside.y0 - 1 <= box.y0 and box.y1 <= inside.y1 + 1
+
+
+@pytest.mark.parametrize("count", [9, 15, 31])
+def test_names_of_bars_do_not_run_into_each_other(count):
+    three = Measurement({0: 70.0, 1: 80.0, 2: 90.0}, views=1, names=frozenset({"a", "b"}))
+    rows = {f"xu_baseline_{number}_long_sv": three for number in range(count - 1)} | {"otoc_full": three}
+    figure = figure1({"rooms": rows, "areas": rows}, {})
+    figure.draw_without_rendering()
+    for axes in figure.axes[2:]:
+        boxes = [tick.get_window_extent() for tick in axes.get_xticklabels()]
+        assert len(boxes) == count
+        assert all(one.x1 <= other.x0 + 1 for one, other in itertools.pairwise(boxes)), count
 
 
 def test_bars_say_how_many_seeds_they_stand_for(results):
