@@ -48,7 +48,9 @@ def read_rows(
         text, first, separators = text[said.end() :], 2, said[1]
     head = re.split(r"[\r\n]", text, maxsplit=1)[0]
     if not text.strip():
-        raise OtocError(f"{path}: is empty; it needs a line that names {', '.join(columns)}, and a line for each row")
+        raise OtocError(
+            f"{path}, line {first}: is empty; it needs names of columns, {', '.join(columns)}, and rows below"
+        )
     reader = None
     try:
         separator = max(separators, key=lambda mark: _fitting(head, mark, columns))

@@ -203,5 +203,9 @@ def test_the_page_about_own_scans_works_line_by_line(checkout):
     rows = [line.split(",") for line in (checkout / "data/own/clicks.csv").read_text().splitlines()[1:]]
     picked = ["scene,x,y,z,class", *(",".join([row[0], *row[2:6]]) for row in rows)]
     (checkout / "picked.csv").write_text("\n".join(picked) + "\n")
+    before = (checkout / "data/own/clicks.csv").read_bytes()
     done = in_a_shell(checkout, snap)
+    assert done.returncode == 2 and "is there already; give another name, or --replace" in done.stderr
+    assert (checkout / "data/own/clicks.csv").read_bytes() == before  # as the page says
+    done = in_a_shell(checkout, f"{snap} --replace")
     assert done.returncode == 0 and f"{len(rows)} clicks" in done.stdout, done.stderr

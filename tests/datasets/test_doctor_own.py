@@ -221,7 +221,7 @@ def test_what_no_training_could_learn_from_is_told(root, capsys):
     (root / "clicks.csv").write_text("")
     assert main(["doctor", str(root)]) == 1
     told = capsys.readouterr().out
-    assert "is empty; it needs a line that names scene, class" in told and "no scene name" not in told
+    assert "is empty; it needs names of columns, scene, class" in told and "no scene name" not in told
     (root / "clicks.csv").unlink()
     (root / "few.xyz").write_text("0 0 0\n1 1 1\n")
     assert any(
