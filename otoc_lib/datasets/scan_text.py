@@ -389,7 +389,9 @@ def _read_rewritten(
 ) -> tuple[Vertices, list[int]]:
     """A table that is not plain, as ``read_text`` gives it, and the counts that further scans have."""
     every = names or list(unnamed(fields))
-    wanted = [i for i, name in enumerate(every) if names is None or is_meant(name)]
+    wanted = list(range(len(every)))
+    if names is not None:  # colours as text are told, and no numbers
+        wanted = [i for i, name in enumerate(names) if is_meant(name) and not HEX_COLOR.fullmatch(fields[i])]
     texts = [i for i in wanted if not (traits.is_number(fields[i]) or NOTHING.fullmatch(fields[i]))]
     texts = [i for i in texts if names is None or plain_name(names[i]) in CLASSES]
     if names is None and texts and texts[0] < 3:

@@ -393,11 +393,12 @@ def test_a_trait_of_the_whole_file_is_named_as_one(tmp_path, text, says):
     assert refusal(tmp_path, text, "a.xyz").startswith(says)
 
 
-def test_colours_as_text_are_named_with_the_cure(tmp_path):
-    scan, told = read(tmp_path, "x,y,z,color\n1,2,3,#ff0010\n4,5,6,#00ff00\n", "a.csv")
+@pytest.mark.parametrize("name", ["color", "rgb"])  # which may also hold numbers
+def test_colours_as_text_are_named_with_the_cure(tmp_path, name):
+    scan, told = read(tmp_path, f"x,y,z,{name}\n1,2,3,#ff0010\n4,5,6,#00ff00\n", "a.csv")
     assert scan.color_scale == "none, every point is grey" and scan.points.tolist() == [[1, 2, 3], [4, 5, 6]]
     assert told == [
-        "has its colours as text, '#ff0010' in its column color; write them as three columns red, green and blue; "
+        f"has its colours as text, '#ff0010' in its column {name}; write them as three columns red, green and blue; "
         "until then every point is grey"
     ]
 
