@@ -304,7 +304,7 @@ def warn_of_idle(config: Config, path: Path, changes: Iterable[str] = ()) -> Non
     again = config.trains_once and config.self_train_iterations > 1  # is in no key: it says how many stages there are
     for field in fields(type(config)):
         groups, changed = field.metadata["groups"], getattr(config, field.name) != field.default
-        of_stages = groups and not groups & NOT_OF_STAGES or again and field.name == "self_train_iterations"
+        of_stages = (groups and not groups & NOT_OF_STAGES) or (again and field.name == "self_train_iterations")
         if field.name in places and of_stages and changed and field.name not in read:
             warnings.warn(
                 f"{places[field.name]}: {field.name!r} changes nothing here: no stage of 'method: {config.method}', "

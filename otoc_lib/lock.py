@@ -6,6 +6,7 @@ the first lock stops with an error.
 """
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -20,7 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from otoc_lib.errors import OtocError
-from otoc_lib.files import write_json
+from otoc_lib.files import REFUSED, write_json
 
 LOOK_SECONDS = 0.2  # between looks at a lock that another process holds
 SAY_SECONDS = 60.0  # between lines that say so
@@ -77,9 +78,7 @@ def _acquired(lock: FileLock) -> bool:
     except Timeout:
         return False
     except PermissionError as error:
-        raise OtocError(
-            f"{lock.lock_file}: you may not write there; choose another place, or change its permissions"
-        ) from error
+        raise OtocError(f"{lock.lock_file}: {REFUSED[errno.EACCES]}") from error
     except (OSError, NotImplementedError) as error:
         raise OtocError(
             f"{lock.lock_file}: cannot be locked ({error}), so that two processes could write one stage at once; keep "

@@ -204,8 +204,8 @@ def test_the_page_about_own_scans_works_line_by_line(checkout):
     picked = ["scene,x,y,z,class", *(",".join([row[0], *row[2:6]]) for row in rows)]
     (checkout / "picked.csv").write_text("\n".join(picked) + "\n")
     before = (checkout / "data/own/clicks.csv").read_bytes()
-    done = in_a_shell(checkout, snap)
+    done = in_a_shell(checkout, snap.removesuffix(" --replace"))
     assert done.returncode == 2 and "is there already; give another name, or --replace" in done.stderr
     assert (checkout / "data/own/clicks.csv").read_bytes() == before  # as the page says
-    done = in_a_shell(checkout, f"{snap} --replace")
+    done = in_a_shell(checkout, snap)
     assert done.returncode == 0 and f"{len(rows)} clicks" in done.stdout, done.stderr

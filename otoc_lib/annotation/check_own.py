@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from otoc_lib.annotation.clicks import count_classes, gaps, read_clicks
+from otoc_lib.annotation.clicks import count_classes, gaps, read_clicks, refuse_none
 from otoc_lib.config import Unit, UpAxis
 from otoc_lib.csv_table import read_rows
 from otoc_lib.datasets import own
@@ -38,14 +38,14 @@ def check_clicks(
         label_set = own.label_set(classes) if classes else LabelSet("own", *_plain(named))
         scenes, broken = _load(root, label_set, up_axis, unit)
         clicks = read_clicks(path, scenes)
+        if scenes:
+            refuse_none(path, clicks)
     except OtocError as error:
         shown = [message.removeprefix(f"{path}: ").removeprefix(f"{path}, ") for message in messages_of(error)]
         own_fault = [text for text in shown if not any(f"unknown scene {name!r}" in text for name in broken)]
         return [Problem(place, "error", message) for message in own_fault], []
     if not scenes:
         return [], []
-    if not any(map(len, clicks.values())):
-        return [Problem(place, "error", "holds no click; click every object once")], []
     problems = [Problem(place, "warning", sentence) for sentence in gaps(scenes, clicks)]
     counts = [Total(f"clicks: {count.name}", str(count.clicks), "-") for count in count_classes(scenes, clicks)]
     total = sum(len(of_scene) for of_scene in clicks.values())

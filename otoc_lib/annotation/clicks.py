@@ -237,6 +237,12 @@ def read_clicks(path: Path, scenes: list[Scene]) -> dict[str, Clicks]:
     return _parse_rows(path, _read_rows(path), scenes)
 
 
+def refuse_none(path: Path, clicks: Mapping[str, Clicks]) -> None:
+    """OtocError naming the file that holds no click at all: nothing can be learnt from it."""
+    if not any(map(len, clicks.values())):
+        raise OtocError(f"{path}: holds no click; click every object once")
+
+
 def read_clicks_among_others(path: Path, scenes: list[Scene]) -> tuple[dict[str, Clicks], list[tuple]]:
     """``read_clicks``, but the file may speak of other scenes: their rows come back as they are, to be kept."""
     names = {scene.name for scene in scenes}

@@ -79,7 +79,7 @@ class Session:
         self._index = {scene.name: index for index, scene in enumerate(self.scenes)}
         found, self._others, self._rooms, self._written = {}, [], {}, None
         with opening(self.path):
-            self.path.exists()
+            self.path.exists()  # or the system says why nobody can know, before a lock is made beside it
         with self._lock():  # from reading to writing, or what another session saves in between is lost
             if self.path.exists():
                 found, self._others = read_clicks_among_others(self.path, self.scenes)

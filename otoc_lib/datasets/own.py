@@ -32,6 +32,7 @@ from otoc_lib.supervoxels.make import make_supervoxels
 
 READS: tuple[str, ...] = ("partition", "own_classes", "axes")
 
+CLICKS = "clicks.csv"  # a table of clicks by its name
 NOTES = (".txt", ".csv", ".asc")  # suffixes of scans that notes and licences have, too
 MOST_LISTED = 20  # names in a warning
 
@@ -215,6 +216,13 @@ def survey(root: Path) -> tuple[Folder, Faults]:
         reason = _why_left_out(path)
         if reason:
             left_out[path] = reason
+        elif path.name.lower() == CLICKS and os.path.getsize(path) == 0:
+            continue  # a table of clicks that has to begin: who reads it tells
+        elif path.name.lower() == CLICKS:
+            faults.messages.append(
+                f"{path}: line 1 names no columns scene and class, so it is no table of clicks; name its columns, or "
+                "rename it if it is a scan"
+            )
         elif name in scans:
             faults.messages.append(f"{path}: {scans[name].name} has the same name; rename one of the two scans")
         elif faults.of(partial(checked_name, name, path)):
@@ -257,7 +265,7 @@ def _why_left_out(path: Path) -> str:
 
 def _is_about_clicks(path: Path) -> bool:
     """Whether a file is a table of clicks, or holds the seconds that they took."""
-    if path.name.lower() == "clicks.csv" or path.name.lower().endswith(".seconds.json"):
+    if path.name.lower().endswith(".seconds.json"):
         return True
     return path.suffix.lower() == ".csv" and os.path.isfile(path) and _holds(path) == "clicks"
 

@@ -33,14 +33,19 @@ def file_beside(folder: Path, name: str) -> Path | None:
         if not candidate or "\0" in candidate or "://" in candidate or candidate.startswith("/"):
             continue
         try:
-            file = folder / candidate
-            alike = [other for other in file.parent.iterdir() if other.name.casefold() == file.name.casefold()]
-            for found in map(Path.resolve, [file] if file in alike else alike if len(alike) == 1 else []):
-                if found.is_relative_to(folder.resolve()) and found.is_file():
-                    return found
+            file = (folder / candidate).resolve()
+            file = file if file.is_file() else _in_other_capitals(file).resolve()
+            if file.is_relative_to(folder.resolve()) and file.is_file():
+                return file
         except (OSError, RuntimeError, ValueError):  # too long, a link to itself
             continue
     return None
+
+
+def _in_other_capitals(file: Path) -> Path:
+    """The one file beside it whose name differs by capitals alone; itself where there is none, or several."""
+    alike = [other for other in file.parent.iterdir() if other.name.casefold() == file.name.casefold()]
+    return alike[0] if len(alike) == 1 else file
 
 
 def read_picture(source: Path | bytes, name: str) -> np.ndarray:

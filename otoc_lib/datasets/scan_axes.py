@@ -188,12 +188,10 @@ def _find_unit(extents: np.ndarray, unit: Unit, said: str | None, enough: bool, 
     """The unit of a scan of some extents, float64 [3], z up, in that unit; and who says so."""
     height, width = extents[2], extents[:2].max()
     if unit == "auto" and said is None and enough and not _may_be(height, width, HEIGHT, LARGEST_ROOM):
-        fitting = [
-            name for name, metres in METRES.items() if _may_be(metres * height, metres * width, CEILING, WIDTH[1])
-        ]
-        possible = [
-            name for name, metres in METRES.items() if _may_be(metres * height, metres * width, HEIGHT, WIDTH[1])
-        ]
+        fitting, possible = (
+            [name for name, metres in METRES.items() if _may_be(metres * height, metres * width, heights, WIDTH[1])]
+            for heights in (CEILING, HEIGHT)
+        )
         size = f"{width:.4g} wide and {height:.4g} high"
         if len(fitting) == 1:
             told.append(f"is {size}, as a room is in {fitting[0]}: {SCALED}; set unit if this is wrong")

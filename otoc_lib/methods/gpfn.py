@@ -73,8 +73,8 @@ class Sight:
     in_camera: np.ndarray  # float64 [K, 3] metres, x to the right, y down, z away
 
 
-NOTHING = np.zeros(1, np.int64)
-STAND_IN = Sight(NOTHING, NOTHING, NOTHING, NOTHING > 0, np.array([[0.0, 0.0, 1.0]]))  # a point before the camera
+ZERO = np.zeros(1, np.int64)
+STAND_IN = Sight(ZERO, ZERO, ZERO, ZERO > 0, np.array([[0.0, 0.0, 1.0]]))  # a point a metre before the camera
 
 
 def sight_of(scene: Scene, frame: Frame, tolerance: float) -> Sight:

@@ -42,6 +42,7 @@ from otoc_lib.annotation.clicks import (
     of_no_class,
     read_clicks,
     read_points,
+    refuse_none,
     simulate_clicks,
     spoil_clicks,
     write_clicks,
@@ -702,8 +703,7 @@ def _refused(clicks: Mapping[str, Clicks], scene: Scene) -> np.ndarray:
 def _clicks(view: Config, scenes: list[Scene], config: Config) -> dict[str, Clicks]:
     if view.source == "file":
         clicks = read_clicks(_file(config, "clicks_file"), scenes)
-        if not any(map(len, clicks.values())):
-            raise OtocError(f"{_file(config, 'clicks_file')}: holds no click; click every object once")
+        refuse_none(_file(config, "clicks_file"), clicks)
         return clicks
     if view.source == "points20":
         return read_points(_file(config, "clicks_file"), scenes)

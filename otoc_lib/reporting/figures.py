@@ -271,8 +271,9 @@ def figure1(ours: dict[str, dict[str, Measurement]], colors: dict[str, str]) -> 
                 label = labels[row].replace(" ", "\n", 1) + (f"\n{seeds} seeds" if seeds > 1 else "")
                 groups.setdefault(group, []).append((label, rows[row].mean, rows[row].std or 0.0, row))
         panels.append((f"{title} (ours)", groups))
-    own_numbers, many = list(range(2, len(panels))), max(sum(map(len, groups.values())) for _, groups in panels) >= WIDE
-    places = [[0, 1], *([[number] * 2 for number in own_numbers] if many else [[*own_numbers, -1][:2]])]
+    below = list(range(2, len(panels)))  # after the paper's two
+    most = max(sum(map(len, groups.values())) for _, groups in panels)
+    places = [[0, 1], *([[number, number] for number in below] if most >= WIDE else [[*below, -1][:2]])]
     figure = Figure(figsize=(12.6, 4.2 * len(places)), dpi=CHART_DPI, facecolor="white", layout="constrained")
     grid = figure.subplot_mosaic(places, empty_sentinel=-1)
     for number, (title, groups) in enumerate(panels):

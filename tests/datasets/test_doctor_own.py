@@ -222,6 +222,10 @@ def test_what_no_training_could_learn_from_is_told(root, capsys):
     assert main(["doctor", str(root)]) == 1
     told = capsys.readouterr().out
     assert "is empty; it needs names of columns, scene, class" in told and "no scene name" not in told
+    (root / "clicks.csv").write_text("x,y,z\n0,0,0\n1,1,1\n")
+    assert main(["doctor", str(root)]) == 1  # what may be a scan is not passed over
+    told = capsys.readouterr().out
+    assert "line 1 names no columns scene and class" in told and "rename it if it is a scan" in told
     (root / "clicks.csv").unlink()
     (root / "few.xyz").write_text("0 0 0\n1 1 1\n")
     assert any(
