@@ -34,6 +34,8 @@ SAMPLE = 200  # lines of points among them
 LONGEST_TEXT = 100  # bytes of a class's name
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
+THOUSANDS = re.compile(r"[+-]?\d{1,3}([,.' \xa0\u2019\u202f]\d{3})+([,.]\d*)?")  # 1,234.5
+NO_THOUSANDS = "export it without signs between the thousands"
 NOTHING = re.compile(
     r"[+-]?(nan|inf|infinity|1\.#\w+)(\(\w*\))?|null|none|na|n/a|-|", re.IGNORECASE
 )  # what stands where there is no number
@@ -395,11 +397,9 @@ def _read_rewritten(
     texts = [i for i in wanted if not (traits.is_number(fields[i]) or NOTHING.fullmatch(fields[i]))]
     texts = [i for i in texts if names is None or plain_name(names[i]) in CLASSES]
     if names is None and texts and texts[0] < 3:
-        text = text_of_line(data, preamble.start)
-        raise OtocError(
-            f"{path}, line {preamble.line}: {ascii(fields[texts[0]])} is no number: {text}; repair the line, or "
-            "name the columns in a line before"
-        )
+        text, word = text_of_line(data, preamble.start), fields[texts[0]]
+        cure = NO_THOUSANDS if THOUSANDS.fullmatch(word) else "repair the line, or name the columns in a line before"
+        raise OtocError(f"{path}, line {preamble.line}: {ascii(word)} is no number: {text}; {cure}")
     lines = _rewrite_lines(path, data, preamble, traits, len(fields), wanted, texts)
     late = [i for i in wanted if plain_name(every[i]) in CLASSES and _has_words(data, lines.bad[lines.bad[:, 0] == i])]
     if late:  # classes whose first are numbers and later ones names
@@ -478,6 +478,8 @@ def _no_numbers(data: np.ndarray, bad: np.ndarray, traits: _Traits) -> list[tupl
         faults.append((line, f"{what}: {text}; repair or delete the line"))
         if DECIMAL_COMMA.fullmatch(word) and not traits.decimal_comma:
             faults[-1] = line, _unclear_comma(text)
+        elif THOUSANDS.fullmatch(word):
+            faults[-1] = line, f"{what}: {text}; {NO_THOUSANDS}"
     return faults
 
 

@@ -216,6 +216,15 @@ def test_classes_as_text_are_a_column_of_the_scan(tmp_path):
         ("1|2|3\n4|5", ", line 2: the file ends in the middle of a line, after 2 of 3 columns: '4|5'"),
         ("1;2;3\n4;5;1e999\n", ", line 2: '1e999' is beyond the range of a double"),
         ("1 2 3\n4 x 6\n", ", line 2: 'x' is no number: '4 x 6'"),
+        (
+            "1.234,5;2,5;3,5\n",
+            ", line 1: '1.234,5' is no number: '1.234,5;2,5;3,5'; export it without signs between the thousands",
+        ),
+        (
+            'x,y,z\n1,2,3\n"1,234.5",2,3\n',
+            """, line 3: '1,234.5' is no number: '"1,234.5",2,3'; export it without signs between the thousands""",
+        ),
+        ("x;y;z\n1;2;3\n1'234'567;2;3\n", """, line 3: "1'234'567" is no number: "1'234'567;2;3"; export it"""),
         ("1 2 3 4 5 6\n4 5 6 7 x 9\n", ", line 2: 'x' is no number: '4 5 6 7 x 9'"),
         ("x,y\n1,2,3\n", ", line 1: names x, y for 3 columns; name every column"),
         ("title\nx,y,z\n1,2,3,4\n", ", line 2: names x, y, z for 4 columns; name every column"),
