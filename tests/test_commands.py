@@ -102,7 +102,7 @@ def check_make(words):
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     for word in words:
         name, equals, value = word.partition("=")
-        assert re.search(rf"^{name} \?=" if equals else rf"^{name}:", text, flags=re.M), word
+        assert re.search(rf"^{name} \?=" if equals else rf"^([a-z]+ )*{name}( [a-z]+)*:", text, flags=re.M), word
         assert name != "PROFILE" or (ROOT / "params" / value).is_dir()
 
 
