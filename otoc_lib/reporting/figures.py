@@ -197,7 +197,9 @@ def _draw_legend(figure: Figure, label_set: LabelSet, height: float, columns: in
 def _legend_beside(axes: Axes) -> None:
     """A legend at the right, where it covers no line; none for axes without one."""
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, labelcolor=INK)
+        axes.legend(
+            loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, labelcolor=INK, handlelength=3
+        )
 
 
 def _plain(axes: Axes, xlabel: str, ylabel: str) -> None:
@@ -530,17 +532,17 @@ def pseudo_label_curves(results: Results) -> Figure:
 
 
 def sweep_figure(results: Results, swept: dict[str, list[SweepLine]]) -> Figure | None:
-    """mIoU over the values of every parameter that is swept: above the U-Net alone, below the last mode; None without
-    any."""
+    """mIoU over the values of every parameter that is swept: above the U-Net alone, below the last mode. One that was
+    measured at its first value alone, which is that of the main experiment, has no panel; None without any."""
     measured = {name: [line for line in lines if line.ours or line.control] for name, lines in swept.items()}
-    measured = {name: lines for name, lines in measured.items() if lines}
+    measured = {name: lines for name, lines in measured.items() if len({line.value for line in lines}) > 1}
     if not measured:
         return None
     rows = 2 if any(len({line.mode for line in lines}) > 1 for lines in measured.values()) else 1
     figure = Figure(
         figsize=(4.4 * len(measured) + 1.2, 3.1 * rows), dpi=CHART_DPI, facecolor="white", layout="constrained"
     )
-    panels = figure.subplots(rows, len(measured), squeeze=False)
+    panels = figure.subplots(rows, len(measured), squeeze=False, sharey="row")
     for column, (name, lines) in zip(panels.T, measured.items(), strict=True):
         modes = list(dict.fromkeys(line.mode for line in lines))
         for axes, mode in zip(column, dict.fromkeys([modes[0], modes[-1]]), strict=False):

@@ -67,15 +67,17 @@ def sweep_lines(results: Results) -> dict[str, list[SweepLine]]:
 def _line(results: Results, point: SweepPoint, mode: str) -> SweepLine:
     row = Row(point.experiment, "", "", point.experiment, "last", mode)
     beside = Row(point.control, "", "", point.control, "last", mode) if point.control else None
-    statistics = results.statistics(point.experiment, "clicks")
+    first, ours = results.measure_stage(point.experiment, FIRST, mode), results.measure(row)
+    # What is not measured yet has no numbers at all, as it is not kept (kept.py): the table is the same in a clone.
+    statistics = results.statistics(point.experiment, "clicks") if first or ours else {}
     return SweepLine(
         value=point.value,
         experiment=point.experiment,
         mode=mode,
         labels={key: statistics[key].mean if key in statistics else None for key in LABELS},
-        first=results.measure_stage(point.experiment, FIRST, mode),
+        first=first,
         control=results.measure(beside) if beside else None,
-        ours=results.measure(row),
+        ours=ours,
         gain=gain_over(results, row, beside) if beside else None,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_readme_numbers import rows_of as lines_of
 
-from otoc_lib.experiments import VARIANTS, read_profile, rows_of
+from otoc_lib.experiments import VARIANTS, read_profile, rows_of, sweeps
 
 ROOT = Path(__file__).parents[2]
 MODES = {
@@ -18,13 +18,21 @@ MODES = {
 }
 SEEDS = {"(seed 0": 1, "(seeds 0 and 1": 2, "(three seeds": 3}
 NOT_RUN = "not run"
-EXPERIMENTS = {profile: read_profile(ROOT / "params", profile) for profile in ("rooms", "study")}
+EXPERIMENTS = {profile: read_profile(ROOT / "params", profile) for profile in ("rooms", "study", "sweeps")}
 FILES = [experiment.files[0] for of_profile in EXPERIMENTS.values() for experiment in of_profile]
 
 
 def measured(profile: str, experiment: str) -> dict[str, tuple[str, str]]:
     """Mode -> mIoU and number of seeds, of the last evaluation."""
     found, tables = {}, ROOT / "reports" / profile / "tables"
+    if profile == "sweeps":
+        for name, points in sweeps(EXPERIMENTS[profile]).items():
+            controls = {point.experiment: point.control for point in points}
+            for line in lines_of(f"sweep_{name}", tables):
+                sides = {line["experiment"]: line["ours"], controls[line["experiment"]]: line["control"]}
+                if experiment in sides:
+                    found[line["mode"]] = (sides[experiment] or NOT_RUN, line["seeds"])
+        return found
     for name in ("table2", "table4"):
         cells = {line["row"]: (line["ours"], line["seeds"]) for line in lines_of(name, tables)}
         for row in rows_of(name, EXPERIMENTS[profile]):

@@ -1,35 +1,38 @@
-"""The study's tables are what its kept numbers give: no cell was typed, none outlives the run that it came from."""
+"""The tables of the study and the sweeps are what their kept numbers give: no cell was typed, none outlives its run."""
 
 import re
 from pathlib import Path
+
+import pytest
 
 from otoc_lib.reporting.hidden_test import hidden_scores
 from otoc_lib.reporting.runs import results_of_profile
 from otoc_lib.reporting.site import write_tables
 
 ROOT = Path(__file__).parents[2]
-COMMITTED = ROOT / "reports/study/tables"
-
+COMMITTED = {"study": ("*", 11), "sweeps": ("sweep_*", 8)}  # the names of tables, and how many there are at least
 
 # Where numbers come from: another sentence where the runs, or the rooms, are at hand.
 DOUBT = r" Of \d+ runs the numbers were kept .*? was run here\.( The data of .*? are not at hand .*? on the same\.)?"
 
 
-def texts(folder: Path) -> dict[str, str]:
-    found = [path for path in folder.iterdir() if path.suffix in (".csv", ".md")]
+def texts(folder: Path, names: str) -> dict[str, str]:
+    found = [path for path in folder.glob(names) if path.suffix in (".csv", ".md")]
     return {path.name: re.sub(DOUBT, "", path.read_text(encoding="utf-8")) for path in found}
 
 
-def test_tables_of_the_study_are_those_of_its_kept_numbers(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("profile", "names", "least"), [(profile, *known) for profile, known in COMMITTED.items()])
+def test_committed_tables_are_those_of_the_kept_numbers(profile, names, least, tmp_path, monkeypatch):
     """In a checkout without runs, rooms and submissions, as a clone is; that its numbers are kept ones, it says."""
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "reports/study").mkdir(parents=True)
-    for name in ("params", "reports/study/results"):
+    (tmp_path / f"reports/{profile}").mkdir(parents=True)
+    for name in ("params", f"reports/{profile}/results"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    results = results_of_profile("study")
+    results = results_of_profile(profile)
     write_tables(results, hidden_scores(results, tmp_path / "submissions"), tmp_path / "tables")
     assert re.fullmatch(DOUBT, f" {results.doubt}") and "parameters and code as now" in results.doubt
-    made, committed = (texts(folder) for folder in (tmp_path / "tables", COMMITTED))
-    assert len(committed) > 10 and made.keys() == committed.keys()
-    assert [name for name, text in sorted(made.items()) if text != committed[name]] == [], "run: otoc keep study"
+    folders = tmp_path / "tables", ROOT / "reports" / profile / "tables"
+    made, committed = (texts(folder, names) for folder in folders)
+    assert len(committed) >= least and made.keys() == committed.keys()
+    assert [name for name, text in sorted(made.items()) if text != committed[name]] == [], f"run: otoc keep {profile}"

@@ -12,6 +12,7 @@ from otoc_lib.reporting.sweeps import sweep_curves, sweep_lines, sweep_tables
 from otoc_lib.reporting.tables import make_tables, write_table
 
 ALIKE = {"variant": "unet_gp", "self_train_iterations": 2}
+MODES = ("U-Net alone", "after propagation")
 SHARES = {"unet_gp": 0.0, "wrong10": 0.1, "wrong20": 0.2}
 
 
@@ -130,6 +131,11 @@ def test_curves_are_drawn_for_the_first_and_the_last_mode(measured):
     assert [axes.get_title(loc="left").split(",")[0] for axes in figure.axes] == ["U-Net alone", "after propagation"]
     assert {axes.get_xlabel() for axes in figure.axes} == {"Share of wrong clicks"}
     assert figures.sweep_figure(measured, {}) is None
+    first_alone = {name: [line for line in lines if line.value == 0] for name, lines in swept.items()}
+    assert figures.sweep_figure(measured, first_alone) is None
+    both = figures.sweep_figure(measured, swept | {"train_rooms": swept["clicks_wrong"]})
+    limits = [[axes.get_ylim() for axes in both.axes if axes.get_title(loc="left").startswith(mode)] for mode in MODES]
+    assert all(len(of_mode) == 2 and len(set(of_mode)) == 1 for of_mode in limits)  # panels that can be compared
 
 
 def test_a_variant_without_a_graph_has_curves_of_the_modes_it_has(scenes, tmp_path):
