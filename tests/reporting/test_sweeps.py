@@ -1,6 +1,7 @@
 """Curves over one parameter: which experiments are their points, and what stands beside each."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -145,6 +146,20 @@ def test_a_variant_without_a_graph_has_curves_of_the_modes_it_has(scenes, tmp_pa
         make_experiment(tmp_path, known_one, scenes, 0.4, ("point", "sv"))
     (lines,) = sweep_lines(results_in(tmp_path, experiments=found)).values()
     assert [line.mode for line in lines] == ["point"] * 3 + ["sv"] * 3
+
+
+def test_a_value_whose_clicks_alone_are_drawn_has_no_numbers(swept, scenes, tmp_path):
+    """Its evaluations are not there yet, so it is not kept, and the table of a clone could not have them."""
+    for of_share in swept[: len(SHARES)]:
+        make_experiment(tmp_path, of_share, scenes, 0.4, ("point", "sv", "full"))
+    evaluations = list(tmp_path.glob("**/wrong20/evaluate_*"))
+    for stage in evaluations:
+        shutil.rmtree(stage)
+    results = results_in(tmp_path, experiments=swept)
+    assert evaluations and results.statistics("wrong20", "clicks")
+    (lines,) = sweep_lines(results).values()
+    labelled = [(line.value, any(line.labels.values())) for line in lines if line.mode == "point"]
+    assert labelled == [(0.0, True), (0.1, True), (0.2, False)]
 
 
 def test_a_report_without_a_sweep_shows_none(results):
