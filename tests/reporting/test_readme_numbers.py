@@ -11,6 +11,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
 TABLES = ROOT / "reports/study/tables"
 ONE_SEED = ROOT / "reports/rooms/tables"
+SWEEPS = ROOT / "reports/sweeps/tables"
+SPOILT = {  # row of docs/results.md -> table and experiment
+    "all right": ("sweep_clicks_wrong", "unet_gp"),
+    "10 % of a class drawn at random": ("sweep_clicks_wrong", "wrong10"),
+    "20 % of a class drawn at random": ("sweep_clicks_wrong", "wrong20"),
+    "30 % of the objects without a click": ("sweep_clicks_forgotten", "forgotten30"),
+}
 # README's row -> row of the study's table in short.
 ROWS = {
     "every point labelled": "every point labelled",
@@ -102,3 +109,13 @@ def test_its_order_of_table_3_is_that_of_the_report():
     said = re.search(r"U-Net, relation net and graph ([\d.]+), U-Net and graph ([\d.]+), U-Net ([\d.]+)", RESULTS)
     columns = [float(last[variant]) for variant in ("unet_rel_gp", "unet_gp", "unet")]
     assert [float(text) for text in said.groups()] == pytest.approx(columns, abs=0.0501)
+
+
+@pytest.mark.parametrize("row", SPOILT)
+def test_its_table_of_spoilt_clicks_is_that_of_the_sweeps(row):
+    first, control, ours, gain = re.search(rf"^\| {row} \|(.*)\|$", RESULTS, flags=re.M).group(1).split("|")
+    table, experiment = SPOILT[row]
+    known = {line["experiment"]: line for line in rows_of(table, SWEEPS) if line["mode"] == "point"}[experiment]
+    said = [numbers(first)[0], numbers(control)[0], *numbers(ours), *numbers(gain)]
+    names = ("first", "control", "ours", "ours_std", "gain", "gain_low", "gain_high")
+    assert said == pytest.approx([float(known[name]) for name in names], abs=0.0501)
