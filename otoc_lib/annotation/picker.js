@@ -673,13 +673,16 @@ class View {
     return cameras[shown.findIndex((pixels) => pixels >= 0.6 * Math.max(...shown))];
   }
 
-  /** Take the camera there in EASE milliseconds; at once for whoever wants no motion. */
+  /** Take the camera there in EASE milliseconds from the next frame on, however late that comes; at once for whoever
+   * wants no motion. */
   fly(to) {
     this.land();
-    const from = this.camera, began = performance.now(); // prettier-ignore
+    const from = this.camera;
+    let began = null;
     const turn = ((((to.azimuth - from.azimuth) % (2 * Math.PI)) + 3 * Math.PI) % (2 * Math.PI)) - Math.PI;
     const step = (now) => {
-      const time = calm() ? 1 : Math.min(Math.max((now - began) / EASE, 0), 1);
+      began ??= now;
+      const time = calm() ? 1 : Math.min((now - began) / EASE, 1);
       const share = time * time * (3 - 2 * time);
       const between = (a, b) => a + share * (b - a);
       this.camera = {
