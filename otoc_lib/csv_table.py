@@ -29,7 +29,7 @@ Row = dict[str | None, Any]
 def read_rows(
     path: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = (), complete: bool = False
 ) -> list[tuple[int, Row]]:
-    """Line number and columns of every row of a table whose first line names at least ``columns``.
+    """First line's number and columns of every row of a table whose first line names at least ``columns``.
 
     Rows without anything in any column are none, and nothing is what empty columns at the end hold.
 
@@ -51,28 +51,32 @@ def read_rows(
         raise OtocError(
             f"{path}, line {first}: is empty; it needs names of columns, {', '.join(columns)}, and rows below"
         )
-    reader = None
+    lines = list(io.StringIO(text, newline=""))
+    reader, begun = None, 0  # lines before the row that is read
     try:
         separator = max(separators, key=lambda mark: _fitting(head, mark, columns))
         # Blanks around separators are no part of a column where line 1 has them too; else a name may end in one.
         padded = f"{separator} " in head or f" {separator}" in head
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=padded)
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=padded)
         names = _without_empty_end(next(reader, []))
         _check_names(f"{path}, line {first}", head, names, separator, columns)
         plain = [_plain(name) for name in names]
         for column in columns:
             names[plain.index(column)] = column
-        rows = []
+        rows, begun = [], reader.line_num
         for cells in reader:
+            line, several = begun + first, reader.line_num - begun > 1
+            if several and reader.line_num == len(lines) and "".join(lines[begun:]).count('"') % 2:
+                raise OtocError(f"{path}, line {line}: a quote is opened there and closed nowhere; repair the line")
+            begun = reader.line_num
             cells = [cell.strip() for cell in cells] if padded else cells
             cells = cells[: len(names)] + _without_empty_end(cells[len(names) :])
             if any(cell.strip() for cell in cells):
                 row: Row = dict(zip(names, [*cells, *[None] * (len(names) - len(cells))], strict=False))
                 row |= {None: cells[len(names) :]} if len(cells) > len(names) else {}
-                rows.append((reader.line_num + first - 1, row))
+                rows.append((line, row))
     except csv.Error as error:
-        line = first + (reader.line_num - 1 if reader else 0)
-        raise OtocError(f"{path}, line {line}: no line of a table ({error}); repair it") from error
+        raise OtocError(f"{path}, line {first + begun}: no line of a table ({error}); repair it") from error
     if complete:
         _check_complete(path, rows, columns, len(names), separator)
     _points_for_commas(path, rows, numbers, separator)

@@ -47,8 +47,10 @@ def checked_name(name: str, origin: object) -> str:
         fault = "it holds a control character"
     elif len(name.encode()) > LONGEST_NAME:
         fault = f"it is longer than {LONGEST_NAME} bytes"
-    elif name.lower() in STAGE_FILES or name.split(".")[0].rstrip().lower() in DEVICES:
-        fault = "files of that name mean something else"
+    elif name.lower() in STAGE_FILES:
+        fault = "the kit's own files are called so, and are no scans"
+    elif name.split(".")[0].rstrip().lower() in DEVICES:
+        fault = "Windows keeps it for a device"
     else:
         return name
     raise OtocError(f"{origin}: {shown(name)} is no scene name: {fault}; rename it")

@@ -20,7 +20,7 @@ def test_rows_with_the_numbers_of_their_lines(tmp_path):
     path = write(tmp_path, 'a,b,c\n1,2,3\n\n4,"5\n5",6\n7,8\n9,10,11,12\n')
     assert read_rows(path, ("c", "a")) == [
         (2, {"a": "1", "b": "2", "c": "3"}),
-        (5, {"a": "4", "b": "5\n5", "c": "6"}),
+        (4, {"a": "4", "b": "5\n5", "c": "6"}),
         (6, {"a": "7", "b": "8", "c": None}),
         (7, {"a": "9", "b": "10", "c": "11", None: ["12"]}),
     ]
@@ -65,6 +65,16 @@ def test_text_of_windows_is_read_and_told(tmp_path):
         assert [row["class"] for _, row in read_rows(path, ("scene", "class"))] == ["wall", "Tür"]
 
 
+def test_a_row_of_several_lines_has_the_number_of_its_first(tmp_path):
+    path = write(tmp_path, 'a,b,notes\n1,2,"one\ntwo"\n3,4,five inches 5"\n5,6,"the\r\nlast"\n')
+    rows = read_rows(path, ("a", "b"))
+    assert [(line, row["a"], row["notes"]) for line, row in rows] == [
+        (2, "1", "one\ntwo"),
+        (4, "3", 'five inches 5"'),
+        (5, "5", "the\r\nlast"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -77,6 +87,11 @@ def test_text_of_windows_is_read_and_told(tmp_path):
         ("a,b,A\n1,2,3\n", "line 1: names the column a twice in 'a,b,A'; keep one"),
         ("a,b\n1," + "x" * 200_000, "line 2: no line of a table .field larger"),
         ("a,b," + "x" * 200_000, "line 1: no line of a table .field larger"),
+        ('a,b\n1,2\n"3,4\n' + "5,6\n" * 40_000, "line 3: no line of a table .field larger"),
+        ('a,b\n1,2\n"3,4\n5,6\n', "line 3: a quote is opened there and closed nowhere; repair the line"),
+        ('a,b\n1,"2\n3,4\n', "line 2: a quote is opened there and closed nowhere"),
+        ('"a,b\n1,2\n', "line 1: "),
+        ('a,b\n"1,2\n3,4\n5",6,7\n', "line 2: has 3 columns"),
         ("a,b" + ",x" * MOST_COLUMNS, f"line 1: names {MOST_COLUMNS + 2} columns"),  # a row costs memory for each
         ("a,b\n1\n", "line 2: has nothing in b; complete or delete the line"),
         ("a,b\n1,2,3\n", "line 2: has 3 columns, line 1 names 2; with decimal commas, put semicolons between"),
