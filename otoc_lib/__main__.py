@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import otoc_lib
 from otoc_lib.errors import Faults, OtocError, plain_warning
 
+MOST_DOUBTS = 30  # lines of otoc second-look
 # As config.py has them, which takes a while to import.
 UP_AXES, UNITS = ("auto", "z", "y", "x", "-z", "-y", "-x"), ("auto", "m", "cm", "mm", "ft", "in")
 
@@ -208,6 +209,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     snap.add_argument("--replace", action="store_true", help="write over the clicks that CLICKS holds")
     snap.set_defaults(run=_snap)
+
+    look = command("second-look", "list the clicks that a network contradicts: look at these again")
+    look.add_argument("params", type=Path, metavar="PARAMS", help="for example params/own/example.yaml")
+    look.add_argument("--all", action="store_true", help=f"list them all, not {MOST_DOUBTS} at most")
+    look.add_argument(
+        "--without", type=Path, metavar="CLICKS", help="clicks.csv to write: those that are not contradicted by far"
+    )
+    takes_changes(look)
+    look.set_defaults(run=_second_look)
 
     split = command("split-scans", "make a file a scan of one that holds several, for rooms of their own")
     split.add_argument("file", type=Path, metavar="FILE", help="an E57 or PTS of several scans")
@@ -445,6 +455,25 @@ def _snap(options: argparse.Namespace) -> None:
     if clicks.exists() and not options.replace:
         raise OtocError(f"{clicks}: is there already; give another name, or --replace to write over what it holds")
     print(f"{clicks}: {snap_clicks(options.root, options.positions, clicks, options.unit)} clicks")
+
+
+def _second_look(options: argparse.Namespace) -> None:
+    from otoc_lib.annotation.clicks import write_clicks
+    from otoc_lib.config import changed_config
+    from otoc_lib.datasets import load_split
+    from otoc_lib.methods.second_look import second_look
+    from otoc_lib.methods.stages import Scenes
+
+    config = changed_config(options.params, _changes(options))
+    if options.without is not None and _to_write(options.without, ".csv").exists():
+        raise OtocError(f"{options.without}: is there already; give another name")
+    found = second_look(config, Scenes(load_split(config, "train", config.train_rooms), {}))
+    print(found.text(None if options.all else MOST_DOUBTS))
+    if options.without is not None:
+        left = found.without()
+        write_clicks(options.without, left, found.scenes)
+        said = f"-p source=file -p clicks_file={options.without}"
+        print(f"{options.without}: {sum(map(len, left.values()))} clicks; to train from them, give otoc run {said}")
 
 
 def _split(options: argparse.Namespace) -> None:

@@ -69,7 +69,7 @@ def test_a_foreign_folder_is_not_overwritten_by_unpacking(tmp_path, capsys):
 
 COMMANDS = ("rooms", "rooms unpack", "rooms film", "rooms example", "doctor", "prepare", "export-benchmark")
 COMMANDS += ("score-benchmark", "export-weights", "snap-clicks", "compare", "check-params", "show-params", "run")
-COMMANDS += ("status", "keep", "completion", "predict", "split-scans")
+COMMANDS += ("status", "keep", "completion", "predict", "split-scans", "second-look")
 
 
 @pytest.mark.parametrize("arguments", [[], *map(str.split, COMMANDS)])
@@ -100,7 +100,7 @@ def test_help_gives_every_command_one_line(capsys, monkeypatch):
     lines = [line for line in re.sub(r"\n {20}(?=\S)", "  ", listed).splitlines()[1:] if line.strip()]
     assert [line.split()[0] for line in lines] == [
         *("run", "status", "keep", "doctor", "prepare", "predict", "export-benchmark", "score-benchmark"),
-        *("export-weights", "snap-clicks", "split-scans", "rooms", "compare", "check-params"),
+        *("export-weights", "snap-clicks", "second-look", "split-scans", "rooms", "compare", "check-params"),
         *("show-params", "completion"),
     ]
     assert all(len(line.split()) > 4 for line in lines)
@@ -196,6 +196,8 @@ def test_views_are_a_number(capsys):
         ["snap-clicks", "own", "picked.csv", "own/room.ply"],
         ["snap-clicks", "own", "picked.csv", "own/clicks.csv"],
         ["snap-clicks", "own", "picked.csv", "picked.csv", "--replace"],
+        ["second-look", str(ROOT / "params/own/example.yaml"), "--without", "own/clicks.csv"],
+        ["second-look", str(ROOT / "params/own/example.yaml"), "--without", "own/room.ply"],
     ],
 )
 def test_no_command_writes_over_what_it_did_not_make(tmp_path, monkeypatch, capsys, arguments):

@@ -1,9 +1,11 @@
-"""What a first model can do for the annotator: say what it sees, and ask where a click would help it most."""
+"""What a first model can do for the annotator: say what it sees, ask where a click would help it most, and which
+clicks it contradicts."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.scene import Scene
 
 
@@ -14,6 +16,18 @@ class Proposal:
     supervoxel: int
     point: int
     label: int
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A click that the model contradicts: its super-voxel, vertex and class, the class that the model takes the
+    super-voxel for, and how much less probable than that one the model finds the click's, -1 at the worst."""
+
+    supervoxel: int
+    point: int
+    given: int
+    label: int
+    margin: float
 
 
 def propose(scene: Scene, probabilities: np.ndarray, count: int = 50) -> list[Proposal]:
@@ -32,6 +46,27 @@ def propose(scene: Scene, probabilities: np.ndarray, count: int = 50) -> list[Pr
     order = np.argsort(-(sizes * entropy), kind="stable")[:count]
     middle = middle_points(scene)
     return [Proposal(int(j), int(middle[j]), int(probabilities[j].argmax())) for j in order]
+
+
+def contradicted(scene: Scene, clicks: Clicks, probabilities: np.ndarray) -> list[Doubt]:
+    """The clicks whose super-voxel the model takes for another class, the most doubtful first.
+
+    The margin is that of Pleiss et al., "Identifying Mislabeled Data using the Area Under the Margin Ranking", 2020, in
+    probabilities and at the end of the training.
+
+    Args:
+        clicks: of the scene; those of NO_CLASS are never contradicted, as no model knows that class.
+        probabilities: float [M, C] of the super-voxels.
+    """
+    classed = np.flatnonzero(clicks.classes >= 0)
+    points, given = clicks.points[classed], clicks.classes[classed]
+    supervoxels = scene.supervoxels[points]
+    seen = probabilities[supervoxels]  # [K, C]
+    labels, margins = seen.argmax(axis=1), seen[np.arange(len(seen)), given] - seen.max(axis=1)
+    order = np.argsort(margins, kind="stable")
+    order = order[labels[order] != given[order]]
+    columns = (column[order].tolist() for column in (supervoxels, points, given, labels, margins))
+    return [Doubt(*row) for row in zip(*columns, strict=True)]
 
 
 def middle_points(scene: Scene) -> np.ndarray:

@@ -420,10 +420,16 @@ class View {
       this.labels = new Map(message.labels);
       const saved = `${plural(this.clicks.size)} in ${this.room.name}, saved. ${this.question()}`;
       this.say(message.warning ?? saved, Boolean(message.warning));
-      this.rooms.options[this.room.index].textContent = title(this.room.index, this.room.name, this.clicks.size);
+      this.retitle();
       this.describe();
       this.repaint();
     }
+  }
+
+  /** Say in the list of rooms what is by now in this one. */
+  retitle() {
+    const { index, name } = this.room;
+    this.rooms.options[index].textContent = title(index, name, this.clicks.size, this.doubts().length);
   }
 
   unanswered() {
@@ -454,7 +460,7 @@ class View {
     const prediction = message.proposals && further.shift();
     this.predicted = prediction && new Uint8Array(bytes(prediction)); // class of each super-voxel
     this.triangles = message.faces ? this.drawable(new Uint32Array(bytes(further.shift()))) : null;
-    this.proposals = message.proposals ?? []; // [super-voxel, vertex, class], the most useful first
+    this.proposals = message.proposals ?? []; // [super-voxel, vertex, class, that of its click or null], the most useful first
     this.tint.hidden = !this.predicted;
     this.tinted = Boolean(this.predicted);
     this.tint.setAttribute("aria-pressed", `${this.tinted}`);
@@ -465,7 +471,7 @@ class View {
     }
     this.history = [...this.clicks.keys()].map((point) => [[point, -1]]);
     this.undone = [];
-    this.rooms.replaceChildren(...message.rooms.map(([name, clicks], i) => h("option", { value: i }, title(i, name, clicks))));
+    this.rooms.replaceChildren(...message.rooms.map((room, i) => h("option", { value: i }, title(i, ...room))));
     this.rooms.value = message.index;
     this.active = Math.min(this.active, this.classes.names.length - 1);
     this.hovered = this.focused = -1;
@@ -516,10 +522,12 @@ class View {
 
   label(point, label = this.active) {
     if (this.clicks.get(point) === label) return;
-    // A region is of a class or of none: clicks that say the other are taken back in the same act.
+    // A region is of a class or of none: clicks that say the other are taken back in the same act, and so is the one
+    // that the model asks about.
     const none = this.classes.none, region = this.regionOf[point]; // prettier-ignore
+    const doubted = this.proposal && this.unsettled(this.proposal) ? this.proposal[1] : undefined;
     const against = [...this.clicks].filter(([other, said]) => {
-      return other !== point && this.regionOf[other] === region && (said === none) !== (label === none);
+      return other !== point && this.regionOf[other] === region && (other === doubted || (said === none) !== (label === none));
     });
     this.act([...against.map(([other]) => [other, -1]), [point, label]]);
   }
@@ -571,20 +579,39 @@ class View {
   }
 
   propose() {
-    this.proposal = this.proposals.find(([region]) => !this.labels.has(region) && !this.declined.has(region));
+    this.proposal = this.proposals.find((proposal) => this.unsettled(proposal) && !this.declined.has(proposal));
     if (!this.proposal) return this.say("The model proposes nothing more in this room");
     this.look(this.proposal[0]);
     this.say(this.question());
   }
 
+  /** Whether a proposal still asks something: its region has no label yet, or its click is as the model saw it. */
+  unsettled([region, point, , given]) {
+    return given === null ? !this.labels.has(region) : this.clicks.get(point) === given;
+  }
+
+  /** Clicks that the model contradicts, and nobody has looked at yet. */
+  doubts() {
+    return this.proposals.filter((proposal) => proposal[3] !== null && this.unsettled(proposal) && !this.declined.has(proposal));
+  }
+
   question() {
-    if (!this.proposal || this.labels.has(this.proposal[0])) return "";
-    return `Is this ${this.classes.names[this.proposal[2]]}? A accepts, N asks about another, a click says otherwise`;
+    if (!this.proposal || !this.unsettled(this.proposal)) return "";
+    const [seen, given] = this.proposal.slice(2).map((label) => this.classes.names[label]);
+    if (given) return `You clicked ${given}, the model sees ${seen}. A makes it ${seen}, N keeps ${given}, a click says otherwise`;
+    return `Is this ${seen}? A accepts, N asks about another, a click says otherwise`;
   }
 
   accept() {
-    if (!this.proposal || this.labels.has(this.proposal[0])) return this.proposals.length && this.propose();
+    if (!this.proposal || !this.unsettled(this.proposal)) return this.proposals.length && this.propose();
     this.label(this.proposal[1], this.proposal[2]);
+    this.propose();
+  }
+
+  decline() {
+    if (!this.proposal) return;
+    this.declined.add(this.proposal);
+    this.retitle();
     this.propose();
   }
 
@@ -933,7 +960,7 @@ class View {
       u: () => this.undo(), e: () => this.next(), s: () => this.refuse(), g: () => this.toggleGrey(),
       f: () => this.fit(), t: () => this.fit(true), 0: () => this.choose(this.classes.none),
       x: () => this.clear(this.marked()), "/": () => this.search.focus(), m: () => this.predicted && this.toggleTint(),
-      a: () => this.accept(), n: () => this.proposal && (this.declined.add(this.proposal[0]), this.propose()),
+      a: () => this.accept(), n: () => this.decline(),
       "+": () => this.zoom(0.85), "=": () => this.zoom(0.85), "-": () => this.zoom(1 / 0.85),
       arrowleft: () => this.orbit(-turn, 0), arrowright: () => this.orbit(turn, 0),
       arrowup: () => this.orbit(0, turn), arrowdown: () => this.orbit(0, -turn),
@@ -1246,6 +1273,6 @@ function plural(clicks) {
   return `${clicks} click${clicks === 1 ? "" : "s"}`;
 }
 
-function title(index, name, clicks) {
-  return `${index + 1}  ${name}  ·  ${clicks}`;
+function title(index, name, clicks, doubts) {
+  return `${index + 1}  ${name}  ·  ${clicks}${doubts ? `, ${doubts} in doubt` : ""}`;
 }

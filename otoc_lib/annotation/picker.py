@@ -15,7 +15,7 @@ import numpy as np
 import traitlets
 from IPython import get_ipython
 
-from otoc_lib.annotation.assist import Proposal, propose
+from otoc_lib.annotation.assist import Doubt, contradicted, propose
 from otoc_lib.annotation.session import Session
 from otoc_lib.errors import CannotWriteError, OtocError, shown
 from otoc_lib.labels import NO_CLASS
@@ -39,8 +39,8 @@ class Picker(anywidget.AnyWidget):
 
     Args:
         session: gets every click, and saves it.
-        predictions: scene name -> probabilities float [M, C] of its super-voxels by a model, to colour the room by and
-            to propose clicks from; rooms without one are shown without.
+        predictions: scene name -> probabilities float [M, C] of its super-voxels by a model, to colour the room by, to
+            ask about clicks that it contradicts, and to propose clicks from; rooms without one are shown without.
     """
 
     _esm = Path(__file__).with_name("picker.js")
@@ -120,7 +120,7 @@ class Picker(anywidget.AnyWidget):
             "kind": "room",
             "name": scene.name,
             "index": index,
-            "rooms": [(room.name, len(self.session.clicks_of(room.name))) for room in rooms],
+            "rooms": [(room.name, len(self.session.clicks_of(room.name)), len(self._doubts(room))) for room in rooms],
             "points": scene.num_points,
             "low": low.tolist(),
             "step": step.tolist(),
@@ -131,12 +131,15 @@ class Picker(anywidget.AnyWidget):
         }
         if scene.name in self.predictions:
             probabilities = self.predictions[scene.name]
-            if probabilities.shape != (scene.num_supervoxels, len(scene.label_set)):
+            if not self._fits(scene):
                 raise OtocError(
                     f"scene {scene.name}: predictions of shape {probabilities.shape} for {scene.num_supervoxels} "
                     f"super-voxels and {len(scene.label_set)} classes"
                 )
-            message["proposals"] = [list(_plain(proposal)) for proposal in propose(scene, probabilities)]
+            message["proposals"] = [  # a wrong click costs more than a missing one
+                *([doubt.supervoxel, doubt.point, doubt.label, doubt.given] for doubt in self._doubts(scene)),
+                *([asked.supervoxel, asked.point, asked.label, None] for asked in propose(scene, probabilities)),
+            ]
             buffers.append(probabilities.argmax(axis=1).astype(np.uint8).tobytes())
         try:
             faces = self.session.faces(scene.name)
@@ -149,6 +152,16 @@ class Picker(anywidget.AnyWidget):
             buffers.append(faces.astype("<u4").tobytes())
         self._shown = index
         self.send(message, buffers)
+
+    def _doubts(self, scene: Scene) -> list[Doubt]:
+        """The clicks of a room that its prediction contradicts; none without one, or where it is of another room."""
+        if not self._fits(scene):
+            return []
+        return contradicted(scene, self.session.clicks_of(scene.name), self.predictions[scene.name])
+
+    def _fits(self, scene: Scene) -> bool:
+        predicted = self.predictions.get(scene.name)
+        return predicted is not None and predicted.shape == (scene.num_supervoxels, len(scene.label_set))
 
 
 def _check_message(message: Any) -> None:
@@ -191,7 +204,3 @@ def person_present() -> bool:
     """Whether the front end can ask questions: JupyterLab can, papermill and nbconvert cannot."""
     shell = get_ipython()
     return bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
-
-
-def _plain(proposal: Proposal) -> tuple[int, int, int]:
-    return proposal.supervoxel, proposal.point, proposal.label

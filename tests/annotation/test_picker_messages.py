@@ -228,7 +228,7 @@ def test_the_browser_gets_the_room_as_it_is(session, rooms, sent):
         *("room", scene.name, 1),
         scene.num_points,
     )
-    assert message["rooms"] == [("scene0000_00", 1), *((room.name, 0) for room in rooms[1:])]
+    assert message["rooms"] == [("scene0000_00", 1, 0), *((room.name, 0, 0) for room in rooms[1:])]
     decoded = np.frombuffer(positions, "<u2").reshape(-1, 3) * message["step"] + message["low"]
     assert np.abs(decoded - scene.coords).max() <= max(message["step"]) / 2 + 1e-6  # 0.02 mm in a room of 2.4 m
     np.testing.assert_array_equal(np.frombuffer(colors, np.uint8).reshape(-1, 3), scene.colors)
@@ -346,10 +346,33 @@ def test_a_room_with_a_prediction_shows_it(session, rooms, sent):
     picker.refresh()
     message, (*_, prediction) = sent.pop()
     np.testing.assert_array_equal(np.frombuffer(prediction, np.uint8), probabilities.argmax(axis=1))
-    region, point, label = message["proposals"][0]
-    assert rooms[0].supervoxels[point] == region and label == probabilities[region].argmax()
+    region, point, label, given = message["proposals"][0]
+    assert rooms[0].supervoxels[point] == region and label == probabilities[region].argmax() and given is None
     with pytest.raises(OtocError, match="predictions of shape"):
         Picker(session, {"scene0000_00": probabilities[1:]}).refresh()
+
+
+def test_clicks_that_the_model_contradicts_are_asked_about_first_and_counted(session, rooms, sent):
+    scene, other = rooms[:2]
+    probabilities = np.full((scene.num_supervoxels, 20), 0.02)
+    probabilities[:, 3] = 0.62  # the model takes everything for class 3,
+    clicked = [int(np.flatnonzero(scene.supervoxels == region)[0]) for region in (2, 5, 6)]
+    probabilities[6] = probabilities[6][np.r_[4, 3, 2, 1, 0, 5:20]]  # this one for class 1,
+    probabilities[5, 7] = 0.5  # and is less sure of this one
+    session.apply(scene.name, [(clicked[0], 9), (clicked[1], 7), (clicked[2], 1)])
+    picker = Picker(
+        session, {scene.name: probabilities, other.name: np.tile(probabilities[:1], (other.num_supervoxels, 1))}
+    )
+    session.apply(other.name, [(0, 3), (1, NO_CLASS)])  # agreed with; and no model knows "none"
+    picker.show_room(0)
+    message, _ = sent.pop()
+    assert message["proposals"][:2] == [[2, clicked[0], 3, 9], [5, clicked[1], 3, 7]]
+    assert {given for *_, given in message["proposals"][2:]} == {None}
+    assert [tuple(room) for room in message["rooms"][:3]] == [
+        (scene.name, 3, 2),
+        (other.name, 2, 0),
+        (rooms[2].name, 0, 0),
+    ]
 
 
 def test_without_a_trained_network_there_is_nothing_to_assist(rooms, tmp_path, monkeypatch):

@@ -15,6 +15,10 @@ import torch
 from llvmlite.binding import get_host_cpu_features
 from tiny import tiny_config
 
+from otoc_lib.annotation.clicks import simulate_clicks, spoil_clicks
+from otoc_lib.methods import second_look
+from otoc_lib.methods.stages import Scenes
+
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -150,6 +154,55 @@ def test_an_interrupted_rehearsal_goes_on_where_it_was(tmp_path, monkeypatch):
 def test_the_rehearsal_has_no_more_rooms_than_scannet(scenes):
     done = start(BENCHMARKS / "rehearsal.py", "--scenes", scenes)
     assert done.returncode == 2 and "from 4 to 1201" in done.stderr
+
+
+# --- doubted clicks ---------------------------------------------------------------------------------------------------
+
+
+def test_clicks_are_looked_at_again_and_everything_is_trained_anew(rooms, tmp_path, capsys, monkeypatch):
+    bench = load("doubted_clicks")
+    monkeypatch.setattr(second_look, "SHARE", 1)  # a quarter of the steps is too few here
+    names = {"unet_steps": 60, "unet_steps_later": 2, "self_train_iterations": 2, "variant": "unet_gp"}
+    config = tiny_config(clicks_wrong=0.4, runs_root=str(tmp_path), eval_splits=["val"], **names)
+    scenes = Scenes(rooms[:3], {"val": rooms[3:]})
+    found = {(arm, 0): bench.looked_at(arm, config, scenes) for arm in bench.ARMS}
+
+    right = {room.name: simulate_clicks(room, 1, seed=0) for room in rooms[:3]}
+    spoilt = {name: spoil_clicks(room, right[name], 0.4, 0, seed=0) for name, room in zip(right, rooms, strict=False)}
+    by_point = {
+        side: {
+            (name, point): label
+            for name, made in clicks.items()
+            for point, label in zip(made.points, made.classes, strict=True)
+        }
+        for side, clicks in {
+            "right": right,
+            "given": spoilt,
+            **{arm: found[arm, 0][0].clicks for arm in bench.ARMS},
+        }.items()
+    }
+    total = {(said.total, said.wrong) for said, _ in found.values()}
+    assert total == {
+        (len(by_point["right"]), sum(by_point["given"][c] != by_point["right"][c] for c in by_point["right"]))
+    }
+    for arm in ("drawn", "contradicted"):  # who looks at a click says the truth; no other click changes
+        changed = {click for click, label in by_point["given"].items() if by_point[arm][click] != label}
+        assert len(changed) == found[arm, 0][0].found and all(by_point[arm][c] == by_point["right"][c] for c in changed)
+    kept = by_point["left out"]  # those that are contradicted by far, of all that are contradicted
+    assert kept.items() <= by_point["given"].items()
+    assert found["left out", 0][0].looked == len(by_point["given"]) - len(kept) > 0
+    contradicted = found["contradicted", 0][0]
+    assert found["drawn", 0][0].looked == contradicted.looked >= found["left out", 0][0].looked
+    assert contradicted.found >= found["left out", 0][0].found > 0
+
+    bench.print_tables(found, [0])
+    clicks, scores = tables(capsys.readouterr().out)
+    assert clicks[1][:3] == ["0", *map(str, total.pop())] and len(scores) == 1 + 4 * 4
+    by_row = {tuple(row[:3]): (float(row[3]), row[5]) for row in scores[1:]}
+    for control, arm in (("given", "left out"), ("drawn", "contradicted")):
+        (score, gain), (other, _) = (by_row[bench.ARMS[name], "last", "U-Net alone"] for name in (arm, control))
+        assert gain.startswith(bench.ARMS[control])
+        assert float(gain.split(": ")[1]) == pytest.approx(score - other, abs=0.11)
 
 
 # --- the GPU table, on the CPU ----------------------------------------------------------------------------------------
@@ -296,7 +349,7 @@ def test_a_benchmark_that_prints_nothing_has_failed(tmp_path):
 
 
 def test_every_benchmark_is_among_those_that_are_run():
-    alone = {"gpu", "rehearsal"}  # where there is one; half an hour
+    alone = {"gpu", "rehearsal", "doubted_clicks"}  # where there is one; half an hour; two hours
     found = {path.stem for path in BENCHMARKS.glob("*.py")} - {"run", "timing"} - alone
     assert found == {line.split()[0] for line in load("run").BENCHMARKS}
 

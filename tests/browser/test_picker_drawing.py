@@ -350,3 +350,47 @@ def test_on_a_phone_the_room_has_the_whole_width(new_page, tmp_path, monkeypatch
     assert room["width"] > 350 and room["height"] > 250 and side["y"] >= room["y"] + room["height"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert problems == []
+
+
+@pytest.fixture
+def reviewed(new_page, tmp_path, monkeypatch):
+    """The grid room with a click in three super-voxels, two of them contradicted by a model that sees chairs alone."""
+    scene, _ = grid_room()
+    session = Session([scene], tmp_path / "clicks.csv")
+    first = [int(np.flatnonzero(scene.supervoxels == region)[0]) for region in range(9)]
+    session.apply("grid", [(first[4], BED), (first[8], WALL), (first[0], CHAIR)])
+    probabilities = np.full((9, 20), 0.01)
+    probabilities[:, CHAIR] = 0.81
+    probabilities[8, WALL] = 0.4  # of this one it is less sure
+    page, problems = new_page()
+    page.emulate_media(reduced_motion="reduce")
+    open_picker(page, Picker(session, {"grid": probabilities}), monkeypatch)
+    yield Person(page, session)
+    assert problems == []
+
+
+def test_clicks_that_the_model_contradicts_are_looked_at_again(reviewed):
+    room = reviewed.page.locator(".otoc-bar select option").first
+    assert room.inner_text() == "1  grid  ·  3, 2 in doubt"
+    wait_still(reviewed.page)
+    assert reviewed.view("marked()") == 4  # the most doubtful one is gone to at once
+    assert "You clicked bed, the model sees chair. A makes it chair, N keeps bed" in reviewed.says()
+    reviewed.press("a")
+    assert dict(reviewed.saved()) == {4: CHAIR, 8: WALL, 0: CHAIR} and len(reviewed.saved()) == 3
+    assert reviewed.view("marked()") == 8 and "You clicked wall, the model sees chair" in reviewed.says()
+    assert room.inner_text() == "1  grid  ·  3, 1 in doubt"
+    reviewed.press("u")  # takes it back, and the doubt with it
+    assert dict(reviewed.saved())[4] == BED and room.inner_text() == "1  grid  ·  3, 2 in doubt"
+    reviewed.press(
+        "4"
+    )  # a click on another point of the region it asks about says otherwise, in place of the one in doubt
+    box = reviewed.page.locator(".otoc-picker canvas").bounding_box()
+    x, y = reviewed.view(f"project({reviewed.view('middle(8)')})")
+    reviewed.page.mouse.click(box["x"] + x, box["y"] + y)
+    wait_still(reviewed.page)
+    assert sorted(reviewed.saved()) == sorted([(4, BED), (8, BED), (0, CHAIR)])
+    reviewed.press("a")  # the next one
+    assert reviewed.view("marked()") == 4
+    reviewed.press("n")  # keeps it; regions without a click are asked about next
+    assert dict(reviewed.saved())[4] == BED and room.inner_text() == "1  grid  ·  3"
+    assert reviewed.says().startswith("Is this chair? A accepts")
