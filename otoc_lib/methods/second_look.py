@@ -1,9 +1,9 @@
 """Which clicks deserve a second look: those that a U-Net contradicts which learnt from them, but not by heart.
 
 Networks learn what many examples have in common before they learn single examples (Arpit et al., "A Closer Look at
-Memorization in Deep Networks", 2017), so one that stops early takes a wrongly clicked chair for a chair. Trained to the
-end it knows most wrong clicks by heart, and later iterations learn from labels that agree with them. How early is
-measured in benchmarks/doubted_clicks.md: a quarter of the steps.
+Memorization in Deep Networks", 2017), so one that stops early still takes a chair for a chair that was clicked as a
+table. Trained to the end it knows half of the wrong clicks by heart, and later iterations learn from labels that agree
+with them. How early is measured in benchmarks/doubted_clicks.md: after a quarter of the steps.
 """
 
 from dataclasses import dataclass, replace
@@ -86,7 +86,7 @@ class SecondLook:
 def second_look(config: Config, scenes: Scenes, steps: int | None = None) -> SecondLook:
     """Train a U-Net on the clicks of an experiment for a short time, or take the one that is there, and ask it.
 
-    The U-Net is a run of its own, ``<experiment>_second_look``; one that was stopped goes on.
+    The U-Net is a run of its own, of the profile ``<profile>_second_look``; one that was stopped goes on.
 
     Args:
         config: the experiment; its method may be any that learns from clicks.
@@ -102,8 +102,8 @@ def second_look(config: Config, scenes: Scenes, steps: int | None = None) -> Sec
             "'source: file' or 'source: simulated'"
         )
     steps = steps or max(1, config.unet_steps // SHARE)
-    name = f"{config.experiment}_second_look"
-    short = replace(config, experiment=name, method="control", unet_steps=steps, self_train_iterations=1)
+    profile = f"{config.profile}_second_look"
+    short = replace(config, profile=profile, method="control", unet_steps=steps, self_train_iterations=1)
     stages = Stages(short, scenes, BASELINE)
     labels = stages.clicks()
     stages.train("unet", 1, labels)

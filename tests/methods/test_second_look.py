@@ -94,7 +94,7 @@ def test_wrong_clicks_are_among_the_first(offices, clicked, tmp_path, capfd):
     assert {name: len(left) for name, left in found.without().items()} == {
         name: len(left) for name, left in found.without(0.2).items()
     }
-    assert (tmp_path / "p" / "e_second_look" / "unet_1").is_dir()
+    assert (tmp_path / "p_second_look" / "e" / "unet_1").is_dir()
     # Asked again, the network is there; another length is another network.
     capfd.readouterr()
     again = second_look(config, Scenes(offices, {}))
