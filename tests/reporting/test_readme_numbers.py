@@ -119,3 +119,18 @@ def test_its_table_of_spoilt_clicks_is_that_of_the_sweeps(row):
     said = [numbers(first)[0], numbers(control)[0], *numbers(ours), *numbers(gain)]
     names = ("first", "control", "ours", "ours_std", "gain", "gain_low", "gain_high")
     assert said == pytest.approx([float(known[name]) for name in names], abs=0.0501)
+
+
+def test_its_table_of_second_looks_is_that_of_the_benchmark():
+    """Row by row: mean and gain with its interval, of the last iteration, by the U-Net alone and after propagation."""
+    printed = (ROOT / "benchmarks/doubted_clicks.md").read_text(encoding="utf-8").split("none of them wrong")[0]
+    known: dict[str, list[float]] = {}
+    for line in re.findall(r"^\|.*\| last \|.*\|$", printed, flags=re.M):
+        name, _, _, *_, mean, gain, interval, _ = (cell.strip() for cell in f"{line[1:]} ".split("|"))
+        known.setdefault(name, []).extend(numbers(f"{mean} {gain} {interval}"))
+    section = RESULTS[RESULTS.index("## A second look at wrong clicks") :]
+    said = {
+        line[1:].split("|")[0].split(" (over ")[0].strip(): numbers(line)
+        for line in re.findall(r"^\| .*\d.*\|$", section[: section.index("\n## What is not shown")], flags=re.M)
+    }
+    assert said == known and len(known) == 4
