@@ -472,8 +472,8 @@ def _second_look(options: argparse.Namespace) -> None:
     if options.without is not None:
         left = found.without()
         write_clicks(options.without, left, found.scenes)
-        said = f"-p source=file -p clicks_file={options.without}"
-        print(f"{options.without}: {sum(map(len, left.values()))} clicks; to train from them, give otoc run {said}")
+        print(f"{options.without}: {sum(map(len, left.values()))} clicks. To train from them:")
+        print(f"otoc run {options.params} -p source=file -p clicks_file={options.without}")
 
 
 def _split(options: argparse.Namespace) -> None:

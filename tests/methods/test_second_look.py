@@ -127,7 +127,8 @@ def test_the_command_lists_them_and_writes_the_others(offices, clicked, tmp_path
     kept = sum(map(len, read_clicks(tmp_path / "kept.csv", offices).values()))
     assert said[34:] == [
         f"... and {count - 30} more; --all lists them",
-        f"kept.csv: {kept} clicks; to train from them, give otoc run -p source=file -p clicks_file=kept.csv",
+        f"kept.csv: {kept} clicks. To train from them:",
+        "otoc run params/e.yaml -p source=file -p clicks_file=kept.csv",
     ]
     assert main([*command, "--all"]) == 0
     every = capsys.readouterr().out.splitlines()
