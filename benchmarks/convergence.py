@@ -26,7 +26,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import torch
-from timing import Target, print_targets
+from timing import THREADS, Target, print_targets
 from tqdm import tqdm
 
 from otoc_lib.config import Config, load_config
@@ -41,7 +41,6 @@ FOLDER = Path(__file__).resolve().parent
 FILE = FOLDER / "convergence.csv"
 FIGURES = {"cpu": FOLDER / "convergence.png", "cuda": FOLDER / "convergence_gpu.png"}
 PARAMS = FOLDER.parent / "params/rooms/otoc.yaml"
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 JUDGES = 24  # training rooms, the last ones
 SEEDS = (0, 1)
 ROW_ORDER = attrgetter("device", "recipe", "labels", "seed", "steps")

@@ -14,14 +14,17 @@ they printed is kept in doubted_clicks.md.
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
+from timing import THREADS
 
 from otoc_lib.annotation.clicks import Clicks, simulate_clicks, write_clicks
 from otoc_lib.config import Config
@@ -34,7 +37,6 @@ from otoc_lib.reporting.runs import read_confusions
 from otoc_lib.scene import Scene
 
 PARAMS = Path(__file__).resolve().parents[1] / "params/sweeps"
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PROFILE = "doubts"
 ARMS = {
     "given": "clicks as given",
@@ -130,26 +132,12 @@ def looked_at(arm: str, config: Config, scenes: Scenes) -> tuple[Review, Judged]
     return said, judged(config, scenes)
 
 
-def one(arm: str, experiment: str, seed: int) -> tuple[Review, Judged]:
-    """``looked_at`` of an experiment of params/sweeps, in a process of its own."""
-    config = read_experiment(PARAMS / f"{experiment}.yaml", [seed]).config
-    return looked_at(arm, config, load_scenes(config))
-
-
-def look(experiment: str, seed: int) -> None:
-    """Train the network that contradicts."""
-    config = read_experiment(PARAMS / f"{experiment}.yaml", [seed]).config
-    second_look(config, load_scenes(config))
-
-
-def early(share: int, experiment: str, seed: int) -> list[float]:
+def early(share: int, config: Config, scenes: Scenes) -> list[float]:
     """How well a U-Net of one in ``share`` of the steps finds wrong clicks: steps, contradicted, of them wrong, of the
     wrong ones contradicted, in %, wrong ones among the tenth and the fifth of all clicks that are the most doubtful, in
     %, and the probability that a wrong click is more doubtful than a right one (ROC AUC)."""
-    config = read_experiment(PARAMS / f"{experiment}.yaml", [seed]).config
     steps = max(1, config.unet_steps // share)
-    scenes = load_scenes(config)
-    found = second_look(replace(config, experiment=f"{experiment}_{steps}"), scenes, steps)
+    found = second_look(replace(config, experiment=f"{config.experiment}_{steps}"), scenes, steps)
     wrong, margins = [], []
     for room in scenes.train:
         clicks = found.clicks[room.name]
@@ -164,6 +152,12 @@ def early(share: int, experiment: str, seed: int) -> list[float]:
     hits = int(wrong[margins < 0].sum())
     shares = (100 * contradicted / len(wrong), 100 * hits / contradicted, 100 * hits / wrong.sum())
     return [steps, *shares, *among, roc_auc_score(wrong, -margins)]
+
+
+def of_experiment(experiment: str, seed: int, work: Callable, *arguments: object) -> Any:
+    """``work(*arguments, config, scenes)`` of an experiment of params/sweeps, in a process of its own."""
+    config = read_experiment(PARAMS / f"{experiment}.yaml", [seed]).config
+    return work(*arguments, config, load_scenes(config))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -223,11 +217,12 @@ def main(argv: list[str] | None = None) -> None:
     experiment, seeds = options.experiment, options.seeds
     some_wrong = read_experiment(PARAMS / f"{experiment}.yaml").config.clicks_wrong > 0
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        list(pool.map(look, [experiment] * len(seeds), seeds))  # once for all arms of a seed
-        names = [(arm, seed) for seed in seeds for arm in arms]
-        jobs = {(arm, seed): pool.submit(one, arm, experiment, seed) for arm, seed in names}
+        begin = partial(pool.submit, of_experiment, experiment)
+        for job in [begin(seed, review, "given") for seed in seeds]:  # its network, once for all arms of a seed
+            job.result()
+        jobs = {(arm, seed): begin(seed, looked_at, arm) for seed in seeds for arm in arms}
         shares = SHARES if some_wrong else ()
-        lengths = {share: [pool.submit(early, share, experiment, seed) for seed in seeds] for share in shares}
+        lengths = {share: [begin(seed, early, share) for seed in seeds] for share in shares}
         if lengths:
             print_early({share: [job.result() for job in of_seeds] for share, of_seeds in lengths.items()})
         print_tables({name: job.result() for name, job in jobs.items()}, seeds)

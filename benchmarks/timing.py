@@ -1,4 +1,4 @@
-"""What benchmarks share: sides of a comparison timed in turn, peak memory, and the table of targets for run.py."""
+"""What benchmarks share: threads, sides of a comparison timed in turn, peak memory, the table of targets for run.py."""
 
 import ctypes
 import gc
@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+# Each says how many threads a pool of torch or numba has.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 Target = tuple[str, str, bool | None]  # words, measured, met; None: not measured
 
 

@@ -90,7 +90,7 @@ def test_a_row_of_several_lines_has_the_number_of_its_first(tmp_path):
         ('a,b\n1,2\n"3,4\n' + "5,6\n" * 40_000, "line 3: no line of a table .field larger"),
         ('a,b\n1,2\n"3,4\n5,6\n', "line 3: a quote is opened there and closed nowhere; repair the line"),
         ('a,b\n1,"2\n3,4\n', "line 2: a quote is opened there and closed nowhere"),
-        ('"a,b\n1,2\n', "line 1: "),
+        ('"a,b\n1,2\n', "line 1: no column a, b in '\"a,b', which has no commas"),
         ('a,b\n"1,2\n3,4\n5",6,7\n', "line 2: has 3 columns"),
         ("a,b" + ",x" * MOST_COLUMNS, f"line 1: names {MOST_COLUMNS + 2} columns"),  # a row costs memory for each
         ("a,b\n1\n", "line 2: has nothing in b; complete or delete the line"),

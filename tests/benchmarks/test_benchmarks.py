@@ -160,6 +160,7 @@ def test_the_rehearsal_has_no_more_rooms_than_scannet(scenes):
 
 
 def test_clicks_are_looked_at_again_and_everything_is_trained_anew(rooms, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
     bench = load("doubted_clicks")
     monkeypatch.setattr(second_look, "SHARE", 1)  # a quarter of the steps is too few here
     names = {"unet_steps": 60, "unet_steps_later": 2, "self_train_iterations": 2, "variant": "unet_gp"}
@@ -194,6 +195,15 @@ def test_clicks_are_looked_at_again_and_everything_is_trained_anew(rooms, tmp_pa
     contradicted = found["contradicted", 0][0]
     assert found["drawn", 0][0].looked == contradicted.looked >= found["left out", 0][0].looked
     assert contradicted.found >= found["left out", 0][0].found > 0
+
+    steps, *shares, first_tenth, first_fifth, auc = bench.early(1, config, scenes)  # the same network
+    counted = (contradicted.looked / contradicted.total, contradicted.found / contradicted.looked)
+    counted += (contradicted.found / contradicted.wrong,)
+    assert steps == 60 and shares == pytest.approx([100 * share for share in counted])
+    assert 0 <= first_tenth <= first_fifth <= 100 and 0.5 < auc <= 1
+    capsys.readouterr()
+    bench.print_early({1: [[60, 40, 20, 90, 10, 30, 0.8], [60, 20, 40, 80, 30, 50, 0.9]]})
+    assert tables(capsys.readouterr().out)[0][1] == ["60", "30", "30", "85", "20", "40", "0.850"]
 
     bench.print_tables(found, [0])
     clicks, scores = tables(capsys.readouterr().out)

@@ -381,9 +381,8 @@ def test_clicks_that_the_model_contradicts_are_looked_at_again(reviewed):
     assert room.inner_text() == "1  grid  ·  3, 1 in doubt"
     reviewed.press("u")  # takes it back, and the doubt with it
     assert dict(reviewed.saved())[4] == BED and room.inner_text() == "1  grid  ·  3, 2 in doubt"
-    reviewed.press(
-        "4"
-    )  # a click on another point of the region it asks about says otherwise, in place of the one in doubt
+    # A click on another point of the region it asks about says otherwise, in place of the one in doubt.
+    reviewed.press("4")
     box = reviewed.page.locator(".otoc-picker canvas").bounding_box()
     x, y = reviewed.view(f"project({reviewed.view('middle(8)')})")
     reviewed.page.mouse.click(box["x"] + x, box["y"] + y)

@@ -95,7 +95,7 @@ def test_wrong_clicks_are_among_the_first(offices, clicked, tmp_path, capfd):
         name: len(left) for name, left in found.without(0.2).items()
     }
     assert (tmp_path / "p_second_look" / "e" / "unet_1").is_dir()
-    # Asked again, the network is there; another length is another network.
+    # Asked again, the network is there.
     capfd.readouterr()
     again = second_look(config, Scenes(offices, {}))
     assert "step/s" not in capfd.readouterr().err
