@@ -611,6 +611,8 @@ class View {
   decline() {
     if (!this.proposal) return;
     this.declined.add(this.proposal);
+    const [, point, , given] = this.proposal;
+    if (given !== null) this.link.send({ kind: "keep", room: this.room.name, point });
     this.retitle();
     this.propose();
   }

@@ -28,6 +28,7 @@ STEPS = 65535  # of the positions along each side of the room's box
 MESSAGES = {
     "open": {"index"},
     "clock": {"room", "seconds"},
+    "keep": {"room", "point"},
     "action": {"number", "room", "changes", "seconds"},
 }
 LARGEST = 2**53 - 1  # number of an action: as far as a browser counts exactly
@@ -78,6 +79,8 @@ class Picker(anywidget.AnyWidget):
                 self._send_room(message.get("index", self._shown))
             elif message["kind"] == "clock":
                 self.session.spend(message["room"], message["seconds"])
+            elif message["kind"] == "keep":
+                self.session.keep(message["room"], message["point"])
             else:
                 if number not in self._answered:
                     self.session.apply(message["room"], message["changes"], message["seconds"])
@@ -154,10 +157,13 @@ class Picker(anywidget.AnyWidget):
         self.send(message, buffers)
 
     def _doubts(self, scene: Scene) -> list[Doubt]:
-        """The clicks of a room that its prediction contradicts; none without one, or where it is of another room."""
+        """The clicks of a room that its prediction contradicts and nobody kept; none without one, or where it is of
+        another room."""
         if not self._fits(scene):
             return []
-        return contradicted(scene, self.session.clicks_of(scene.name), self.predictions[scene.name])
+        doubts = contradicted(scene, self.session.clicks_of(scene.name), self.predictions[scene.name])
+        kept = self.session.kept(scene.name)
+        return [doubt for doubt in doubts if doubt.point not in kept]
 
     def _fits(self, scene: Scene) -> bool:
         predicted = self.predictions.get(scene.name)

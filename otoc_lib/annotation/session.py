@@ -21,6 +21,7 @@ from otoc_lib.annotation.clicks import (
     simulate_clicks,
     write_rows,
 )
+from otoc_lib.annotation.kept import note_kept, read_kept, still_kept
 from otoc_lib.config import Config, in_project, project_root
 from otoc_lib.datasets import load_faces
 from otoc_lib.errors import OtocError, shown
@@ -54,7 +55,8 @@ class Session:
     Args:
         scenes: the rooms to label, in the order to show them.
         path: the clicks.csv. If it is there, the session goes on from it; rows of other rooms stay as they are.
-            How long each room took is kept in ``<name>.seconds.json`` beside it. Sessions of several processes may
+            How long each room took is kept in ``<name>.seconds.json`` beside it, and which clicks somebody looked at
+            again and kept in ``<name>.kept.json``. Sessions of several processes may
             share the file: each keeps what the others did in other rooms.
         initial: clicks to begin with in every room that the file does not mention, for example simulated ones.
         faces: name of a room -> the triangles of its mesh, int [F, 3] of its vertices, or None where it has none; for
@@ -84,6 +86,7 @@ class Session:
             if self.path.exists():
                 found, self._others = read_clicks_among_others(self.path, self.scenes)
             seconds = self._read_seconds()
+            self._kept = read_kept(self.path)
             for scene in self.scenes:
                 clicks = found.get(scene.name, Clicks([], [], []))
                 if not len(clicks) and initial is not None:
@@ -181,6 +184,23 @@ class Session:
                     counted = round(self._rooms[scene.name].seconds, 1)
                     spent |= {scene.name: max(counted, spent.get(scene.name, 0.0))} if counted else {}
                 write_json(self.seconds_path, spent)
+
+    def keep(self, name: str, point: int) -> None:
+        """Note that somebody looked again at the click of a vertex, and that its class is right.
+
+        Raises:
+            OtocError: the vertex has no click.
+        """
+        scene, made = self.scene(name), self._rooms[name].clicks
+        if not isinstance(point, (int, np.integer)) or isinstance(point, bool) or point not in made:
+            raise OtocError(f"scene {name}: no click at vertex {shown(point)} to be kept")
+        with self._lock():
+            note_kept(self.path, name, point, scene.label_set.name_of(made[point][0]))
+            self._kept = read_kept(self.path)  # another session's, too
+
+    def kept(self, name: str) -> set[int]:
+        """The vertices of a room's clicks that were kept, and have the class that they had then."""
+        return still_kept(self._kept.get(name, {}), self.clicks_of(name), self.scene(name).label_set)
 
     def labels_of(self, name: str) -> dict[int, int]:
         """Super-voxel -> the class, or NO_CLASS, that its clicks give it, for every clicked super-voxel."""

@@ -264,8 +264,8 @@ def _why_left_out(path: Path) -> str:
 
 
 def _is_about_clicks(path: Path) -> bool:
-    """Whether a file is a table of clicks, or holds the seconds that they took."""
-    if path.name.lower().endswith(".seconds.json"):
+    """Whether a file is a table of clicks, or holds the seconds that they took or which of them were kept."""
+    if path.name.lower().endswith((".seconds.json", ".kept.json")):
         return True
     return path.suffix.lower() == ".csv" and os.path.isfile(path) and _holds(path) == "clicks"
 

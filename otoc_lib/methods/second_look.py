@@ -13,7 +13,8 @@ import numpy as np
 
 from otoc_lib.annotation.assist import Doubt, contradicted
 from otoc_lib.annotation.clicks import Clicks, click_rows
-from otoc_lib.config import Config
+from otoc_lib.annotation.kept import read_kept, still_kept
+from otoc_lib.config import Config, in_project
 from otoc_lib.errors import OtocError
 from otoc_lib.methods.control import BASELINE
 from otoc_lib.methods.stages import Scenes, Stages, clicks_of, predict_rooms
@@ -30,14 +31,16 @@ MARGIN = 0.2
 class SecondLook:
     """Clicks, and what a network says of them.
 
-    scenes: the rooms. clicks: by room, all that the network learnt from. doubts: by room, those that it contradicts.
-    seen: by room, the probabilities float32 [M, C] of its super-voxels.
+    scenes: the rooms. clicks: by room, all that the network learnt from. doubts: by room, those that it contradicts and
+    that nobody kept. seen: by room, the probabilities float32 [M, C] of its super-voxels. kept: how many contradicted
+    clicks somebody looked at before and kept.
     """
 
     scenes: list[Scene]
     clicks: dict[str, Clicks]
     doubts: dict[str, list[Doubt]]
     seen: dict[str, np.ndarray]
+    kept: int = 0
 
     def without(self, margin: float = MARGIN) -> dict[str, Clicks]:
         """The clicks that are not contradicted by more than ``margin``."""
@@ -60,6 +63,8 @@ class SecondLook:
         rows = self.rows()
         clicks, rooms = sum(map(len, self.clicks.values())), len(self.scenes)
         lines = [f"{clicks} clicks in {rooms} room{'s' if rooms > 1 else ''}; the network contradicts {len(rows)}"]
+        if self.kept:
+            lines[0] += f", beside {self.kept} that you kept in the picker"
         if rows:
             lines += [
                 "the most doubtful first; margin: by how much less probable the network finds what was clicked",
@@ -108,8 +113,20 @@ def second_look(config: Config, scenes: Scenes, steps: int | None = None) -> Sec
     labels = stages.clicks()
     stages.train("unet", 1, labels)
     clicks, seen = dict(clicks_of(labels, scenes.train)), predict_rooms(short, scenes.train)
-    doubts = {room.name: contradicted(room, clicks[room.name], seen[room.name]) for room in scenes.train}
-    return SecondLook(scenes.train, clicks, doubts, seen)
+    every = {room.name: contradicted(room, clicks[room.name], seen[room.name]) for room in scenes.train}
+    doubts = _not_kept(config, scenes.train, clicks, every)
+    kept = sum(map(len, every.values())) - sum(map(len, doubts.values()))
+    return SecondLook(scenes.train, clicks, doubts, seen, kept)
+
+
+def _not_kept(
+    config: Config, scenes: list[Scene], clicks: dict[str, Clicks], doubts: dict[str, list[Doubt]]
+) -> dict[str, list[Doubt]]:
+    if config.source != "file":
+        return doubts
+    said = read_kept(in_project(config.clicks_file))
+    kept = {room.name: still_kept(said.get(room.name, {}), clicks[room.name], room.label_set) for room in scenes}
+    return {name: [doubt for doubt in found if doubt.point not in kept[name]] for name, found in doubts.items()}
 
 
 def _without(clicks: Clicks, doubts: list[Doubt]) -> Clicks:

@@ -100,6 +100,8 @@ def state_of(session: Session) -> tuple:
         *({"kind": "clock", "room": ROOM, "seconds": float(s)} for s in ("inf", "-inf", "nan")),
         *({"kind": "clock", "room": room, "seconds": 1} for room in ("attic", 3, None, ["a"], {}, "x" * 10**6)),
         *({"kind": "clock", "room": ROOM}, {"kind": "clock", "seconds": 1}, {"kind": "action"}),
+        *({"kind": "keep", "room": ROOM, "point": p} for p in (8, -1, "7", 7.0, True, None, [7], HUGE)),  # 7 is clicked
+        *({"kind": "keep", "room": room, "point": 7} for room in ("attic", 3, ["a"])),
     ],
     ids=shown,
 )
@@ -176,7 +178,8 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.di
 ANYTHING = VALUES | st.fixed_dictionaries(
     {},
     optional={
-        "kind": st.sampled_from(["open", "clock", "action", "saved"]) | VALUES,
+        "kind": st.sampled_from(["open", "clock", "keep", "action", "saved"]) | VALUES,
+        "point": st.integers(0, 30) | VALUES,
         "index": st.integers(-1, 5) | VALUES,
         "room": st.just(ROOM) | VALUES,
         "number": st.integers(0, 9) | VALUES,

@@ -306,6 +306,38 @@ def test_damaged_clocks_cost_the_times_alone(rooms, tmp_path, text):
     assert json.loads(session.seconds_path.read_text()) == {"scene0000_00": 2.0}
 
 
+def test_clicks_that_were_kept_stay_so_until_their_class_changes(rooms, tmp_path):
+    session = Session(rooms, tmp_path / "clicks.csv")
+    session.apply("scene0000_00", [(3, CHAIR), (4, TABLE)])
+    session.apply("scene0001_00", [(3, NO_CLASS)])
+    session.keep("scene0000_00", 3)
+    another = Session(rooms, session.path)
+    another.keep("scene0001_00", 3)
+    session.keep("scene0000_00", 4)
+    for opened in (session, Session(rooms, session.path)):
+        assert [opened.kept(room.name) for room in rooms[:3]] == [{3, 4}, {3}, set()]
+    session.apply("scene0000_00", [(3, WALL), (4, NOTHING)])
+    assert session.kept("scene0000_00") == set()
+    session.apply("scene0000_00", [(3, CHAIR)])
+    assert session.kept("scene0000_00") == {3}  # the class that somebody saw to be right
+    for point in (4, 10**9, -1, "3", True, None, [3]):
+        with pytest.raises(OtocError, match="scene scene0000_00: no click at vertex .* to be kept"):
+            session.keep("scene0000_00", point)
+    with pytest.raises(OtocError, match="no room 'x'"):
+        session.keep("x", 3)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "\x00", '{"a": [1]}', '{"a": {"3": 1}}', '{"a": "3"}', "null"])
+def test_a_damaged_file_of_what_was_kept_costs_no_click(rooms, tmp_path, text):
+    (tmp_path / "clicks.kept.json").write_text(text)
+    with pytest.warns(UserWarning, match="clicks.kept.json: damaged; the clicks that were kept are asked about again"):
+        session = Session(rooms, tmp_path / "clicks.csv")
+    session.apply("scene0000_00", [(3, CHAIR)])
+    with pytest.warns(UserWarning, match="damaged"):
+        session.keep("scene0000_00", 3)
+    assert json.loads((tmp_path / "clicks.kept.json").read_text()) == {"scene0000_00": {"3": "chair"}}
+
+
 def test_sessions_of_several_processes_keep_each_others_rooms(rooms, tmp_path):
     path = tmp_path / "clicks.csv"
     one, two = Session(rooms, path), Session(rooms, path)

@@ -12,15 +12,18 @@ FOLDER = Path(picker_module.__file__).parent
 # What anywidget gives a widget: get, send, on and off; a message is answered by what Python sent meanwhile.
 HOST = """async ([source, journal]) => {
   const listeners = new Set();
+  window.unanswered = 0;
   const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   const model = {
     get: () => journal,
     on: (name, listener) => listeners.add(listener),
     off: (name, listener) => listeners.delete(listener),
     send: async (message) => {
+      window.unanswered += 1;
       for (const [content, buffers] of await window.toPython(message)) {
         for (const listener of listeners) listener(content, buffers.map(bytes));
       }
+      window.unanswered -= 1;
     },
   };
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
@@ -51,5 +54,5 @@ def open_picker(page, picker: Picker, monkeypatch) -> None:
 
 
 def wait_still(page) -> None:
-    """Until the camera stands, the outline has stopped pulsing and everything is drawn and saved."""
-    page.wait_for_function(f"{VIEW}.still && {VIEW}.link.pending.size === 0")
+    """Until the camera stands, the outline has stopped pulsing and everything is drawn, saved and answered."""
+    page.wait_for_function(f"{VIEW}.still && {VIEW}.link.pending.size === 0 && window.unanswered === 0")

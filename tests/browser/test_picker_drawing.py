@@ -393,3 +393,6 @@ def test_clicks_that_the_model_contradicts_are_looked_at_again(reviewed):
     reviewed.press("n")  # keeps it; regions without a click are asked about next
     assert dict(reviewed.saved())[4] == BED and room.inner_text() == "1  grid  ·  3"
     assert reviewed.says().startswith("Is this chair? A accepts")
+    reviewed.press("n")  # asks about another region; of clicks alone it is noted that they were kept
+    (point,) = Session(reviewed.session.scenes, reviewed.session.path).kept("grid")
+    assert reviewed.session.scenes[0].supervoxels[point] == 4

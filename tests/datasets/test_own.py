@@ -31,7 +31,8 @@ def test_every_scan_of_the_folder_is_a_scene_of_every_split(tmp_path):
         (tmp_path / name).write_text("1 2 3\n")
     (tmp_path / "labelled.csv").write_text("x,y,z,r,g,b,class\n1,2,3,4,5,6,wall\n")
     clicks = ("clicks.csv", "scene,point,x,y,z,class,object\n"), ("more.csv", "Scene; X; Y; Z; Class\n")
-    for name, text in (*clicks, ("clicks.seconds.json", "{}"), (".hidden.ply", ""), ("Thumbs.db", "")):
+    beside = ("clicks.seconds.json", "{}"), ("clicks.kept.json", "{}")
+    for name, text in (*clicks, *beside, (".hidden.ply", ""), ("Thumbs.db", "")):
         (tmp_path / name).write_text(text)
     names = ["a", "b", "c", "d", "e", "f", "g", "h.labelled", "labelled"]
     assert listing(tmp_path) == (names, [])

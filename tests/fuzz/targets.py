@@ -482,6 +482,14 @@ def read_seconds(folder: Path, data: bytes) -> None:
     session.spend(NAME, 1e6)  # which writes the others' back
 
 
+def read_kept_clicks(folder: Path, data: bytes) -> None:
+    (folder / "clicks.csv").unlink(missing_ok=True)
+    (folder / "clicks.kept.json").write_bytes(data)
+    session = Session([scene()], folder / "clicks.csv")
+    session.apply(NAME, [(0, 0)])
+    session.keep(NAME, 0)  # which writes the others' back
+
+
 def read_positions(folder: Path, data: bytes) -> None:
     root = write_once(lambda root: (root / "room.xyz").write_text("1 2 3\n4 5 6\n7 8 9\n"), folder)
     (folder / "picked.csv").write_bytes(data)
@@ -737,6 +745,7 @@ TARGETS = {
     "session_clicks": Target(read_session, click_seeds),
     "checked_clicks": Target(check_clicks_file, checked_seeds),
     "session_seconds": Target(read_seconds, lambda: [json.dumps({NAME: 12.5, "other": 3}).encode()]),
+    "session_kept": Target(read_kept_clicks, lambda: [json.dumps({NAME: {"0": "wall", "7": "none"}}).encode()]),
     "positions": Target(read_positions, lambda: [b"scene,x,y,z,class\nroom,1,2,3,wall\nroom,4,5,6,floor\n"]),
     "points": Target(read_points_file, lambda: [*points_seeds(zipped=True), *points_seeds(zipped=False)]),
     "points_pickle": Target(read_points_pickle, points_pickle_seeds),

@@ -11,6 +11,8 @@ from tiny import make_room, tiny_config
 from otoc_lib.__main__ import main
 from otoc_lib.annotation.assist import Doubt, contradicted
 from otoc_lib.annotation.clicks import Clicks, read_clicks, simulate_clicks, write_clicks
+from otoc_lib.annotation.kept import kept_path
+from otoc_lib.annotation.session import Session
 from otoc_lib.errors import OtocError
 from otoc_lib.labels import NO_CLASS
 from otoc_lib.methods.second_look import second_look
@@ -99,7 +101,16 @@ def test_wrong_clicks_are_among_the_first(offices, clicked, tmp_path, capfd):
     capfd.readouterr()
     again = second_look(config, Scenes(offices, {}))
     assert "step/s" not in capfd.readouterr().err
-    assert again.rows() == rows
+    assert again.rows() == rows and again.kept == 0
+    # What somebody looked at and kept is not asked about again, nor left out.
+    session, (name, point, *_) = Session(offices, clicked[0]), rows[0]
+    session.keep(name, point)
+    try:
+        after = second_look(config, Scenes(offices, {}))
+    finally:
+        kept_path(clicked[0]).unlink()
+    assert after.rows() == rows[1:] and after.kept == 1 and point in after.without()[name].points
+    assert f"contradicts {len(rows) - 1}, beside 1 that you kept in the picker" in after.text()
 
 
 def test_labels_that_are_no_clicks_get_no_second_look(offices, tmp_path):
