@@ -90,7 +90,9 @@ run:
 test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@# Beside mypy the tests are collected once, which compiles what they import: else each of their processes does.
+	$(BIN)/python -m pytest -q --collect-only >/dev/null 2>&1 & \
+	$(BIN)/mypy; failed=$$?; wait; exit $$failed
 	@# A file of tests stays in one process: its fixtures are made once. The order spreads the long files.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -q --durations=20 --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 	@$(HOW)

@@ -110,9 +110,9 @@ def digest_of(config: Config) -> str:
 def train_and_judge(config: Config, few: bool) -> tuple[float, float, float]:
     """Train the U-Net of a config; its seconds, and mIoU in % on points and on super-voxels."""
     clock = time.process_time if config.device == "cpu" else time.perf_counter
-    rooms = load_split(config, "train", None)
-    fitted, judges = (rooms[:4], rooms[-2:]) if few else (rooms[:-JUDGES], rooms[-JUDGES:])
-    stages = Stages(config, Scenes(fitted, {"val": judges}), BASELINE)
+    rooms, judges = load_split(config, "train", 6 if few else None), 2 if few else JUDGES
+    fitted, judged = rooms[:-judges], rooms[-judges:]
+    stages = Stages(config, Scenes(fitted, {"val": judged}), BASELINE)
     labels = stages.clicks()
     start = clock()
     unet = stages.train("unet", 1, labels)

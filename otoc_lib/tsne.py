@@ -97,11 +97,16 @@ def check_variety(classes: np.ndarray) -> None:
 def embed(features: np.ndarray, seed: int) -> np.ndarray:
     """t-SNE of features [S, D] into the plane, float32 [S, 2], started from their principal components."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if len(features) < 4:
         raise OtocError(f"t-SNE needs at least 4 super-voxels with a true class, not {len(features)}; use more rooms")
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(features).astype(np.float32)
+    method = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    # It takes a thousand short steps; threads that wait spinning for one another in each of them were measured two to
+    # sixty times slower than one, as soon as other programs use the cores.
+    with threadpool_limits(1, user_api="openmp"):
+        return method.fit_transform(features).astype(np.float32)
 
 
 def _classes(scene: Scene) -> np.ndarray:

@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from otoc_lib.errors import OtocError
 from otoc_lib.files import checksum
@@ -31,6 +33,20 @@ def test_groups_stay_groups_in_the_plane():
     assert plane.shape == (100, 2) and plane.dtype == np.float32
     assert silhouette_score(plane, classes) > 0.7
     assert np.array_equal(plane, embed(features, seed=0))
+
+
+def test_it_is_computed_by_one_thread_which_waits_for_nobody(monkeypatch):
+    threads, fit = [], TSNE.fit_transform
+
+    def watched(self, features):
+        threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+        return fit(self, features)
+
+    monkeypatch.setattr(TSNE, "fit_transform", watched)
+    with threadpool_limits(2, user_api="openmp"):
+        embed(np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32), seed=0)
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"} == {2}
+    assert threads and set(threads) == {1}
 
 
 def test_too_few_supervoxels_are_refused():
