@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from otoc_lib.store import Stage
 
@@ -69,6 +68,8 @@ def temperature_of(calibration: Calibration) -> float:
     Guo et al. (section 4.2) divide the logits of all classes; here the likeliest class stands against all others, which
     is the same for two classes and needs no more than the counts that evaluations keep.
     """
+    from scipy.optimize import minimize_scalar  # takes long to import, and most commands do without
+
     filled = calibration.count > 0
     count, right = calibration.count[filled], (calibration.count * np.nan_to_num(calibration.accuracy))[filled]
     logits = _logit(calibration.confidence[filled])

@@ -18,7 +18,6 @@ import numpy as np
 
 from otoc_lib.datasets import gltf, obj, scan_colors, scan_columns
 from otoc_lib.datasets.e57 import read_e57
-from otoc_lib.datasets.las import read_las
 from otoc_lib.datasets.other_formats import how_to_convert
 from otoc_lib.datasets.pcd import read_pcd
 from otoc_lib.datasets.ply import read_ply
@@ -28,6 +27,13 @@ from otoc_lib.datasets.vertices import Vertices
 from otoc_lib.errors import Faults, OtocError, error_of, messages_of
 from otoc_lib.files import telling_full_disks
 from otoc_lib.outside import opening
+
+
+def read_las(path: Path) -> Vertices:
+    from otoc_lib.datasets import las  # takes long to import, and most commands do without
+
+    return las.read_las(path)
+
 
 READERS: dict[str, Callable[..., Vertices]] = {
     ".ply": read_ply,

@@ -1,7 +1,6 @@
 """Random changes of a room before it is voxelised: the paper's released settings are the defaults of config.py."""
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from otoc_lib.config import Config
 from otoc_lib.errors import OtocError
@@ -54,6 +53,8 @@ def elastic(coords: np.ndarray, granularity: float, magnitude: float, generator:
     Raises:
         OtocError: the room is so large, or the grid so fine, that the noise would take more than MOST_NODES nodes.
     """
+    from scipy.ndimage import uniform_filter1d  # takes long to import, and most commands do without
+
     low, high = kernels.bounds(coords)
     spacing = 2 * granularity
     nodes = np.ceil((high - low) / spacing) + 4  # one node of margin on either side
