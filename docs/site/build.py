@@ -4,6 +4,7 @@
 included, and fetches nothing.
 """
 
+import argparse
 import re
 import shutil
 import sys
@@ -109,7 +110,9 @@ def write_api(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/docs"
-    failed = build(target)
-    print(f"{'Failed; what was built' if failed else 'The site'} is at {target}/index.html")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="?", type=Path, default=ROOT / "build/docs", help="folder of the site")
+    options = parser.parse_args()
+    failed = build(options.out)
+    print(f"{'Failed; what was built' if failed else 'The site'} is at {options.out}/index.html")
     sys.exit(failed)

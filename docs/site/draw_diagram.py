@@ -6,10 +6,10 @@
 Needs npm and chromium; the picture is committed, so that the site is built without either.
 """
 
+import argparse
 import hashlib
 import re
 import shutil
-import sys
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -34,4 +34,8 @@ def draw(page: Path, library: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(draw(Path(sys.argv[1]), Path(sys.argv[2])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path, help="page in Markdown")
+    parser.add_argument("library", type=Path, help="mermaid.min.js")
+    options = parser.parse_args()
+    print(draw(options.page, options.library))

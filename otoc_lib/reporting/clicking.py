@@ -3,8 +3,8 @@
 python -m otoc_lib.reporting.clicking docs/pictures/clicking.png docs/pictures/clicking.gif
 """
 
+import argparse
 import io
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -129,7 +129,9 @@ def _covered(labels: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    for path in map(Path, sys.argv[1:]):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="+", type=Path, help=".gif for the film, another picture for the strip")
+    for path in parser.parse_args().pictures:
         room, clicks = clicked_room()
         drawn = to_gif(film(room, clicks), room.label_set) if path.suffix == ".gif" else to_png(strip(room, clicks))
         with write_aside(path) as aside:
