@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from otoc_lib.errors import OtocError
+from otoc_lib.errors import OtocError, listed
 from otoc_lib.labels import IGNORE
 from otoc_lib.scene import Scene
 
@@ -79,6 +79,23 @@ def room_confusion(scene: Scene, prediction: np.ndarray) -> np.ndarray:
     if not confusion.any():
         raise OtocError(f"scene {scene.name}: not one of its points has a true class to evaluate against; leave it out")
     return confusion
+
+
+def check_truth(splits: Mapping[str, list[Scene]]) -> None:
+    """OtocError naming the rooms that could not be judged, not one of whose points has a true class.
+
+    Args:
+        splits: name -> rooms; a split with a room without labels is judged by nobody, and not looked at.
+    """
+    for split, scenes in splits.items():
+        known = {scene.name: scene.labels for scene in scenes if scene.labels is not None}
+        if len(known) == len(scenes):
+            wrong = [name for name, labels in known.items() if (labels == IGNORE).all()]
+            if wrong:
+                raise OtocError(
+                    f"split {split}: {listed(wrong, most=5)}: not one point has a true class to evaluate by; leave "
+                    "them out of the split"
+                )
 
 
 def room_confusions(scenes: list[Scene], predictions: Mapping[str, np.ndarray]) -> np.ndarray:

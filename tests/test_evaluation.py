@@ -6,7 +6,7 @@ from sklearn import metrics
 
 from otoc_lib import evaluation
 from otoc_lib.errors import OtocError
-from otoc_lib.evaluation import confusion_matrix, evaluate_rooms, iou, mean_iou
+from otoc_lib.evaluation import check_truth, confusion_matrix, evaluate_rooms, iou, mean_iou
 from otoc_lib.labels import IGNORE, SCANNET20
 from otoc_lib.scene import Scene
 
@@ -161,3 +161,10 @@ def test_rooms_are_scored_one_by_one_and_together():
 def test_rooms_that_cannot_be_scored_are_refused(rooms, predictions, named):
     with pytest.raises(OtocError, match=named):
         evaluate_rooms(rooms, predictions)
+
+
+def test_rooms_that_nobody_can_judge_are_known_by_their_labels():
+    good, blank, unknown = room("good", [IGNORE, 3]), room("blank", [IGNORE, IGNORE]), room("unknown", None)
+    check_truth({"val": [good, good], "test": [blank, unknown], "none": []})  # a split without labels is not judged
+    with pytest.raises(OtocError, match="^split area: blank: not one point has a true class"):
+        check_truth({"val": [good], "area": [good, blank]})

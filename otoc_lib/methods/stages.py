@@ -62,7 +62,7 @@ from otoc_lib.datasets import frames, load_split
 from otoc_lib.datasets.cache import conversion
 from otoc_lib.device import choose_device, deterministic
 from otoc_lib.errors import OtocError, listed
-from otoc_lib.evaluation import iou, mean_iou, room_confusion
+from otoc_lib.evaluation import check_truth, iou, mean_iou, room_confusion
 from otoc_lib.files import holds, metadata_of, read_array, read_notes, write_arrays, write_bytes, write_json
 from otoc_lib.labels import IGNORE
 from otoc_lib.methods import pseudo_labels
@@ -204,6 +204,7 @@ class Stages:
             inputs["devices"] = str(self.config.devices)  # each normalises its own rooms
 
         def work(folder: Path, key: str) -> None:
+            check_truth(self.scenes.evaluation)  # which would say so after the training
             arguments: dict[str, Any] = {"network": network, "iteration": iteration}
             arguments |= {"labels": labels, "warm_start": warm_start, "inputs": inputs, "folder": folder, "key": key}
             if self.config.devices > 1:

@@ -186,6 +186,14 @@ def test_weights_that_are_missing_or_of_another_network_stop_the_training(scenes
             made.train("unet", 1, made.clicks())
 
 
+def test_a_room_that_cannot_be_judged_is_named_before_anything_is_trained(scenes, checkout, monkeypatch):
+    blank = replace(scenes.evaluation["val"][0], labels=np.full_like(scenes.evaluation["val"][0].labels, IGNORE))
+    made = Stages(tiny_experiment("blank", seed=77), replace(scenes, evaluation={"val": [blank]}))
+    monkeypatch.setattr(Stages, "_train", lambda *_, **__: pytest.fail("something is trained"))
+    with pytest.raises(OtocError, match=f"split val: {blank.name}: not one point has a true class"):
+        made.train("unet", 1, made.clicks())
+
+
 def test_a_relation_net_starts_untrained_beside_a_u_net_with_given_weights(finished, scenes):
     given = str(finished[0].unet.path / "weights.safetensors")
     config = tiny_experiment("beside", initial_weights=given)
