@@ -147,11 +147,13 @@ def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, 
     listed = {row.experiment for rows in LISTED.values() for row in rows} | {name for name, _ in VARIANTS.values()}
     listed |= {name for points in sweeps(experiments).values() for point in points for name in point.experiments}
     own: list[tuple[Row, str]] = []  # and the name of its control
+    main = main_experiment(experiment.name for experiment in experiments)
+    rooms = next((experiment.config.train_rooms for experiment in experiments if experiment.name == main), None)
     for experiment in experiments:
         on = "table4" if experiment.config.dataset == "s3dis" else "table2"
         if on == table and experiment.name not in listed:
             beside = control_of(experiment, experiments)
-            own += [(row, beside) for row in _rows_of_its_own(experiment)]
+            own += [(row, beside) for row in _rows_of_its_own(experiment, rooms)]
     measured = {(row.experiment, row.mode): row.row for row in LISTED[table] if row.stage == "last"}
     measured |= {(row.experiment, row.mode): row.row for row, _ in own}
     further = [replace(row, control=measured.get((beside, row.mode), "")) for row, beside in own]
@@ -161,7 +163,8 @@ def rows_of(table: str, experiments: Iterable["Experiment"] = ()) -> tuple[Row, 
     return (*LISTED[table], *further)
 
 
-def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
+def _rows_of_its_own(experiment: "Experiment", rooms: int | None) -> list[Row]:
+    """rooms: training rooms of the main experiment, None for all; other numbers are said."""
     config, name = experiment.config, QUOTED.get(experiment.name, experiment.name.removeprefix("s3dis_"))
     method, rows = method_of(config), []
     by_control = {"all": "Fully supervised", "images": "Labels from images", "points": "The labels alone"}
@@ -176,7 +179,14 @@ def _rows_of_its_own(experiment: "Experiment") -> list[Row]:
         "images": f"{100 * config.images_share:g} % of the images",
         "file": "own clicks",
         "all": "every point",
-    }[config.source] + (", spread" if config.click_spread is not None else "")
+    }[config.source]
+    said = {
+        ", spread": config.click_spread is not None,
+        f", {100 * config.clicks_wrong:g} % wrong": config.clicks_wrong,
+        f", {100 * config.clicks_forgotten:g} % forgotten": config.clicks_forgotten,
+        f", {config.train_rooms} rooms": config.train_rooms not in (None, rooms),
+    }
+    annotation += "".join(words for words, so in said.items() if so)
     stage = BASELINE if experiment.last_evaluation == BASELINE else "last"
     titles = {"point": "", "sv": ", averaged in super-voxels", "full": ", after propagation"}
     without_graph = config.variant == "unet" and "variant" in method.reads(config)

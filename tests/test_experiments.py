@@ -302,6 +302,15 @@ def test_other_backbones_are_the_rows_that_the_paper_quotes_them_in():
     }
 
 
+def test_what_the_study_does_not_measure_is_quoted():
+    experiments = read_profile(PARAMS, "study")
+    for table, rows in (("table1", paper.TABLE1), ("table2", paper.TABLE2), ("table4", paper.TABLE4)):
+        known = {row.row for row in rows_of("table2" if table == "table1" else table, experiments)}
+        if table == "table1":
+            known = {row for row, of in ROWS.items() if of in known}
+        assert {row.row for row in rows if row.quoted} == {row.row for row in rows} - known
+
+
 def test_rows_say_how_many_points_are_labelled(tmp_path):
     write(tmp_path, "otoc")
     write(tmp_path, "tenth", method="control", source="points", points_share=0.1)
@@ -310,6 +319,17 @@ def test_rows_say_how_many_points_are_labelled(tmp_path):
     rows = {row.row: row.annotation for row in rows_of("table2", read_profile(tmp_path, "p"))}
     assert (rows["tenth"], rows["few"]) == ("10 % of the points", "0.2 % of the points")
     assert rows["column"] == "1 point/class and square metre"
+
+
+def test_rows_say_what_sets_their_labels_apart_from_the_main_ones(tmp_path):
+    """Labels of fewer rooms, or of wrong clicks, stand in no column of those that are right."""
+    write(tmp_path, "otoc", train_rooms=8)
+    write(tmp_path, "alike", train_rooms=8, threshold=0.8)
+    write(tmp_path, "half", train_rooms=4, threshold=0.8)
+    write(tmp_path, "spoilt", train_rooms=8, clicks_wrong=0.05, clicks_forgotten=0.1)
+    rows = {row.row: row.annotation for row in rows_of("table2", read_profile(tmp_path, "p"))}
+    assert (rows["alike"], rows["half"]) == ("one click/object", "one click/object, 4 rooms")
+    assert rows["spoilt_full"] == "one click/object, 5 % wrong, 10 % forgotten"
 
 
 def test_a_u_net_alone_has_no_row_after_propagation(tmp_path):

@@ -26,8 +26,10 @@ OURS_ALONE = {  # columns of Table 3 that the paper lacks
 VARIANT_NAMES = {**paper.TABLE3_NAMES, **OURS_ALONE}
 GAIN_COLUMNS = ("control", "gain", "gain_low", "gain_high")
 GAIN = "Gain over control"
+QUOTED = "quoted"  # stands where no experiment could give a number: ``PaperRow.quoted``
 STUDY_COLUMN = "Study"
 DIFFERENCE = "Ours - paper"
+ABOUT_QUOTED = "Networks that this kit lacks are quoted."
 ABOUT_STUDY = "Study: mean and deviation of several seeds and longer training, by make study; see reports/study."
 ABOUT_GAINS = (
     "Gain over control: mIoU over that of the same labels alone with equal steps and restarts (MPRM: without its CRF, "
@@ -165,7 +167,7 @@ def table1(hidden: Mapping[str, Measurement] | None = None, study: Path | None =
     """The test set, whose labels are hidden: ``hidden`` is what an evaluator said of submissions, by row."""
     hidden = hidden or {}
     published = {r.row: r for r in paper.TABLE1}
-    rows = [_hidden_line(r.row, r.setting, r.annotation, r.miou, hidden) for r in published.values()]
+    rows = [_hidden_line(r.row, r.setting, r.annotation, r.miou, hidden, r.quoted) for r in published.values()]
     beside = (
         ("supervised_full", "Our fully-sup baseline, after propagation", "100%"),
         ("otoc_control", "One Thing One Click, control: clicks only, as many steps", "0.02%"),
@@ -173,7 +175,7 @@ def table1(hidden: Mapping[str, Measurement] | None = None, study: Path | None =
         ("mprm_plain", "MPRM, control: one path of the four", "subcloud-level"),
     )
     rows += [_hidden_line(*row, None, hidden) for row in beside if row[0] in hidden]
-    note = "Rows of other methods are quoted. "
+    note = f"{ABOUT_QUOTED} "
     if hidden:
         note += (
             "Ours are of the bundled test rooms: the predictions were written as a submission and scored by another "
@@ -193,13 +195,18 @@ def table1(hidden: Mapping[str, Measurement] | None = None, study: Path | None =
 
 
 def _hidden_line(
-    row: str, setting: str, annotation: str, published: float | None, hidden: Mapping[str, Measurement]
+    row: str,
+    setting: str,
+    annotation: str,
+    published: float | None,
+    hidden: Mapping[str, Measurement],
+    quoted: bool = False,
 ) -> Line:
     ours, control = hidden.get(row), hidden.get(CONTROLS.get(row, ""))
     means = means_over_shared_seeds(ours, control)
     # No interval: the evaluator tells the score, and nothing of single rooms.
     gain = Gain(means[1], means[0] - means[1], None) if means else None
-    return Line(row, setting, annotation, published, ours, gain=gain)
+    return Line(row, setting, annotation, published, ours, QUOTED if quoted else NOT_RUN, gain=gain)
 
 
 def table2(results: Results) -> Table:
@@ -344,7 +351,7 @@ def table4(results: Results) -> Table:
     ours = {name: _line(results, r, measured, None) for name, r in measured.items()}
     rows = []
     for r in paper.TABLE4:
-        line = ours.pop(r.row, Line(r.row, "", "", None, None))
+        line = ours.pop(r.row, Line(r.row, "", "", None, None, QUOTED if r.quoted else NOT_RUN))
         rows.append(replace(line, setting=r.setting, annotation=r.annotation, paper=r.miou))
     rows += ours.values()
     by_row = {row.row: row for row in rows}
@@ -364,7 +371,7 @@ def table4(results: Results) -> Table:
     note = (
         "* trained on the initial labels. † propagation and relation network switched off at inference. Rel. imp.: "
         "relative improvement (%) over the row * of the same clicks. The paper has no control and no super-voxel mean. "
-        f"{ABOUT_GAINS}"
+        f"{ABOUT_QUOTED} {ABOUT_GAINS}"
     )
     if any(row.row.startswith("gpfn_") and row.ours for row in rows):
         note += " GPFN: ours is the U-Net on labels that images give to points; many are near full supervision."

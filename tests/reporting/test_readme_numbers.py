@@ -133,6 +133,23 @@ def test_its_table_of_spoilt_clicks_is_that_of_the_sweeps(row):
         assert numbers(gain) == pytest.approx(columns, abs=0.0501)
 
 
+def test_what_half_of_the_rooms_give_is_in_table_2():
+    section = RESULTS[RESULTS.index("**The whole method from half of the rooms**") :]
+    known = {row["row"]: row for row in rows_of("table2")}
+    ours = [known[f"rooms48{mode}"] for mode in ("", "_sv", "_full")]
+    control = [known[f"rooms48_control{mode}"] for mode in ("", "_sv", "_full")]
+    for name, rows, columns in (
+        ("control, the clicks alone", control, ("ours", "ours_std")),
+        ("self-training", ours, ("ours", "ours_std")),
+        ("gain over the control", ours, ("gain", "gain_low", "gain_high")),
+    ):
+        cells = re.search(rf"^\| {name} \|(.*)\|$", section, flags=re.M).group(1).split("|")
+        assert [numbers(cell) for cell in cells] == [[float(row[column]) for column in columns] for row in rows]
+    said = re.search(r"half of the rooms it gains.*?more at points", README, flags=re.S).group()
+    last, gains = ours[2]["ours"], [row[f"gain{end}"] for row in (ours[2], ours[0]) for end in ("", "_low", "_high")]
+    assert numbers(said) == pytest.approx([float(number) for number in (last, *gains)], abs=0.0501)
+
+
 def test_its_table_of_second_looks_is_that_of_the_benchmark():
     """Row by row: mean and gain with its interval, of the last iteration, by the U-Net alone and after propagation."""
     printed = (ROOT / "benchmarks/doubted_clicks.md").read_text(encoding="utf-8").split("none of them wrong")[0]
