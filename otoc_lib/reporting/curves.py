@@ -21,7 +21,8 @@ class Curve:
     """A line: float64 [K] each.
 
     mean, deviation: over the seeds, and its sample standard deviation, None where no point has two of them and NaN at
-    points of one. seeds: number of them, the most of any point. breaks: where an iteration ends, for those with a next.
+    points of one. seeds: number of them, the most of any point; fewest: the least of any, None for as many. breaks:
+    where an iteration ends, for those with a next.
     """
 
     name: str
@@ -32,11 +33,15 @@ class Curve:
     seeds: int = 1
     dashed: bool = False
     breaks: tuple[float, ...] = ()
+    fewest: int | None = None
 
     @property
     def title(self) -> str:
         """Its name, and the number of seeds where there are several."""
-        return self.name if self.seeds == 1 else f"{self.name} ({self.seeds} seeds)"
+        if self.seeds == 1:
+            return self.name
+        number = self.seeds if self.fewest in (None, self.seeds) else f"{self.fewest} to {self.seeds}"
+        return f"{self.name} ({number} seeds)"
 
 
 def experiments_of(results: Results) -> tuple[str, ...]:
@@ -71,9 +76,11 @@ def loss_curves(results: Results, experiments: Iterable[str], network: str) -> l
                 breaks.append(start)
         if parts:
             x, mean, deviation = (np.concatenate(values) for values in list(zip(*parts, strict=True))[:3])
-            seeds = max(part[3] for part in parts)
+            numbers = [part[3] for part in parts]
+            seeds = max(numbers)
             deviation = deviation if seeds > 1 else None
-            curves.append(Curve(name, row_color(results, name), x, mean, deviation, seeds, breaks=tuple(breaks)))
+            curve = Curve(name, row_color(results, name), x, mean, deviation, seeds, False, tuple(breaks), min(numbers))
+            curves.append(curve)
     return curves
 
 
@@ -151,11 +158,12 @@ def curve_through(name: str, color: str, points: dict[float, Spread], dashed: bo
     """The curve through some points, or none."""
     if not points:
         return []
-    seeds = max(len(point.by_seed) for point in points.values())
+    numbers = [len(point.by_seed) for point in points.values()]
     deviations = [np.nan if point.std is None else point.std for point in points.values()]
     means = np.array([point.mean for point in points.values()])
     x = np.array(list(points), dtype=np.float64)
-    return [Curve(name, color, x, means, np.array(deviations) if seeds > 1 else None, seeds, dashed)]
+    seeds = max(numbers)
+    return [Curve(name, color, x, means, np.array(deviations) if seeds > 1 else None, seeds, dashed, (), min(numbers))]
 
 
 def _deviation(values: np.ndarray) -> np.ndarray:

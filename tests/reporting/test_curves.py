@@ -36,6 +36,7 @@ def test_an_iteration_of_one_seed_has_no_band(runs, tmp_path):
     shutil.copytree(runs / "rooms" / "otoc_seed1" / "evaluate_1", tmp_path / "rooms" / "otoc_seed1" / "evaluate_1")
     curve = next(curve for curve in miou_curves(results_in(tmp_path)) if curve.name == "3D U-Net+Rel+GP")
     assert np.isfinite(curve.deviation).tolist() == [True, False, False] and curve.seeds == 2
+    assert curve.title == "3D U-Net+Rel+GP (1 to 2 seeds)"
     drawn = line(curve)
     assert drawn["low"][1:] == drawn["y"][1:] == drawn["high"][1:] and drawn["low"][0] < drawn["y"][0]
 
