@@ -290,7 +290,7 @@ class Labeller:
     def scene(self, path: Path, name: str) -> Scene:
         """A scan with its super-voxels, made as those of scans of one's own."""
         scan = read_scan(path)
-        axes = own.scan_axes(scan, self.config.up_axis, self.config.unit)
+        axes = own.known_axes(path, scan, self.config.up_axis, self.config.unit)
         return own.scene_of(path, scan, axes, name, self.run.label_set, Partition.of(self.config))
 
     def scores(self, scene: Scene) -> Scores:

@@ -345,7 +345,9 @@ def _check_own(files: dict[str, Path], with_views: bool, up_axis: UpAxis, unit: 
     if scan is None:
         return Checkup(name, 0, 0, None, tuple(problems))
     axes = own.scan_axes(scan, up_axis, unit)
-    problems += [_problem(root, files[name].name, "warning", sentence) for sentence in axes.told]
+    for sentence in axes.told:
+        level = "error" if sentence == axes.refused else "warning"
+        problems.append(_problem(root, files[name].name, level, sentence))
     if len(scan.points) < FEWEST_POINTS:
         few = f"holds {_count(len(scan.points), 'point')}, from which nothing is learnt; a room has some ten thousands"
         problems.append(_problem(root, files[name].name, "warning", few))

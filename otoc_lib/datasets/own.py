@@ -102,7 +102,7 @@ def read_summary(root: Path, name: str, config: Config) -> dict[str, Any]:
 def _read(root: Path, name: str, config: Config) -> tuple[Path, Scan, Axes]:
     path = scan_file(root, name)
     scan = read_scan(path)
-    return path, scan, scan_axes(scan, config.up_axis, config.unit)
+    return path, scan, known_axes(path, scan, config.up_axis, config.unit)
 
 
 def load_scene(
@@ -172,6 +172,17 @@ def read_faces(root: Path, name: str) -> np.ndarray | None:
 def scan_axes(scan: Scan, up_axis: UpAxis = "auto", unit: Unit = "auto") -> Axes:
     """Which way a scan is up, and in what unit: what the user says, else its file, else a guess from its points."""
     return find_axes(scan.within_box(), up_axis, unit, scan.up, scan.unit)
+
+
+def known_axes(path: Path, scan: Scan, up_axis: UpAxis = "auto", unit: Unit = "auto") -> Axes:
+    """``scan_axes``; OtocError for a scan far larger than a room whose unit nothing says.
+
+    In metres it would be cut into thousands of tiles, and hours later nobody would know what was learnt.
+    """
+    axes = scan_axes(scan, up_axis, unit)
+    if axes.refused:
+        raise OtocError(f"{path}: {axes.refused}")
+    return axes
 
 
 def label_set(names: Sequence[str]) -> LabelSet:

@@ -50,6 +50,7 @@ class Axes:
     up_from: str  # who says so, for summaries: "up_axis", "the format", "its floor", "nothing"
     unit_from: str
     told: tuple[str, ...]  # what was guessed or stays unsure
+    refused: str = ""  # of these the sentence that must be answered before any work: it is far too large for a room
 
     @property
     def to_file(self) -> np.ndarray | None:
@@ -110,7 +111,8 @@ def find_axes(
     low, high = _box(points)
     extents = np.abs(np.array(TURNS[up]) @ (high - low))
     found, unit_from = _find_unit(extents, unit, said_unit, len(points) >= FEWEST_POINTS, told)
-    return Axes(up, found, up_from, unit_from, tuple(told))
+    large = unit_from == "nothing" and len(points) >= FEWEST_POINTS and extents.max() > LARGEST_ROOM
+    return Axes(up, found, up_from, unit_from, tuple(told), told[-1] if large else "")
 
 
 def guess_up(points: np.ndarray) -> tuple[str, float]:
@@ -198,6 +200,8 @@ def _find_unit(extents: np.ndarray, unit: Unit, said: str | None, enough: bool, 
             return fitting[0], "its size"
         among = f", perhaps {' or '.join(fitting or possible)}" if possible else ""
         told.append(f"is {size}, which no room is in metres; its unit is unclear{among}, nothing is scaled; set unit")
+        if extents.max() > LARGEST_ROOM:
+            told[-1] += ", to m if these are metres"
         return "m", "nothing"
     chosen = unit if unit != "auto" else said or "m"
     chosen_from = "unit" if unit != "auto" else "the format" if said else "its size" if enough else "nothing"

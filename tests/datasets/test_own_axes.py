@@ -2,6 +2,8 @@
 file is."""
 
 import csv
+from dataclasses import replace
+from types import SimpleNamespace
 
 import laspy
 import numpy as np
@@ -10,6 +12,7 @@ from own_scan import CLASSES, COLORS, FACES, POINTS, TRUTH, load, write_ascii
 from plyfile import PlyData
 from scan_formats import e57, glb_of
 
+from otoc_lib.__main__ import main
 from otoc_lib.annotation.clicks import Clicks, read_clicks, write_clicks
 from otoc_lib.annotation.session import Session
 from otoc_lib.annotation.snap import snap_clicks
@@ -17,6 +20,7 @@ from otoc_lib.annotation.subclouds import cut_subclouds, read_subclouds, subclou
 from otoc_lib.config import config_from
 from otoc_lib.datasets import cache, labelled_ply, own
 from otoc_lib.errors import OtocError
+from otoc_lib.predict import Labeller
 from otoc_lib.scene import Scene
 from otoc_lib.supervoxels.geometric import Partition
 
@@ -172,6 +176,29 @@ def test_parameters_decide_and_are_part_of_what_a_conversion_is(tmp_path):
     np.testing.assert_allclose(np.ptp(scenes[0].coords, axis=0), np.ptp(POINTS, axis=0), atol=1e-5)
     np.testing.assert_allclose(np.ptp(scenes[2].coords, axis=0), np.ptp(POINTS, axis=0) / 100, atol=1e-6)
     np.testing.assert_allclose(scenes[2].in_file(scenes[2].coords), y_up(POINTS), atol=1e-4)
+
+
+def test_what_no_room_is_in_metres_is_worked_with_once_its_unit_is_said(tmp_path, capsys):
+    """It would be cut into thousands of tiles: neither a training nor a prediction starts, and the doctor says so."""
+    write_ascii(tmp_path / "room.ply", POINTS * 1e6)
+    names = {"profile": "own", "experiment": "e", "dataset": "own", "own_classes": list(CLASSES.names)}
+    config = config_from({**names, "data_root": str(tmp_path)})
+    says = "room.ply: is .* its unit is unclear, nothing is scaled; set unit, to m if these are metres"
+    with pytest.raises(OtocError, match=says):
+        own.read_scene(tmp_path, "room", config)
+    with pytest.raises(OtocError, match=says):
+        labeller_of(config).scene(tmp_path / "room.ply", "room")
+    assert main(["doctor", str(tmp_path)]) == 1 and "its unit is unclear" in capsys.readouterr().out
+    metres = replace(config, unit="m")
+    assert np.ptp(own.read_scene(tmp_path, "room", replace(metres, partition_voxel=1e5)).coords) > 1e6
+    assert labeller_of(replace(metres, partition_voxel=1e5)).scene(tmp_path / "room.ply", "room").num_points == len(
+        POINTS
+    )
+
+
+def labeller_of(config):
+    """Of a run that nothing is asked of but its classes."""
+    return Labeller(SimpleNamespace(label_set=CLASSES), config, "point", {}, None)
 
 
 def test_a_scene_is_saved_with_its_axes_and_is_another_one_without(tmp_path):

@@ -160,6 +160,8 @@ def test_a_size_of_no_unit_is_told(factor, perhaps):
     axes = find_axes(ROOM * factor)
     assert (axes.unit, axes.unit_from) == ("m", "nothing")
     assert f"its unit is unclear{perhaps}, nothing is scaled; set unit" in axes.told[0]
+    assert axes.refused == (axes.told[0] if factor == 1e6 else "")  # the others take no more than a hall does
+    assert find_axes(ROOM * factor, unit="m").refused == find_axes(ROOM * factor, said_unit="m").refused == ""
 
 
 def test_a_room_whose_scan_ends_below_the_ceiling_is_perhaps_in_the_one_unit_that_fits():
