@@ -49,14 +49,18 @@ def summarize(name: str, path: Path, scan: Scan, axes: Axes) -> Summary:
         high=tuple(scan.high.tolist()),
         strays=len(scan.stray),
         unit=axes.unit,
-        unit_from=f"by {axes.unit_from}" if axes.unit_from != "nothing" else "taken for granted",
+        unit_from="unclear" if axes.refused else _decided(axes.unit_from),
         up=axes.up,
-        up_from=f"by {axes.up_from}" if axes.up_from != "nothing" else "taken for granted",
+        up_from=_decided(axes.up_from),
         colors=scan.color_scale,
         class_column=_class_column(scan),
         left_out=scan.left_out,
         told=(*scan.told, *axes.told),
     )
+
+
+def _decided(by: str) -> str:
+    return "taken for granted" if by == "nothing" else f"by {by}"
 
 
 def to_json(summary: Summary) -> dict[str, Any]:

@@ -188,7 +188,9 @@ def test_what_no_room_is_in_metres_is_worked_with_once_its_unit_is_said(tmp_path
         own.read_scene(tmp_path, "room", config)
     with pytest.raises(OtocError, match=says):
         labeller_of(config).scene(tmp_path / "room.ply", "room")
-    assert main(["doctor", str(tmp_path)]) == 1 and "its unit is unclear" in capsys.readouterr().out
+    assert main(["doctor", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "error  room.ply  is " in said and "its unit is unclear" in said and "m: unclear" in said
     metres = replace(config, unit="m")
     assert np.ptp(own.read_scene(tmp_path, "room", replace(metres, partition_voxel=1e5)).coords) > 1e6
     assert labeller_of(replace(metres, partition_voxel=1e5)).scene(tmp_path / "room.ply", "room").num_points == len(
