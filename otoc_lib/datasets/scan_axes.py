@@ -110,9 +110,8 @@ def find_axes(
             )
     low, high = _box(points)
     extents = np.abs(np.array(TURNS[up]) @ (high - low))
-    found, unit_from = _find_unit(extents, unit, said_unit, len(points) >= FEWEST_POINTS, told)
-    large = unit_from == "nothing" and len(points) >= FEWEST_POINTS and extents.max() > LARGEST_ROOM
-    return Axes(up, found, up_from, unit_from, tuple(told), told[-1] if large else "")
+    found, unit_from, refused = _find_unit(extents, unit, said_unit, len(points) >= FEWEST_POINTS, told)
+    return Axes(up, found, up_from, unit_from, tuple(told), refused)
 
 
 def guess_up(points: np.ndarray) -> tuple[str, float]:
@@ -186,8 +185,10 @@ def _share_in_one_plane(heights: np.ndarray, size: int) -> float:
     return near[: max(2, size // 4)].max() / len(heights)
 
 
-def _find_unit(extents: np.ndarray, unit: Unit, said: str | None, enough: bool, told: list[str]) -> tuple[str, str]:
-    """The unit of a scan of some extents, float64 [3], z up, in that unit; and who says so."""
+def _find_unit(
+    extents: np.ndarray, unit: Unit, said: str | None, enough: bool, told: list[str]
+) -> tuple[str, str, str]:
+    """The unit of a scan of some extents, float64 [3], z up, in that unit; who says so; and ``Axes.refused``."""
     height, width = extents[2], extents[:2].max()
     if unit == "auto" and said is None and enough and not _may_be(height, width, HEIGHT, LARGEST_ROOM):
         fitting, possible = (
@@ -197,12 +198,12 @@ def _find_unit(extents: np.ndarray, unit: Unit, said: str | None, enough: bool, 
         size = f"{width:.4g} wide and {height:.4g} high"
         if len(fitting) == 1:
             told.append(f"is {size}, as a room is in {fitting[0]}: {SCALED}; set unit if this is wrong")
-            return fitting[0], "its size"
+            return fitting[0], "its size", ""
         among = f", perhaps {' or '.join(fitting or possible)}" if possible else ""
-        told.append(f"is {size}, which no room is in metres; its unit is unclear{among}, nothing is scaled; set unit")
-        if extents.max() > LARGEST_ROOM:
-            told[-1] += ", to m if these are metres"
-        return "m", "nothing"
+        large = extents.max() > LARGEST_ROOM
+        cure = "set unit, to m if these are metres" if large else "set unit"
+        told.append(f"is {size}, which no room is in metres; its unit is unclear{among}, nothing is scaled; {cure}")
+        return "m", "nothing", told[-1] if large else ""
     chosen = unit if unit != "auto" else said or "m"
     chosen_from = "unit" if unit != "auto" else "the format" if said else "its size" if enough else "nothing"
     metres = METRES[chosen] * np.array([height, width])
@@ -212,7 +213,7 @@ def _find_unit(extents: np.ndarray, unit: Unit, said: str | None, enough: bool, 
         told.append(f"is {metres[0]:.1f} m high if its unit is {chosen}; set unit: ft or another if it is not")
     if unit == "auto" and chosen != "m":
         told.append(f"is in {chosen} by its own word: {SCALED}")
-    return chosen, chosen_from
+    return chosen, chosen_from, ""
 
 
 def _may_be(height: float, width: float, heights: tuple[float, float], widest: float) -> bool:

@@ -79,8 +79,8 @@ def loss_curves(results: Results, experiments: Iterable[str], network: str) -> l
             numbers = [part[3] for part in parts]
             seeds = max(numbers)
             deviation = deviation if seeds > 1 else None
-            curve = Curve(name, row_color(results, name), x, mean, deviation, seeds, False, tuple(breaks), min(numbers))
-            curves.append(curve)
+            color, ends = row_color(results, name), tuple(breaks)
+            curves.append(Curve(name, color, x, mean, deviation, seeds, breaks=ends, fewest=min(numbers)))
     return curves
 
 
@@ -163,7 +163,8 @@ def curve_through(name: str, color: str, points: dict[float, Spread], dashed: bo
     means = np.array([point.mean for point in points.values()])
     x = np.array(list(points), dtype=np.float64)
     seeds = max(numbers)
-    return [Curve(name, color, x, means, np.array(deviations) if seeds > 1 else None, seeds, dashed, (), min(numbers))]
+    deviation = np.array(deviations) if seeds > 1 else None
+    return [Curve(name, color, x, means, deviation, seeds, dashed, fewest=min(numbers))]
 
 
 def _deviation(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from otoc_lib.experiments import ABLATIONS, LISTED, VARIANTS
 from otoc_lib.reporting.findings import findings
 from otoc_lib.reporting.runs import NOT_RUN, Results
 from otoc_lib.reporting.summary import SELF_TRAINING, summaries
-from otoc_lib.reporting.tables import QUOTED, VARIANT_NAMES, Table
+from otoc_lib.reporting.tables import ONLY_QUOTED, VARIANT_NAMES, Table
 from otoc_lib.scene import Scene
 
 
@@ -65,7 +65,7 @@ def _table_context(results: Results, table: Table, folder: Path) -> dict[str, An
         strong = name in ("otoc_full", "otoc3_full", "data_efficient_full") or name.endswith(f": {SELF_TRAINING}")
         rows.append({"cells": cells, "link": link, "novel": bool(novel), "strong": strong})
     # Where nothing was run, the columns that describe our runs are empty: leave them out.
-    run = table.name == "table3" or any(not {NOT_RUN, QUOTED} & set(row) for row in table.rows)
+    run = table.name == "table3" or any(not {NOT_RUN, ONLY_QUOTED} & set(row) for row in table.rows)
     variants = {}
     for column, (experiment, _) in VARIANTS.items() if table.name == "table3" else ():
         notebook = "04_ablate" if experiment in ABLATIONS else "03_self_train"

@@ -26,7 +26,7 @@ OURS_ALONE = {  # columns of Table 3 that the paper lacks
 VARIANT_NAMES = {**paper.TABLE3_NAMES, **OURS_ALONE}
 GAIN_COLUMNS = ("control", "gain", "gain_low", "gain_high")
 GAIN = "Gain over control"
-QUOTED = "quoted"  # stands where no experiment could give a number: ``PaperRow.quoted``
+ONLY_QUOTED = "quoted"  # stands where no experiment could give a number: ``PaperRow.quoted``
 STUDY_COLUMN = "Study"
 DIFFERENCE = "Ours - paper"
 ABOUT_QUOTED = "Networks that this kit lacks are quoted."
@@ -206,7 +206,7 @@ def _hidden_line(
     means = means_over_shared_seeds(ours, control)
     # No interval: the evaluator tells the score, and nothing of single rooms.
     gain = Gain(means[1], means[0] - means[1], None) if means else None
-    return Line(row, setting, annotation, published, ours, QUOTED if quoted else NOT_RUN, gain=gain)
+    return Line(row, setting, annotation, published, ours, ONLY_QUOTED if quoted else NOT_RUN, gain=gain)
 
 
 def table2(results: Results) -> Table:
@@ -351,7 +351,7 @@ def table4(results: Results) -> Table:
     ours = {name: _line(results, r, measured, None) for name, r in measured.items()}
     rows = []
     for r in paper.TABLE4:
-        line = ours.pop(r.row, Line(r.row, "", "", None, None, QUOTED if r.quoted else NOT_RUN))
+        line = ours.pop(r.row, Line(r.row, "", "", None, None, ONLY_QUOTED if r.quoted else NOT_RUN))
         rows.append(replace(line, setting=r.setting, annotation=r.annotation, paper=r.miou))
     rows += ours.values()
     by_row = {row.row: row for row in rows}
