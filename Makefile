@@ -3,6 +3,7 @@
 # make study                       the same with three seeds and longer training, hours; stopped, it goes on where it was;
 #                                  its numbers are kept in reports/study/results, ready to be committed
 # make sweeps                      likewise: curves over wrong and forgotten clicks, clicks an object and rooms, in reports/sweeps
+# make trials                      likewise: parameters of the relation net on held-out training rooms, in reports/trials
 # make test                        set up, then check style and types and run the tests
 # make test-cluster               set up, then run the Snakefile on a Slurm of one node, started for it, and against Kubernetes' API
 # make fuzz [TARGET=scan_ply] [INPUTS=1000000]
@@ -27,7 +28,7 @@ HOW = echo "To use the commands of README.md in this shell: source $(BIN)/activa
 unexport PYTHONDONTWRITEBYTECODE
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE) $(if $(SEEDS),seeds=$(SEEDS)) --rerun-incomplete --nolock
 
-.PHONY: reproduce study sweeps run test test-cluster fuzz lint lab weights docs benchmark
+.PHONY: reproduce study sweeps trials run test test-cluster fuzz lint lab weights docs benchmark
 .DEFAULT_GOAL := reproduce
 
 # Installs what follows by pip, and says every 20 seconds where it is. Setuptools warns of every editable installation.
@@ -75,7 +76,7 @@ reproduce: .venv/.installed
 	@$(MAKE) --silent --jobs 2 data/scannet_rooms/rooms.json data/s3dis_rooms/rooms_s3dis.json
 	@$(BIN)/python -m otoc_lib.lock runs/$(PROFILE)/.locks/reproduce "make reproduce PROFILE=$(PROFILE)" $(MAKE) --silent --no-print-directory run
 
-study sweeps:
+study sweeps trials:
 	@$(MAKE) --no-print-directory reproduce PROFILE=$@
 	@$(BIN)/python -m otoc_lib keep $@
 

@@ -92,7 +92,7 @@ def _logit(confidence: np.ndarray) -> np.ndarray:
     return np.log(sure) - np.log1p(-sure)
 
 
-def read_calibration(evaluation: Stage, mode: str, split: str = "val") -> Calibration | None:
+def read_calibration(evaluation: Stage, mode: str, split: str) -> Calibration | None:
     """Calibration of a mode of a finished evaluation stage over the labelled points of a split; None if unknown."""
     splits = json.loads(evaluation.read("metrics.json"))["splits"]
     counts = splits.get(split, {}).get("modes", {}).get(mode, {}).get("calibration")

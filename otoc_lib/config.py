@@ -140,6 +140,7 @@ class Config:
     # Own scans: which axis of the file points up, and its unit. auto: what the file says, else a guess, which is told
     up_axis: UpAxis = param("auto", "axes")
     unit: Unit = param("auto", "axes")
+    # held_out: of the training rooms, those that train_rooms leaves out, to choose by without the validation rooms
     eval_splits: list[str] = param(["val"], like=NAME)
     train_rooms: int | None = param(None, low=1, high=10**6)  # use only the first so many rooms; null: all
     eval_rooms: int | None = param(None, low=1, high=10**6)
@@ -269,6 +270,11 @@ class Config:
     def run_name(self) -> str:
         """Folder of the run among those of its profile: the experiment's name, and the seed where it is not 0."""
         return run_name(self.experiment, self.seed)
+
+    @property
+    def shown_split(self) -> str:
+        """The evaluated split that tables and pictures show: ``val``, or the first where that is not evaluated."""
+        return "val" if "val" in self.eval_splits else self.eval_splits[0]
 
     @property
     def runs_folder(self) -> Path:
@@ -829,6 +835,11 @@ def _refuse_contradictions(config: Config, origin: str) -> None:
         raise OtocError(f"{origin}: 'own_classes' names a class twice, or two that differ by capitals or blanks alone")
     if len(set(config.eval_splits)) < len(config.eval_splits):
         raise OtocError(f"{origin}: 'eval_splits' names a split twice")
+    if "held_out" in config.eval_splits and config.train_rooms is None:
+        raise OtocError(
+            f"{origin}: 'eval_splits' names held_out, the training rooms that are not trained on, and all are; "
+            "set 'train_rooms' to a part of them"
+        )
     if "train" in config.eval_splits and config.train_rooms is not None:
         if config.eval_rooms is None or config.eval_rooms > config.train_rooms:
             raise OtocError(

@@ -25,7 +25,7 @@ from otoc_lib.methods.stages import EVALUATED, FILES, fingerprint_of
 from otoc_lib.store import MANIFEST, Stage, find_stage, read_manifest, stage_key, stages_in
 
 # Inputs of stages that are no stages: these, the evaluated splits and ``FILES``.
-TRAIN, IMAGES = "train", "images"
+IMAGES = "images"
 UNKNOWN = "unknown"  # in their place, where nothing is known of them
 SEED = re.compile(r"_seed([1-9]\d*)$")  # how the name of a repeat's folder ends
 
@@ -184,7 +184,7 @@ class Runs:
         unknown = {split for split in _splits(config) if self._look(config, split)[0] is None}
         named = {name: getattr(config, name) for name in FILES}
         unknown |= {name for name, path in named.items() if path and not in_project(path).is_file()}
-        if config.source == "images" and (TRAIN in unknown or not config.images_folder.is_dir()):
+        if config.source == "images" and (cache.TRAIN in unknown or not config.images_folder.is_dir()):
             unknown.add(IMAGES)
         return unknown
 
@@ -192,7 +192,7 @@ class Runs:
         """Fingerprint of a split, None where it is not known; and whether its files are here."""
         identity = self._identity(config, split)
         if identity not in self._splits:
-            scenes = cache.fingerprints(config, split, config.train_rooms if split == TRAIN else config.eval_rooms)
+            scenes = cache.fingerprints(config, split, cache.limits(config, split)[0])
             known = scenes is not None and all(scenes)
             self._splits[identity] = fingerprint_of(filter(None, scenes or [])) if known else None, scenes is not None
         return self._splits[identity]
@@ -218,7 +218,7 @@ class Runs:
             return thing, getattr(config, thing)
         if thing == IMAGES:
             return thing, config.images_root, config.dataset
-        return thing, cache.folder(config), config.train_rooms if thing == TRAIN else config.eval_rooms
+        return thing, cache.folder(config), *cache.limits(config, thing)
 
     # --- why it is stale
 
@@ -317,7 +317,7 @@ def _seed_of(run: str) -> int:
 
 
 def _splits(config: Config) -> list[str]:
-    return list(dict.fromkeys([TRAIN, *config.eval_splits]))
+    return list(dict.fromkeys([cache.TRAIN, *config.eval_splits]))
 
 
 def _differences(manifest: dict[str, Any], content: dict[str, Any], splits: list[str]) -> list[str]:

@@ -22,7 +22,7 @@ from otoc_lib.tsne import tsne_stage
 NOTEBOOKS = ("01_annotate", "02_baseline", "03_self_train", "04_ablate", "05_tsne", "06_report")
 ONCE = ("01_annotate", "05_tsne", "06_report")  # run for the first of several seeds
 BASELINE = "evaluate_baseline"  # the U-Net of iteration 1 before any self-training
-SIMULATED = ("smoke", "rooms", "study", "sweeps")  # profiles that run on the bundled rooms
+SIMULATED = ("smoke", "rooms", "study", "sweeps", "trials")  # profiles that run on the bundled rooms
 MAIN = ("otoc", "s3dis_otoc", "unet_gp")  # the experiment that a profile's figures show: the first of these that it has
 
 

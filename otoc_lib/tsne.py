@@ -41,7 +41,7 @@ def tsne_stage(stages: Stages, done: Iteration) -> Stage:
             "'method: one_thing_one_click' with 'variant: unet_rel_gp'"
         )
     view = View(config, ["network", "inference", "variant", "relation", "tsne"], "stage tsne")
-    split = config.eval_splits[0]
+    split = config.shown_split
 
     def work(folder: Path, key: str) -> None:
         from sklearn.metrics import silhouette_score  # takes long to import, and planning the stage does without

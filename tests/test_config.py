@@ -93,6 +93,7 @@ def test_a_params_file_says_only_what_sets_its_experiment_apart(path):
         ({"source": "all", "method": "released"}, ["method: control"]),
         ({"eval_splits": ["train"], "train_rooms": 3}, ["eval_splits", "train_rooms: 3", "set 'eval_rooms'"]),
         ({"eval_splits": ["train"], "train_rooms": 3, "eval_rooms": 4}, ["set 'eval_rooms' to no more"]),
+        ({"eval_splits": ["val", "held_out"]}, ["eval_splits", "held_out", "set 'train_rooms'"]),
         (
             {"clicks_per_object": 3, "source": "file", "clicks_file": "c.csv"},
             ["clicks_per_object", "source: simulated"],

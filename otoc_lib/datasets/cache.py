@@ -37,6 +37,8 @@ LATER = {"own": 2}  # further versions of single datasets
 SOURCES = "sources"  # the note that holds sizes and times
 SUMMARY = "summary"  # the note of datasets that summarize their scenes
 LISTED = 20  # failures spelled out in one message
+TRAIN = "train"
+HELD_OUT = "held_out"  # of the training rooms, those that ``train_rooms`` leaves out
 CHECKED = "checked.json"  # beside the scenes: which were found whole, and as which files
 STILL_SECONDS = 2.0  # after which a file that is written to has another time, on any file system
 
@@ -61,9 +63,30 @@ def parse_shard(text: str) -> Shard:
 
 
 def list_scenes(config: Config, split: str) -> list[str]:
-    """Names of the scenes of a split, in the order of its list."""
-    names = reader_of(config).list_scenes(config.data_folder, split)
-    return [checked_name(name, f"{config.data_folder}, split {split}") for name in names]
+    """Names of the scenes of a split, in the order of its list. ``held_out`` is of every dataset: the training scenes
+    after the first ``train_rooms``, without further scans of the rooms that these show."""
+    reader, listed = reader_of(config), TRAIN if split == HELD_OUT else split
+    names = [
+        checked_name(name, f"{config.data_folder}, split {listed}")
+        for name in reader.list_scenes(config.data_folder, listed)
+    ]
+    if split != HELD_OUT:
+        return names
+    room_of = getattr(reader, "room_of", lambda name: name)
+    trained_on = set(map(room_of, names[: config.train_rooms]))
+    held_out = [name for name in names if room_of(name) not in trained_on]
+    if not held_out:
+        raise OtocError(
+            f"eval_splits: {HELD_OUT}: 'train_rooms: {config.train_rooms}' leaves no training room out, of "
+            f"{len(names)}; lower it"
+        )
+    return held_out
+
+
+def limits(config: Config, split: str) -> tuple[int | None, ...]:
+    """What says which scenes of its list a split stands for: equal for equal scenes of one cache."""
+    own = config.train_rooms if split == TRAIN else config.eval_rooms
+    return (own, config.train_rooms) if split == HELD_OUT else (own,)
 
 
 def open_scene(config: Config, name: str) -> Scene:
@@ -174,7 +197,7 @@ def prepare(*configs: Config, splits: list[str] | None = None, workers: int = 1,
     scenes = [
         (config, name)
         for config in configs
-        for split in splits or ("train", *config.eval_splits)
+        for split in splits or (TRAIN, *config.eval_splits)
         for name in list_scenes(config, split)
     ]
     return _convert_missing(scenes, workers, shard)
@@ -274,7 +297,7 @@ def _read(config: Config, name: str) -> tuple[Scene, dict[str, Any]]:
     return scene, {SUMMARY: summary}
 
 
-def summaries(config: Config, split: str = "train") -> list[dict[str, Any]]:
+def summaries(config: Config, split: str = TRAIN) -> list[dict[str, Any]]:
     """What is noted of the scenes of a split, as the reader of the dataset summarizes each; of most datasets nothing.
 
     A scene that is not converted, or was before there were summaries, is read for it.

@@ -278,8 +278,8 @@ def _diagnose_s3dis(root: Path, workers: int) -> Diagnosis:
             text = f"{_count(len(unknown), 'room')} that the release does not have, used all the same: {_some(unknown)}"
             problems.append(Problem(f"Area_{area}", "warning", text))
         totals.append(Total(f"Area_{area} rooms", str(len(rooms[area])), str(len(official))))
-    train = [by_name[name] for area in s3dis.AREAS if area != s3dis.HELD_OUT for name in rooms[area]]
-    held_out = [by_name[name] for name in rooms[s3dis.HELD_OUT]]
+    train = [by_name[name] for area in s3dis.AREAS if area != s3dis.TEST_AREA for name in rooms[area]]
+    held_out = [by_name[name] for name in rooms[s3dis.TEST_AREA]]
     for split, found in (("train (every area but 5)", train), ("val (Area 5)", held_out)):
         if not any(checkup.readable for checkup in found):
             problems.append(Problem(f"split {split}", "error", "not one complete room"))

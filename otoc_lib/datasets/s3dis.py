@@ -33,7 +33,7 @@ from otoc_lib.scene import Scene, checked_name
 from otoc_lib.supervoxels.geometric import Partition, segment_points
 
 AREAS = tuple(range(1, 7))
-HELD_OUT = 5  # the test area of the benchmark
+TEST_AREA = 5  # the test area of the benchmark
 SPLITS = ("train", "val", *(f"area_{area}" for area in AREAS))
 READS: tuple[str, ...] = ("partition",)
 # Rooms of the release: area -> kind -> how many, numbered from 1; 272 in all.
@@ -72,7 +72,7 @@ def list_scenes(root: Path, split: str) -> list[str]:
     """
     if split not in SPLITS:
         raise OtocError(f"split: {split!r} is not one of {', '.join(SPLITS)}")
-    areas = {"train": [area for area in AREAS if area != HELD_OUT], "val": [HELD_OUT]}.get(split)
+    areas = {"train": [area for area in AREAS if area != TEST_AREA], "val": [TEST_AREA]}.get(split)
     areas = areas or [int(split.removeprefix("area_"))]
     root = _root(root)
     names = []

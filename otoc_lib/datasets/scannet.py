@@ -60,6 +60,11 @@ def list_scenes(root: Path, split: str) -> list[str]:
     return list(first_line)
 
 
+def room_of(name: str) -> str:
+    """The room that a scan shows: "scene0191" of "scene0191_02"."""
+    return name.partition("_")[0]
+
+
 def own_list(root: Path, split: str) -> Path | None:
     """The list of a split under ``root``; None where there is none and the official one counts."""
     return next((place for place in _list_places(root, split) if os.path.isfile(place)), None)

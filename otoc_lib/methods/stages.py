@@ -59,7 +59,7 @@ from otoc_lib.annotation.subclouds import (
 from otoc_lib.calibration import calibration_counts
 from otoc_lib.config import Config, View, in_project
 from otoc_lib.datasets import frames, load_split
-from otoc_lib.datasets.cache import conversion
+from otoc_lib.datasets.cache import conversion, limits
 from otoc_lib.device import choose_device, deterministic
 from otoc_lib.errors import OtocError, listed
 from otoc_lib.evaluation import check_truth, iou, mean_iou, room_confusion
@@ -558,9 +558,8 @@ class Plan(Stages):
     def fingerprint(self, split: str) -> str:
         if self.fingerprints is not None:
             return self.fingerprints[split]
-        limit = self.config.train_rooms if split == "train" else self.config.eval_rooms
         data = self.config.digest_of(["dataset", "data_root"]) | conversion(self.config).digest
-        return json.dumps([split, limit, data])
+        return json.dumps([split, *limits(self.config, split), data])
 
     def file_key(self, name: str) -> str:
         if self.fingerprints is None:

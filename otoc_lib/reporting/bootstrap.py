@@ -43,7 +43,7 @@ def paired_interval(
 
 
 def interval_of(
-    results: Results, first: Row, second: Row, split: str = "val", *, relative: bool = False
+    results: Results, first: Row, second: Row, split: str | None = None, *, relative: bool = False
 ) -> tuple[float, float] | None:
     """``paired_interval`` of two rows over the seeds that both were run with.
 

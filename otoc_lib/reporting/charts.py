@@ -127,7 +127,7 @@ def calibration_rows(results: Results, rows: tuple[Row, ...]) -> list[dict[str, 
     found = []
     for row in rows:
         stage = results.find(row.experiment, results.stage_of(row))
-        result = read_calibration(stage, row.mode) if stage else None
+        result = read_calibration(stage, row.mode, results.split) if stage else None
         if result is None:
             continue
         share = 100 * result.count / result.count.sum()
@@ -171,11 +171,11 @@ def per_class(results: Results, rows: tuple[Row, ...], colors: tuple) -> dict[st
 
 
 def _measured(results: Results, rows: tuple[Row, ...]) -> list[tuple[Row, dict[str, Any], list[str]]]:
-    """The rows that were run, with what metrics.json says of their mode on ``val`` and with the classes' names."""
+    """The rows that were run, with what metrics.json says of their mode on the shown split, and the classes' names."""
     found = []
     for row in rows:
         metrics = results.metrics(row.experiment, results.stage_of(row))
-        modes = metrics["splits"].get("val", {}).get("modes", {}) if metrics else {}
+        modes = metrics["splits"].get(results.split, {}).get("modes", {}) if metrics else {}
         if row.mode in modes:
             found.append((row, modes[row.mode], metrics["classes"]))
     return found

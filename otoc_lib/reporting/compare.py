@@ -15,7 +15,8 @@ import jinja2
 import numpy as np
 
 from otoc_lib.config import project_root
-from otoc_lib.current import TRAIN, Runs
+from otoc_lib.current import Runs
+from otoc_lib.datasets.cache import TRAIN
 from otoc_lib.errors import OtocError
 from otoc_lib.evaluation import mean_iou
 from otoc_lib.experiments import read_what_is_right

@@ -132,7 +132,7 @@ def miou_table(evaluations: dict[str, Stage]) -> Markdown:
     return _markdown(("mIoU (%) of", "split", "rooms", *(MODES.get(mode, mode) for mode in modes)), rows)
 
 
-def class_table(evaluation: Stage, mode: str, split: str = "val") -> Markdown:
+def class_table(evaluation: Stage, mode: str, split: str) -> Markdown:
     """IoU of every class that the rooms of a split hold or are said to hold, the best first."""
     metrics = read_json(evaluation, "metrics.json")
     if mode not in metrics["splits"][split]["modes"]:

@@ -532,20 +532,21 @@ def pseudo_label_curves(results: Results) -> Figure:
 
 
 def sweep_figure(results: Results, swept: dict[str, list[SweepLine]]) -> Figure | None:
-    """mIoU over the values of every parameter that is swept: above the U-Net alone, below the last mode. One that was
+    """mIoU over the values of every parameter that is swept: above the U-Net alone, below the last mode, between them
+    the relation net alone where there is one. One that was
     measured at its first value alone, which is that of the main experiment, has no panel; None without any."""
-    measured = {name: [line for line in lines if line.ours or line.control] for name, lines in swept.items()}
+    measured = {name: [line for line in lines if line.last or line.control] for name, lines in swept.items()}
     measured = {name: lines for name, lines in measured.items() if len({line.value for line in lines}) > 1}
     if not measured:
         return None
-    rows = 2 if any(len({line.mode for line in lines}) > 1 for lines in measured.values()) else 1
+    shown = {name: _shown_modes([line.mode for line in lines]) for name, lines in measured.items()}
+    rows = max(map(len, shown.values()))
     figure = Figure(
         figsize=(4.4 * len(measured) + 1.2, 3.1 * rows), dpi=CHART_DPI, facecolor="white", layout="constrained"
     )
     panels = figure.subplots(rows, len(measured), squeeze=False, sharey="row")
     for column, (name, lines) in zip(panels.T, measured.items(), strict=True):
-        modes = list(dict.fromkeys(line.mode for line in lines))
-        for axes, mode in zip(column, dict.fromkeys([modes[0], modes[-1]]), strict=False):
+        for axes, mode in zip(column, shown[name], strict=False):
             for curve in sweep_curves(results, lines, mode):
                 _draw_curve(axes, curve, marker="o")
             axes.set_title(f"{MODES.get(mode, mode)}, mIoU (%)", size=10, color=INK, loc="left")
@@ -554,6 +555,11 @@ def sweep_figure(results: Results, swept: dict[str, list[SweepLine]]) -> Figure 
             axes.set_xticks(values, [f"{value:g}" for value in values])
     _legend_beside(panels[0, -1])
     return figure
+
+
+def _shown_modes(modes: list[str]) -> list[str]:
+    """Of the modes of a curve, those that have a panel."""
+    return list(dict.fromkeys([modes[0], *(mode for mode in modes if mode == "relation"), modes[-1]]))
 
 
 def prototype_similarity(results: Results, label_set: LabelSet) -> Figure | None:

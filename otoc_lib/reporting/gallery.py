@@ -39,7 +39,7 @@ def in_order(scored: list[tuple[Scene, float]]) -> list[tuple[Scene, float]]:
 
 
 def best_median_worst(
-    results: Results, experiment: str, stage_name: str, scenes: list[Scene], split: str = "val"
+    results: Results, experiment: str, stage_name: str, split: str, scenes: list[Scene]
 ) -> dict[str, Scene]:
     """Three rooms that stand for an evaluation, two or one where there are no more; empty if it was not run.
 

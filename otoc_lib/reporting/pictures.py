@@ -48,7 +48,7 @@ def draw_figures(
     """
     own, train = results.main, scenes_by_split["train"]
     last, supervised = results.last_evaluation(own), results.row("supervised").experiment
-    places = best_median_worst(results, own, last, scenes_by_split.get("val", []))
+    places = best_median_worst(results, own, last, results.split, scenes_by_split.get(results.split, []))
     judged = "best" in places
     clicks = results.clicks(own, train)
     shown = telling_rooms(train)[:2]

@@ -162,6 +162,12 @@ class Results:
         known = self.known(experiment)
         return known.last_evaluation if known else f"evaluate_{self.iterations}"
 
+    @cached_property
+    def split(self) -> str:
+        """The split that tables and figures show, that of the main experiment."""
+        known = self.known(self.main)
+        return known.config.shown_split if known else "val"
+
     # --- seeds and stages
 
     def seeds(self, experiment: str) -> dict[int, str]:
@@ -253,13 +259,13 @@ class Results:
         path = kept and kept.path / HIDDEN
         return json.loads(path.read_text(encoding="utf-8")).get(mode) if path and path.is_file() else None
 
-    def measure(self, row: Row, split: str = "val") -> Measurement | None:
-        """The mIoU of a row over all rooms of a split, for every seed of which it is current."""
+    def measure(self, row: Row, split: str | None = None) -> Measurement | None:
+        """The mIoU of a row over all rooms of a split, by default ``split``, for every seed of which it is current."""
         return self.measure_stage(row.experiment, self.stage_of(row), row.mode, split)
 
-    def measure_stage(self, experiment: str, stage: str, mode: str, split: str = "val") -> Measurement | None:
+    def measure_stage(self, experiment: str, stage: str, mode: str, split: str | None = None) -> Measurement | None:
         """``measure`` of any evaluation stage in any of its modes."""
-        by_seed, views, names = {}, 0, frozenset()
+        by_seed, views, names, split = {}, 0, frozenset(), split or self.split
         for seed in self.seeds(experiment):
             metrics = self.metrics(experiment, stage, seed)
             if metrics and mode in metrics["splits"].get(split, {}).get("modes", {}):
@@ -267,21 +273,21 @@ class Results:
                 views, names = metrics["views"], frozenset(metrics["splits"][split]["rooms"])
         return Measurement(by_seed, views, names, stale=self.stale_seeds(experiment, stage)) if by_seed else None
 
-    def room_scores(self, row: Row, split: str = "val") -> dict[int, dict[str, float]]:
+    def room_scores(self, row: Row, split: str | None = None) -> dict[int, dict[str, float]]:
         """Seed -> room -> mIoU in percent."""
         found = {}
         for seed in self.seeds(row.experiment):
             metrics = self.metrics(row.experiment, self.stage_of(row), seed)
-            per_room = metrics["splits"].get(split, {}).get("per_room", {}) if metrics else {}
+            per_room = metrics["splits"].get(split or self.split, {}).get("per_room", {}) if metrics else {}
             scores = {name: 100 * modes[row.mode] for name, modes in per_room.items() if row.mode in modes}
             if scores:
                 found[seed] = scores
         return found
 
-    def confusions(self, row: Row, split: str = "val") -> dict[int, dict[str, np.ndarray]]:
+    def confusions(self, row: Row, split: str | None = None) -> dict[int, dict[str, np.ndarray]]:
         """Seed -> room -> confusion matrix int64 [C, C], for the seeds whose evaluation kept them."""
         stages = {seed: self.numbers(row.experiment, self.stage_of(row), seed) for seed in self.seeds(row.experiment)}
-        found = {seed: read_confusions(stage, split, row.mode) for seed, stage in stages.items() if stage}
+        found = {seed: read_confusions(stage, split or self.split, row.mode) for seed, stage in stages.items() if stage}
         return {seed: rooms for seed, rooms in found.items() if rooms}
 
     # --- what training and relabelling left

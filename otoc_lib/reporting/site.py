@@ -20,11 +20,12 @@ from otoc_lib.reporting.pictures import FIGURES, Picture, draw_figures
 from otoc_lib.reporting.runs import MODES, Measurement, Results
 from otoc_lib.reporting.summary import summaries
 from otoc_lib.reporting.sweeps import sweep_tables
-from otoc_lib.reporting.tables import Table, make_tables, write_table
+from otoc_lib.reporting.tables import Table, make_tables, rooms_shown, write_table
 from otoc_lib.reporting.viewer import bundle_rooms
 from otoc_lib.scene import Scene
 
-DATA_NAMES = {"scannet": "ScanNet-v2, validation", "s3dis": "S3DIS, Area 5", "own": "own scans, validation"}
+# What a profile is about, and its validation rooms.
+DATA_NAMES = {"scannet": ("ScanNet-v2", "validation"), "s3dis": ("S3DIS", "Area 5"), "own": ("own scans", "validation")}
 # Where a figure can be explored.
 EXPLORE = {"figure2": "viewer", "figure4": "viewer", "figure5": "viewer", "figure6": "tsne"}
 EXPLORE |= {"learning_curves": "curves", "pseudo_labels": "curves"}
@@ -36,7 +37,7 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
     Args:
         results: of the profile; the pages link to the params files of its experiments.
         reports: the folder that holds one folder a profile.
-        scenes_by_split: the rooms that were trained on ("train") and evaluated ("val", "val_novel").
+        scenes_by_split: the rooms that were trained on ("train") and evaluated.
 
     Returns:
         The path of index.html.
@@ -47,12 +48,12 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
             "notebooks first"
         )
     folder, profile = Path(reports) / results.profile, results.profile
-    name = data_name(profile)
+    name = data_name(results)
     tables = write_tables(results, hidden_scores(results, folder / "submissions"), folder / "tables")
     pictures = draw_figures(results, folder / "figures", scenes_by_split, name)
     gallery = draw_gallery(results, folder / "figures" / "rooms", scenes_by_split)
     bundled = bundle_rooms(results, folder / "viewer", scenes_by_split)
-    label_set, validation = scenes_by_split["train"][0].label_set, scenes_by_split.get("val", [])
+    label_set, validation = scenes_by_split["train"][0].label_set, scenes_by_split.get(results.split, [])
     evaluated = [scene for split, scenes in scenes_by_split.items() if split != "train" for scene in scenes]
     offered = sum(len(group["rooms"]) for group in bundled if group["evaluated"])
     tsne = charts.tsne_points(results, evaluated)
@@ -103,8 +104,11 @@ def write_tables(results: Results, hidden: Mapping[str, Measurement], folder: Pa
     return tables
 
 
-def data_name(profile: str) -> str:
-    return "simulated rooms, validation" if profile in SIMULATED else DATA_NAMES.get(profile, f"{profile}, validation")
+def data_name(results: Results) -> str:
+    """What was measured on, for Figure 1: ``S3DIS, Area 5``."""
+    simulated = results.profile in SIMULATED
+    name, rooms = DATA_NAMES.get(results.profile, ("simulated rooms" if simulated else results.profile, "validation"))
+    return f"{name}, {rooms_shown(results, rooms).lower() if results.split != 'val' else rooms}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ from otoc_lib.reporting.tables import (
     gain_over,
     number,
     provenance,
+    rooms_shown,
     with_deviation,
 )
 
@@ -32,6 +33,9 @@ SWEPT = {
     "clicks_forgotten": "Share of forgotten objects",
     "clicks_per_object": "Clicks an object",
     "train_rooms": "Training rooms",
+    "temperature": "Temperature of the relation net",
+    "prototype_momentum": "Momentum of the prototypes",
+    "relation_samples": "Super-voxels of a class a step",
 }
 
 
@@ -40,7 +44,8 @@ class SweepLine:
     """One value of a parameter in one mode; what was not run is None.
 
     labels: mean over the seeds of the numbers ``LABELS`` of the clicks. first: after the first iteration, before any
-    self-training. control: as many steps on the clicks alone.
+    self-training; where there is no other, ``ours`` is None. control: as many steps on the clicks alone. change: over
+    the value of the main experiment, which has none.
     """
 
     value: float
@@ -51,13 +56,22 @@ class SweepLine:
     control: Measurement | None
     ours: Measurement | None
     gain: Gain | None
+    change: Gain | None
+
+    @property
+    def last(self) -> Measurement | None:
+        return self.ours or self.first
 
 
 def sweep_lines(results: Results) -> dict[str, list[SweepLine]]:
-    """Parameter -> a line for each of its values and each mode that the method's rows have, modes apart."""
+    """Parameter -> a line for each of its values and each mode that the method's rows have or that were measured, modes
+    apart."""
     found = {}
     for name, points in sweeps(results.experiments).items():
+        evaluations = [results.metrics(point.experiment, FIRST) for point in points]
+        measured = {mode for metrics in evaluations if metrics for mode in metrics["predicted"]}
         modes = method_of(results.known(points[0].experiment).config).modes
+        modes = tuple(dict.fromkeys([*(mode for mode in MODES if mode in {*modes, *measured}), *modes]))
         lines = [_line(results, point, mode) for mode in modes for point in points]
         # A variant without a graph has no mode "full".
         found[name] = [line for line in lines if any((line.first, line.control, line.ours)) or line.mode == modes[0]]
@@ -68,6 +82,8 @@ def _line(results: Results, point: SweepPoint, mode: str) -> SweepLine:
     row = Row(point.experiment, "", "", point.experiment, "last", mode)
     beside = Row(point.control, "", "", point.control, "last", mode) if point.control else None
     first, ours = results.measure_stage(point.experiment, FIRST, mode), results.measure(row)
+    main = Row(results.main, "", "", results.main, "last", mode)
+    change = gain_over(results, row, main) if point.experiment != results.main else None
     # What is not measured yet has no numbers at all, as it is not kept (kept.py): the table is the same in a clone.
     statistics = results.statistics(point.experiment, "clicks") if first or ours else {}
     return SweepLine(
@@ -77,8 +93,9 @@ def _line(results: Results, point: SweepPoint, mode: str) -> SweepLine:
         labels={key: statistics[key].mean if key in statistics else None for key in LABELS},
         first=first,
         control=results.measure(beside) if beside else None,
-        ours=ours,
+        ours=ours if results.stage_of(row) != FIRST else None,
         gain=gain_over(results, row, beside) if beside else None,
+        change=change,
     )
 
 
@@ -102,29 +119,33 @@ def sweep_curves(results: Results, lines: list[SweepLine], mode: str) -> list[Cu
 
 def sweep_tables(results: Results) -> list[Table]:
     """A table for every parameter that is swept."""
-    return [_table(name, lines) for name, lines in sweep_lines(results).items()]
+    known = results.known(results.main)
+    return [_table(results, name, lines, getattr(known.config, name)) for name, lines in sweep_lines(results).items()]
 
 
-def _table(name: str, lines: list[SweepLine]) -> Table:
-    swept = SWEPT.get(name, name)
+def _table(results: Results, name: str, lines: list[SweepLine], usual: float) -> Table:
+    """usual: the value of the main experiment."""
+    swept, rooms = SWEPT.get(name, name), rooms_shown(results, "")
+    of_rooms = f". {rooms}" if rooms else ""
     columns = (name, "mode", "experiment", *LABELS, "first", "ours", "ours_std", *CSV_COLUMNS[-4:-1], *GAIN_COLUMNS)
+    columns += ("change", "change_low", "change_high")
     csv_rows, rows = [], []
     for line in lines:
         deviation = number(line.ours.std) if line.ours else ""
         labels = [number(value) for value in line.labels.values()]
         means = [number(side.mean) if side else "" for side in (line.first, line.ours)]
-        seeds = provenance([line.ours] if line.ours else [])
-        csv_rows.append(
-            [f"{line.value:g}", line.mode, line.experiment, *labels, *means, deviation, *seeds, *gain_cells(line.gain)]
-        )
+        seeds = provenance([line.last] if line.last else [])
+        gains = [*gain_cells(line.gain), *gain_cells(line.change)[1:]]
+        csv_rows.append([f"{line.value:g}", line.mode, line.experiment, *labels, *means, deviation, *seeds, *gains])
         measured = (with_deviation(side) for side in (line.first, line.control, line.ours))
-        gain = line.gain.text if line.gain else ""
-        rows.append([f"{line.value:g}", MODES.get(line.mode, line.mode), *labels, *measured, gain, *seeds])
-    shown = (swept, "Mode", *LABELS.values(), "First iteration", "Control", "Self-training", GAIN)
+        said = [difference.text if difference else "" for difference in (line.gain, line.change)]
+        rows.append([f"{line.value:g}", MODES.get(line.mode, line.mode), *labels, *measured, *said, *seeds])
+    shown = (swept, "Mode", *LABELS.values(), "First iteration", "Control", "Self-training", GAIN, f"Against {usual:g}")
     return Table(
         name=f"sweep_{name}",
-        title=f"Sweep. {swept}",
-        note=f"Everything but {name} is that of the main experiment. {ABOUT_GAINS}",
+        title=f"Sweep. {swept}{of_rooms}",
+        note=f"Everything but {name} is that of the main experiment, where it is {usual:g}: the last iteration stands "
+        f"against that one's. {ABOUT_GAINS}",
         csv_columns=columns,
         csv_rows=csv_rows,
         columns=(*shown, "Seeds", "Views", "Rooms"),

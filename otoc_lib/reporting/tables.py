@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from otoc_lib.csv_table import read_rows
+from otoc_lib.datasets.cache import HELD_OUT
 from otoc_lib.experiments import SIMULATED, VARIANTS, Row
 from otoc_lib.files import write_aside
 from otoc_lib.reporting import paper
@@ -86,7 +87,13 @@ class Gain:
         return f"{number(self.mean, sign=True)} ({low} to {high})"
 
 
-def gain_over(results: Results, row: Row, control: Row, split: str = "val") -> Gain | None:
+def rooms_shown(results: Results, usual: str) -> str:
+    """What is shown, for a title: ``usual`` where that are the validation rooms."""
+    split = results.split
+    return usual if split == "val" else {HELD_OUT: "Held-out training rooms"}.get(split, f"Rooms of {split}")
+
+
+def gain_over(results: Results, row: Row, control: Row, split: str | None = None) -> Gain | None:
     """The gain of a row over another one, None where ``means_over_shared_seeds`` has none."""
     means = means_over_shared_seeds(results.measure(row, split), results.measure(control, split))
     if means is None:
@@ -228,7 +235,7 @@ def table2(results: Results) -> Table:
     )
     return _comparison(
         "table2",
-        "Table 2. Validation set",
+        f"Table 2. {rooms_shown(results, 'Validation set')}",
         _doubted(results, note, rows),
         rows,
         decimals=2,
@@ -237,7 +244,7 @@ def table2(results: Results) -> Table:
     )
 
 
-def _line(results: Results, row: Row, rows: dict[str, Row], published: float | None, split: str = "val") -> Line:
+def _line(results: Results, row: Row, rows: dict[str, Row], published: float | None, split: str | None = None) -> Line:
     """rows: of the table, by name."""
     stage = row.experiment, results.stage_of(row)
     absent, stale = results.absent(*stage), results.stale_seeds(*stage)
@@ -317,7 +324,7 @@ def table3(results: Results) -> Table:
     )
     return Table(
         name="table3",
-        title="Table 3. Ablation over the iterations, validation set",
+        title=f"Table 3. Ablation over the iterations, {rooms_shown(results, 'validation set').lower()}",
         note=f"{note} {results.doubt}" if results.doubt and any(map(any, ours.values())) else note,
         csv_columns=(
             "iteration",
@@ -377,7 +384,7 @@ def table4(results: Results) -> Table:
         note += " GPFN: ours is the U-Net on labels that images give to points; many are near full supervision."
     return _comparison(
         "table4",
-        "Table 4. S3DIS, Area 5",
+        f"Table 4. {rooms_shown(results, 'S3DIS, Area 5')}",
         _doubted(results, note, rows),
         rows,
         decimals=1,

@@ -120,6 +120,33 @@ def test_a_limit_converts_only_what_is_asked_for(config):
     assert cache.prepare(config) == 5
 
 
+def test_held_out_are_the_training_scenes_that_are_left_out_and_no_scan_of_a_room_that_is_not(config):
+    names = ["scene0007_00", "scene0007_01", "scene0002_00", "scene0007_02", "scene0011_00", "scene0012_00"]
+    (config.data_folder / "splits" / "scannetv2_train.txt").write_text("\n".join(names))
+    held_out = {
+        count: cache.list_scenes(replace(config, train_rooms=count), "held_out") for count in range(1, len(names))
+    }
+    assert held_out[1] == ["scene0002_00", "scene0011_00", "scene0012_00"]  # none of the room of scene0007
+    assert held_out[3] == held_out[4] == ["scene0011_00", "scene0012_00"] and held_out[5] == ["scene0012_00"]
+    for count, few in held_out.items():
+        assert not {name[:9] for name in few} & {name[:9] for name in names[:count]}
+    with pytest.raises(
+        OtocError, match="eval_splits: held_out: 'train_rooms: 6' leaves no training room .*of 6; lower"
+    ):
+        cache.list_scenes(replace(config, train_rooms=6), "held_out")
+
+
+def test_held_out_scans_of_ones_own_are_judged_by_themselves(config, tmp_path):
+    (tmp_path / "own").mkdir()
+    for name in "abc":
+        (tmp_path / "own" / f"{name}.xyz").write_text("0 0 0 9 9 9\n" * 9)
+    mine = replace(config, dataset="own", data_root=str(tmp_path / "own"), own_classes=["a", "b"], train_rooms=1)
+    assert cache.list_scenes(mine, "held_out") == ["b", "c"] and cache.list_scenes(mine, "val") == ["a", "b", "c"]
+    alone = replace(mine, eval_rooms=1)
+    assert cache.limits(alone, "held_out") != cache.limits(replace(alone, train_rooms=2), "held_out")
+    assert cache.limits(alone, "val") == cache.limits(replace(alone, train_rooms=2), "val")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_several_experiments_are_prepared_at_once_and_what_they_share_once(config, workers, tmp_path):
     shutil.copytree(config.data_folder, tmp_path / "second")

@@ -17,12 +17,13 @@ from otoc_lib.__main__ import main
 from otoc_lib.lock import holder
 from otoc_lib.notebooks import execute, keep_last_states
 
-RUN = [sys.executable, "-m", "otoc_lib", "run", "params/tiny/supervised.yaml"]
+RUN = [sys.executable, "-m", "otoc_lib", "run"]
 PATIENCE = 300  # seconds
 
 
-def run(project, *arguments):
-    return subprocess.run([*RUN, *arguments], cwd=project, env=environment(), capture_output=True, text=True)
+def run(project, *arguments, file="supervised"):
+    command = [*RUN, f"params/tiny/{file}.yaml", *arguments]
+    return subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True)
 
 
 def test_of_a_bar_the_last_state_is_kept(tmp_path):
@@ -63,6 +64,17 @@ def test_its_notebooks_are_run_and_kept_beside_the_others(project):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("notebook", "stage"), [("02", "evaluate_baseline"), ("03", "evaluate_2")])
+def test_training_rooms_that_are_left_out_judge_instead_of_validation_rooms(project, notebook, stage):
+    held_out = ("-p", "seed=5", "-p", "train_rooms=1", "-p", "eval_splits=[held_out]")
+    done = run(project, *held_out, "--notebook", notebook, file="otoc")
+    assert done.returncode == 0, done.stderr
+    (judged,) = json.loads((project / "runs/tiny/otoc_seed5" / stage / "metrics.json").read_text())["splits"].items()
+    names = (project / "data/rooms/splits/scannetv2_train.txt").read_text().split()
+    assert judged[0] == "held_out" and judged[1]["rooms"] == names[1:]
+
+
+@pytest.mark.slow
 def test_a_notebook_that_fails_ends_in_its_one_line(project):
     done = run(project, "-p", "seed=9", "-p", "data_root=nowhere")
     assert done.returncode == 2
@@ -83,7 +95,12 @@ def test_an_interrupt_reaches_the_kernel_which_saves_what_it_has(project, number
     long = ("-p", "seed=8", "-p", "unet_steps=1000000", "-p", "checkpoint_seconds=100000")
     slow = ("-p", "workers=1", "-p", "unet_width=32", "-p", "voxel_size=0.04", "-p", "batch_size=2") if everyone else ()
     process = subprocess.Popen(
-        [*RUN, *long, *slow], cwd=project, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*RUN, "params/tiny/supervised.yaml", *long, *slow],
+        cwd=project,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + PATIENCE
     said = ""

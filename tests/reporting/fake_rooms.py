@@ -164,7 +164,7 @@ def sign(stage: Path) -> None:
 
 def _write_evaluation(folder: Path, scenes: dict[str, list[Scene]], right: dict[str, float], seed: int) -> None:
     splits, confusions = {}, {}
-    for split in ("val", "val_novel"):
+    for split in (split for split in scenes if split != "train"):
         modes, per_room = {}, {scene.name: {} for scene in scenes[split]}
         arrays = {scene.name: {"confidence": np.ones(scene.num_points, np.float16)} for scene in scenes[split]}
         for mode, share in right.items():
@@ -212,7 +212,7 @@ def make_experiment(
     contents = {name: c for stages in current_stages(config, fingerprints).values() for name, c in stages.items()}
     rng = np.random.default_rng(seed)
     clicks = {scene.name: simulate_clicks(scene, 1, seed) for scene in scenes["train"]}
-    bonus = {"point": 0.0, "sv": 0.05, "full": 0.08}
+    bonus = {"point": 0.0, "sv": 0.05, "relation": 0.06, "full": 0.08}
     for name, content in contents.items():
         kind, _, k = name.partition("_")
         k = int(k) if k.isdigit() else 1

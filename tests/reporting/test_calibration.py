@@ -52,8 +52,8 @@ def test_every_mode_of_an_evaluation_is_judged_and_nothing_that_was_not_evaluate
     whole, control = (results.find(experiment, "evaluate_3") for experiment in ("otoc", "control"))
     count = sum(int((scene.labels >= 0).sum()) for scene in scenes["val"])
     for evaluation, mode in ((whole, "full"), (whole, "point"), (control, "sv")):
-        assert read_calibration(evaluation, mode).count.sum() == count
-    assert read_calibration(control, "relation") is None and read_calibration(whole, "full", "train") is None
+        assert read_calibration(evaluation, mode, "val").count.sum() == count
+    assert read_calibration(control, "relation", "val") is None and read_calibration(whole, "full", "train") is None
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])

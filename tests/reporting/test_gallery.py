@@ -7,11 +7,11 @@ from otoc_lib.reporting.gallery import best_median_worst, in_order
 
 def test_rooms_that_stand_for_an_evaluation(results, scenes):
     val = scenes["val"]  # the made-up predictions get worse from room to room
-    chosen = best_median_worst(results, "otoc", "evaluate_3", val)
+    chosen = best_median_worst(results, "otoc", "evaluate_3", "val", val)
     assert chosen == {"best": val[0], "median": val[1], "worst": val[3]}
-    assert best_median_worst(results, "otoc", "evaluate_3", val[:2]) == {"best": val[0], "worst": val[1]}
-    assert best_median_worst(results, "otoc", "evaluate_3", val[:1]) == {"best": val[0]}
-    assert best_median_worst(results, "otoc", "evaluate_4", val) == {}
+    assert best_median_worst(results, "otoc", "evaluate_3", "val", val[:2]) == {"best": val[0], "worst": val[1]}
+    assert best_median_worst(results, "otoc", "evaluate_3", "val", val[:1]) == {"best": val[0]}
+    assert best_median_worst(results, "otoc", "evaluate_4", "val", val) == {}
 
 
 def test_rooms_that_nobody_can_judge_are_not_ranked(results, scenes, monkeypatch):
@@ -26,6 +26,6 @@ def test_rooms_that_nobody_can_judge_are_not_ranked(results, scenes, monkeypatch
     own = replace(results)
     split = {**metrics["splits"]["val"], "per_room": unknown}
     monkeypatch.setattr(type(own), "metrics", lambda *_: {**metrics, "splits": {"val": split}})
-    assert best_median_worst(own, "otoc", "evaluate_3", val) == {room.name: room for room in val[:3]}
+    assert best_median_worst(own, "otoc", "evaluate_3", "val", val) == {room.name: room for room in val[:3]}
     split["per_room"] = unknown | {val[2].name: found[val[2].name]}  # one of them has labels
-    assert best_median_worst(own, "otoc", "evaluate_3", val) == {"best": val[2]}
+    assert best_median_worst(own, "otoc", "evaluate_3", "val", val) == {"best": val[2]}

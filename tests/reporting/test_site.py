@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_rooms import KINDS, known, results_in, sign, write_params
+from fake_rooms import KINDS, known, make_experiment, results_in, sign, write_params
 from PIL import Image
 
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import read_profile
 from otoc_lib.reporting.site import build_report
+from otoc_lib.reporting.tables import gain_over
 
 COMMAND = "papermill notebooks/03_self_train.ipynb OUT.ipynb -f params/rooms/otoc.yaml"
 VOID = {"meta", "img", "br", "link", "hr", "input", "wbr"}
@@ -239,6 +240,27 @@ def test_pages_that_a_new_report_lacks_go(runs, scenes, tmp_path):
     (tmp_path / "reports" / "rooms" / "tsne.html").write_text("old")
     build_report(results_in(tmp_path / "runs"), tmp_path / "reports", scenes)
     assert not (tmp_path / "reports" / "rooms" / "tsne.html").exists()
+
+
+def test_what_held_out_rooms_say_is_shown_as_theirs(scenes, tmp_path):
+    """Of a profile that evaluates no validation room."""
+    experiments = tuple(known(name, name, train_rooms=3, eval_splits=["held_out"]) for name in ("otoc", "control"))
+    rooms = {"train": scenes["train"], "held_out": scenes["val"]}
+    for experiment, right in zip(experiments, (0.5, 0.4), strict=True):
+        make_experiment(tmp_path / "runs", experiment, rooms, right, ("point", "sv", "full"))
+    results = results_in(tmp_path / "runs", experiments=experiments)
+    index = build_report(results, tmp_path / "reports", rooms)
+    tables = {path.stem: path.read_text() for path in (index.parent / "tables").glob("*.md")}
+    assert "Table 2. Held-out training rooms" in tables["table2"] and "validation" not in tables["table3"].lower()
+    assert "**Held-out training rooms in short**" in tables["summary_table2"]
+    row = results.row("otoc_full")
+    measured = json.loads((tmp_path / "runs/rooms/otoc/evaluate_3/metrics.json").read_text())["splits"]["held_out"]
+    assert results.measure(row).mean == pytest.approx(100 * measured["modes"]["full"]["miou"])
+    assert f"{results.measure(row).mean:.2f}" in tables["table2"]
+    assert gain_over(results, row, results.row("otoc_control_full")).interval
+    pages = read_pages(index)
+    assert "4 held-out training rooms" in " ".join(index.read_text().split()) and "curves.html" in pages
+    assert (index.parent / "figures/figure5.png").is_file()  # best, median and worst of them
 
 
 def test_real_data_carries_no_banner(runs, scenes, tmp_path):

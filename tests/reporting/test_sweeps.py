@@ -99,6 +99,9 @@ def test_each_value_stands_beside_its_control_and_its_first_iteration(measured):
     of_two = next(line for line in lines if (line.mode, line.value) == ("point", 0.0))
     both = [miou(measured, "unet_gp", "evaluate_2", "point", seed) for seed in (0, 1)]
     assert of_two.ours.mean == pytest.approx(np.mean(both)) and len(of_two.ours.by_seed) == 2
+    usual = miou(measured, "unet_gp", "evaluate_2", "full")  # of the seed that both have
+    assert line.change.mean == pytest.approx(ours - usual) and line.change.interval[0] <= ours - usual
+    assert of_two.change is None
     without = next(line for line in lines if (line.mode, line.value) == ("sv", 0.2))
     assert without.ours and without.control is None and without.gain is None
     assert line.labels["covered_percent"] > 0 and line.labels["accuracy_percent"] > 0
@@ -112,6 +115,11 @@ def test_the_table_of_a_curve_is_written_like_the_others(measured, tmp_path):
     rows = [dict(zip(table.csv_columns, row, strict=True)) for row in table.csv_rows]
     row = next(row for row in rows if (row["mode"], row["clicks_wrong"]) == ("full", "0.1"))
     assert float(row["gain"]) == pytest.approx(float(row["ours"]) - float(row["control"]), abs=0.011)
+    usual = miou(measured, "unet_gp", "evaluate_2", "full")
+    assert float(row["change"]) == pytest.approx(float(row["ours"]) - usual, abs=0.011)
+    assert "Against 0" in table.columns and float(row["change_low"]) <= float(row["change"]) <= float(
+        row["change_high"]
+    )
     assert row["experiment"] == "wrong10" and row["seeds"] == "1" and row["ours_std"] == ""
     missing = next(row for row in rows if (row["mode"], row["clicks_wrong"]) == ("full", "0.2"))
     assert missing["control"] == missing["gain"] == "" and float(missing["ours"]) > 0
@@ -146,6 +154,30 @@ def test_a_variant_without_a_graph_has_curves_of_the_modes_it_has(scenes, tmp_pa
         make_experiment(tmp_path, known_one, scenes, 0.4, ("point", "sv"))
     (lines,) = sweep_lines(results_in(tmp_path, experiments=found)).values()
     assert [line.mode for line in lines] == ["point"] * 3 + ["sv"] * 3
+
+
+def test_of_a_single_iteration_the_relation_net_is_shown_too_and_each_value_against_the_usual_one(scenes, tmp_path):
+    """As ``params/trials``: on held-out training rooms, without self-training and its control."""
+    values = {"otoc": 0.07, "cold": 0.03, "warm": 0.2}
+    alike = {"self_train_iterations": 1, "train_rooms": 3, "eval_splits": ["held_out"]}
+    found = tuple(known(name, "otoc", temperature=value, **alike) for name, value in values.items())
+    rooms = {"train": scenes["train"], "held_out": scenes["val"]}
+    modes = ("point", "relation", "full")
+    for trial, right in zip(found, (0.5, 0.3, 0.4), strict=True):
+        make_experiment(tmp_path, trial, rooms, right, modes)
+    results = results_in(tmp_path, experiments=found)
+    (lines,) = sweep_lines(results).values()
+    assert [(line.mode, line.value) for line in lines] == [(mode, v) for mode in modes for v in (0.03, 0.07, 0.2)]
+    assert all(line.ours is None and line.control is None and line.first for line in lines)
+    cold, usual, warm = (line for line in lines if line.mode == "relation")
+    assert usual.change is None and cold.change.mean == pytest.approx(cold.first.mean - usual.first.mean)
+    assert cold.change.interval[1] < 0 and warm.change.mean > cold.change.mean
+    (table,) = sweep_tables(results)
+    assert table.title == "Sweep. Temperature of the relation net. Held-out training rooms"
+    assert "Against 0.07" in table.columns and {row[table.columns.index("Seeds")] for row in table.rows} == {"1"}
+    figure = figures.sweep_figure(results, {"temperature": lines})
+    titles = [axes.get_title(loc="left").split(",")[0] for axes in figure.axes]
+    assert titles == ["U-Net alone", "relation net alone", "after propagation"]
 
 
 def test_a_value_whose_clicks_alone_are_drawn_has_no_numbers(swept, scenes, tmp_path):
