@@ -107,7 +107,7 @@ def test_labels_are_those_of_plain_evaluation(mode, tmp_path):
     scanned = np.stack([written[f"scan_{channel}"] for channel in ("red", "green", "blue")], axis=1)
     np.testing.assert_array_equal(scanned, read_scan(scan).colors)
     if mode == "full":
-        calibration = read_calibration(find_stage(Path("runs"), "p", "otoc", "evaluate_2"), "full")
+        calibration = read_calibration(find_stage(Path("runs"), "p", "otoc", "evaluate_2"), "full", "val")
         calibrated = at_temperature(expected["confidence"], temperature_of(calibration))
         np.testing.assert_allclose(written["confidence"], calibrated, atol=2e-3)  # the stage keeps two bytes of each
     assert ((written["confidence"] > 0) & (written["confidence"] <= 1)).all()

@@ -18,6 +18,7 @@ from otoc_lib.reporting.runs import NOT_RUN, Measurement, Results, Spread
 CSV_COLUMNS = ("row", "setting", "annotation", "paper", "ours", "ours_std", "seeds", "views", "rooms")
 CSV_COLUMNS += ("stale_seeds",)  # that were measured and are left out
 NOVEL = "val_novel"  # validation rooms furnished with models that no training room holds
+ELSEWHERE = {NOVEL: "unseen furniture", HELD_OUT: "held-out training rooms"}  # what has rows of its own, where measured
 OURS_ALONE = {  # columns of Table 3 that the paper lacks
     "control": "Control (clicks only), after propagation",
     "control_point": "Control, U-Net alone",
@@ -221,12 +222,7 @@ def table2(results: Results) -> Table:
     published = {r.row: r.miou for r in paper.TABLE2}
     measured = {r.row: r for r in results.rows("table2")}
     rows = [_line(results, r, measured, published.get(r.row)) for r in measured.values()]
-    novel = [(r, _line(results, r, measured, None, NOVEL)) for r in measured.values()]
-    rows += [
-        replace(line, row=f"{r.row}@{NOVEL}", setting=f"{r.setting}, unseen furniture")
-        for r, line in novel
-        if line.ours or (line.stale and _evaluates(results, r.experiment, NOVEL))
-    ]
+    rows += _lines_elsewhere(results, measured)
     note = (
         "* trained on the initial labels. † propagation and relation network switched off at inference. "
         "Compare rows of one mode: the U-Net alone, averaged in super-voxels, or after propagation. "
@@ -250,6 +246,19 @@ def _line(results: Results, row: Row, rows: dict[str, Row], published: float | N
     absent, stale = results.absent(*stage), results.stale_seeds(*stage)
     gain = gain_over(results, row, rows[row.control], split) if row.control else None
     return Line(row.row, row.setting, row.annotation, published, results.measure(row, split), absent, stale, gain)
+
+
+def _lines_elsewhere(results: Results, rows: dict[str, Row]) -> list[Line]:
+    """The rows of a table on the further splits that its experiments evaluate."""
+    found = []
+    for split, words in ELSEWHERE.items():
+        lines = [] if split == results.split else [(r, _line(results, r, rows, None, split)) for r in rows.values()]
+        found += [
+            replace(line, row=f"{r.row}@{split}", setting=f"{r.setting}, {words}")
+            for r, line in lines
+            if line.ours or (line.stale and _evaluates(results, r.experiment, split))
+        ]
+    return found
 
 
 def _evaluates(results: Results, experiment: str, split: str) -> bool:
@@ -360,7 +369,7 @@ def table4(results: Results) -> Table:
     for r in paper.TABLE4:
         line = ours.pop(r.row, Line(r.row, "", "", None, None, ONLY_QUOTED if r.quoted else NOT_RUN))
         rows.append(replace(line, setting=r.setting, annotation=r.annotation, paper=r.miou))
-    rows += ours.values()
+    rows += [*ours.values(), *_lines_elsewhere(results, measured)]
     by_row = {row.row: row for row in rows}
     theirs, gains, lows, highs, printed = [], [], [], [], []
     for row in rows:

@@ -97,7 +97,7 @@ def show_everything(found, scenes):
     """Ask for all that a report shows, pictures aside."""
     room, train = scenes["val"][0], scenes["train"][0]
     for experiment in KINDS:
-        best_median_worst(found, experiment, found.last_evaluation(experiment), scenes["val"])
+        best_median_worst(found, experiment, found.last_evaluation(experiment), "val", scenes["val"])
         prediction_layers(found, experiment, "supervised", room)
         if clicks := found.clicks(experiment, scenes["train"]):
             pseudo_label_layers(found, experiment, train, clicks[train.name])
