@@ -22,6 +22,7 @@ from otoc_lib.calibration import at_temperature, read_calibration, temperature_o
 from otoc_lib.config import Config, Unit, UpAxis, config_from, names_in, project_root
 from otoc_lib.current import Runs
 from otoc_lib.datasets import labelled_las, labelled_ply, own
+from otoc_lib.datasets.cache import may_be_trained_on
 from otoc_lib.datasets.point_files import read_scan, scan_name
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import Experiment, read_experiment, read_what_is_right
@@ -39,7 +40,6 @@ from otoc_lib.training.predict import reach
 Format = Literal["ply", "las", "same"]
 LAS = (".las", ".laz")
 OF_UNET = ("point", "sv")  # modes that need no other network, and that every method gives alike
-TRAINING = "train"  # the split that no confidence is measured on
 
 TILE = 600  # voxels along the side of a tile where the run names none: some million voxels in a furnished storey
 MOST_OVERLAP = 0.5
@@ -213,7 +213,7 @@ class Trust:
 def trust_of(run: TrainedRun, mode: str) -> Trust:
     """By the first evaluated split whose rooms have labels and were not trained on."""
     metrics = read_json(run.evaluation, "metrics.json")
-    for split in (split for split in metrics["splits"] if split != TRAINING):
+    for split in (split for split in metrics["splits"] if not may_be_trained_on(run.config, split)):
         calibration = read_calibration(run.evaluation, mode, split)
         if calibration is not None:
             temperature, rooms = temperature_of(calibration), len(metrics["splits"][split]["rooms"])

@@ -29,7 +29,7 @@ from otoc_lib.errors import OtocError
 from otoc_lib.files import checksum
 from otoc_lib.labels import SCANNET20
 from otoc_lib.methods.control import BASELINE, train_baseline
-from otoc_lib.methods.stages import Scenes, Stages, method_of, run_method
+from otoc_lib.methods.stages import Scenes, Stages, load_scenes, method_of, run_method
 from otoc_lib.store import MANIFEST, find_stage, read_manifest
 from otoc_lib.supervoxels.geometric import Partition
 
@@ -163,6 +163,33 @@ def test_formats(tmp_path, suffix, form, written):
     painted = vertices(out) if written == ".ply" else laspy.read(out)
     painted = np.stack([painted[channel] for channel in ("red", "green", "blue")], axis=1)
     np.testing.assert_array_equal(painted // (257 if written != ".ply" else 1), SCANNET20.paint(labels))
+
+
+@pytest.mark.parametrize(
+    ("split", "words"), [("val", "raw (not calibrated: the run"), ("held_out", "calibrated on 1 room of held_out (")]
+)
+def test_confidence_is_not_calibrated_on_scans_of_ones_own_that_were_trained_on(split, words, tmp_path, monkeypatch):
+    """Scans of one's own with true classes are in every split; only one that was held out says how sure to be."""
+    for folder in ("notebooks", "params"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("first", "second")):
+        points, colors, _, truth = make_scan(seed)
+        table = np.concatenate([points, colors, truth[:, None]], axis=1)
+        Path("data/own").mkdir(parents=True, exist_ok=True)
+        header = "x y z red green blue class"
+        np.savetxt(f"data/own/{name}.txt", table, fmt="%.3f %.3f %.3f %d %d %d %d", header=header, comments="")
+    values = {"dataset": "own", "own_classes": ["floor", "box", "crate"], "own_truth": "class", "data_root": "data/own"}
+    values |= {
+        "method": "control",
+        "source": "all",
+        "self_train_iterations": 1,
+        "partition_minimum": 7,
+        "batch_size": 1,
+    }
+    config = config_named("mine", **values, train_rooms=1, eval_splits=[split])
+    train_baseline(Stages(config, load_scenes(config), BASELINE))
+    assert predict.labeller(Path("runs/p/mine"), mode="point").trust.words.startswith(words)
 
 
 @pytest.mark.parametrize("side", [None, 1.6])

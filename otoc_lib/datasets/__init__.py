@@ -10,9 +10,14 @@ A dataset is the module here that ``dataset`` of ``otoc_lib.config`` names. It h
 - where scenes are meshes, ``read_faces(root: Path, name: str) -> np.ndarray | None``: the triangles, int32 [F, 3] of
   the scene's points, to draw them; None for a scene of points.
 
-It may hold ``room_of(name: str) -> str``, where several scenes show one room: they are never on both sides of
-``eval_splits: [held_out]``. It may hold ``read_with_summary``, which gives the scene and its summary, a dict for JSON,
-and ``read_summary``, which gives the latter alone, both with the arguments of ``read_scene``.
+It may hold
+
+- ``room_of(name: str) -> str``, where several scenes show one room: they are never on both sides of ``eval_splits:
+  [held_out]``;
+- ``in_training(split: str) -> bool``, where scenes of other splits are in the training split, too: whether those of
+  ``split`` are;
+- ``read_with_summary``, which gives the scene and its summary, a dict for JSON, and ``read_summary``, which gives the
+  latter alone, both with the arguments of ``read_scene``.
 
 All of them raise OtocError naming the file or folder that is missing or damaged. To add a dataset, add its module.
 """

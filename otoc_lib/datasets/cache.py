@@ -73,14 +73,20 @@ def list_scenes(config: Config, split: str) -> list[str]:
     if split != HELD_OUT:
         return names
     room_of = getattr(reader, "room_of", lambda name: name)
-    trained_on = set(map(room_of, names[: config.train_rooms]))
-    held_out = [name for name in names if room_of(name) not in trained_on]
+    seen = set(map(room_of, names[: config.train_rooms]))
+    held_out = [name for name in names if room_of(name) not in seen]
     if not held_out:
         raise OtocError(
             f"eval_splits: {HELD_OUT}: 'train_rooms: {config.train_rooms}' leaves no training room out, of "
             f"{len(names)}; lower it"
         )
     return held_out
+
+
+def may_be_trained_on(config: Config, split: str) -> bool:
+    """Whether scenes of a split are in the training split, and so perhaps trained on; those held out never are."""
+    in_training = getattr(reader_of(config), "in_training", lambda split: False)
+    return split == TRAIN or (split != HELD_OUT and in_training(split))
 
 
 def limits(config: Config, split: str) -> tuple[int | None, ...]:

@@ -2,7 +2,7 @@
 
 Every scan file directly in the folder is a scene, named as the file without its suffix, without labels unless
 ``own_truth`` names a column that holds them. All of them are in every split: nothing is held out of scans that have no
-labels to judge by. What else lies there is named.
+labels to judge by, unless ``train_rooms`` and ``eval_splits: [held_out]`` ask for it. What else lies there is named.
 """
 
 import os
@@ -66,6 +66,11 @@ def list_scenes(root: Path, split: str) -> list[str]:
             f"data root {root}: holds no scan; put files there that end in {', '.join(FORMATS)}{what and f' ({what})'}"
         )
     return sorted(folder.scans)
+
+
+def in_training(split: str) -> bool:
+    """Whether scans of a split are in the training split, too: all are."""
+    return True
 
 
 def scene_files(root: Path, name: str) -> list[Path]:

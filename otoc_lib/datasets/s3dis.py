@@ -87,6 +87,11 @@ def list_scenes(root: Path, split: str) -> list[str]:
     return names
 
 
+def in_training(split: str) -> bool:
+    """Whether rooms of a split are in the training split, too: those of single areas other than the test area."""
+    return split.startswith("area_") and split != f"area_{TEST_AREA}"
+
+
 def room_folder(root: Path, name: str) -> Path:
     """Folder of a room: "Area_1_office_1" is ``<root>/Area_1/office_1``."""
     match = re.fullmatch(r"(Area_\d+)_(.+)", checked_name(name, root))

@@ -108,7 +108,8 @@ def data_name(results: Results) -> str:
     """What was measured on, for Figure 1: ``S3DIS, Area 5``."""
     simulated = results.profile in SIMULATED
     name, rooms = DATA_NAMES.get(results.profile, ("simulated rooms" if simulated else results.profile, "validation"))
-    return f"{name}, {rooms_shown(results, rooms).lower() if results.split != 'val' else rooms}"
+    shown = rooms_shown(results, rooms)
+    return f"{name}, {rooms if shown == rooms else shown.lower()}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from otoc_lib.csv_table import read_rows
-from otoc_lib.datasets.cache import HELD_OUT
+from otoc_lib.datasets.cache import HELD_OUT, may_be_trained_on
 from otoc_lib.experiments import SIMULATED, VARIANTS, Row
 from otoc_lib.files import write_aside
 from otoc_lib.reporting import paper
@@ -89,8 +89,10 @@ class Gain:
 
 
 def rooms_shown(results: Results, usual: str) -> str:
-    """What is shown, for a title: ``usual`` where that are the validation rooms."""
-    split = results.split
+    """What is shown, for a title: ``usual`` where that are validation rooms."""
+    split, known = results.split, results.known(results.main)
+    if known and may_be_trained_on(known.config, split):
+        return "Training rooms"
     return usual if split == "val" else {HELD_OUT: "Held-out training rooms"}.get(split, f"Rooms of {split}")
 
 

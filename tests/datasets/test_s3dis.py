@@ -79,6 +79,8 @@ def test_splits_hold_out_area_five_and_skip_no_room(tmp_path):
     assert list_scenes(tmp_path, "train") == [*first, "Area_3_hallway_2", "Area_6_copyRoom_1", "Area_6_storage_1"]
     assert list_scenes(tmp_path, "val") == ["Area_5_lobby_1"]
     assert list_scenes(tmp_path, "area_1") == first
+    for split in ("val", "area_1", "area_3", "area_5", "area_6"):
+        assert s3dis.in_training(split) == (set(list_scenes(tmp_path, split)) <= set(list_scenes(tmp_path, "train")))
     with pytest.raises(OtocError, match="storage_1: has no folder Annotations"):
         read_room(tmp_path, "Area_6_storage_1")
     with pytest.raises(OtocError, match="no room in Area_2 for split 'area_2'"):

@@ -73,6 +73,22 @@ def test_held_out_training_rooms_beside_validation_rooms_have_rows_of_their_own(
     assert "otoc_full" in shown and not any(name.endswith("@val") for name in shown)
 
 
+@pytest.mark.parametrize(
+    ("values", "title"),
+    [
+        ({"dataset": "own", "own_classes": ["a", "b"]}, "Training rooms"),
+        ({"dataset": "own", "own_classes": ["a", "b"], "eval_splits": ["held_out"]}, "Held-out training rooms"),
+        ({"eval_splits": ["test", "val"]}, "Validation set"),
+        ({"eval_splits": ["test"]}, "Rooms of test"),
+    ],
+)
+def test_a_title_says_on_what_rooms_it_was_measured(values, title, tmp_path):
+    """Scans of one's own are in every split: what is right in those that were clicked is no validation."""
+    experiment = known("otoc", train_rooms=1, **values)
+    made = table2(results_in(tmp_path, experiments=(experiment,)))
+    assert made.title == f"Table 2. {title}"
+
+
 def test_a_gain_is_over_the_own_control_in_the_same_mode_and_seeds(runs, written):
     rows = {row["row"]: row for row in read_rows(written / "table2.csv")}
     for row, mode in (("otoc_dagger", "point"), ("otoc_sv", "sv"), ("otoc_full", "full")):
