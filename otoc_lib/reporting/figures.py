@@ -533,8 +533,8 @@ def pseudo_label_curves(results: Results) -> Figure:
 
 def sweep_figure(results: Results, swept: dict[str, list[SweepLine]]) -> Figure | None:
     """mIoU over the values of every parameter that is swept: above the U-Net alone, below the last mode, between them
-    the relation net alone where there is one. One that was
-    measured at its first value alone, which is that of the main experiment, has no panel; None without any."""
+    the relation net alone where there is one. One that was measured at its first value alone, which is that of the main
+    experiment, has no panel; None without any."""
     measured = {name: [line for line in lines if line.last or line.control] for name, lines in swept.items()}
     measured = {name: lines for name, lines in measured.items() if len({line.value for line in lines}) > 1}
     if not measured:

@@ -36,6 +36,7 @@ SWEPT = {
     "temperature": "Temperature of the relation net",
     "prototype_momentum": "Momentum of the prototypes",
     "relation_samples": "Super-voxels of a class a step",
+    "relation_steps": "Steps of the relation net",
 }
 
 
