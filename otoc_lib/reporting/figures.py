@@ -533,33 +533,42 @@ def pseudo_label_curves(results: Results) -> Figure:
 
 def sweep_figure(results: Results, swept: dict[str, list[SweepLine]]) -> Figure | None:
     """mIoU over the values of every parameter that is swept: above the U-Net alone, below the last mode, between them
-    the relation net alone where there is one. One that was measured at its first value alone, which is that of the main
-    experiment, has no panel; None without any."""
+    the relation net alone where there is one; no mode that the parameter does not touch. One that was measured at its
+    first value alone, which is that of the main experiment, has no panel; None without any."""
     measured = {name: [line for line in lines if line.last or line.control] for name, lines in swept.items()}
     measured = {name: lines for name, lines in measured.items() if len({line.value for line in lines}) > 1}
     if not measured:
         return None
-    shown = {name: _shown_modes([line.mode for line in lines]) for name, lines in measured.items()}
-    rows = max(map(len, shown.values()))
+    shown = {name: _shown_modes(lines) for name, lines in measured.items()}
+    every = dict.fromkeys(mode for modes in shown.values() for mode in modes)
+    rows = [*(mode for mode in MODES if mode in every), *(mode for mode in every if mode not in MODES)]
     figure = Figure(
-        figsize=(4.4 * len(measured) + 1.2, 3.1 * rows), dpi=CHART_DPI, facecolor="white", layout="constrained"
+        figsize=(4.4 * len(measured) + 1.2, 3.1 * len(rows)), dpi=CHART_DPI, facecolor="white", layout="constrained"
     )
-    panels = figure.subplots(rows, len(measured), squeeze=False, sharey="row")
+    panels = figure.subplots(len(rows), len(measured), squeeze=False, sharey="row")
     for column, (name, lines) in zip(panels.T, measured.items(), strict=True):
-        for axes, mode in zip(column, shown[name], strict=False):
+        for axes, mode in zip(column, rows, strict=True):
+            if mode not in shown[name]:
+                axes.set_axis_off()
+                continue
             for curve in sweep_curves(results, lines, mode):
                 _draw_curve(axes, curve, marker="o")
             axes.set_title(f"{MODES.get(mode, mode)}, mIoU (%)", size=10, color=INK, loc="left")
             _plain(axes, SWEPT.get(name, name), "")
             values = sorted({line.value for line in lines})
             axes.set_xticks(values, [f"{value:g}" for value in values])
-    _legend_beside(panels[0, -1])
+    _legend_beside(next(axes for axes in panels[:, -1] if axes.axison))
     return figure
 
 
-def _shown_modes(modes: list[str]) -> list[str]:
+def _shown_modes(lines: list[SweepLine]) -> list[str]:
     """Of the modes of a curve, those that have a panel."""
-    return list(dict.fromkeys([modes[0], *(mode for mode in modes if mode == "relation"), modes[-1]]))
+    found: dict[str, set[tuple]] = {}
+    for line in lines:
+        sides = (line.first, line.control, line.ours)
+        found.setdefault(line.mode, set()).add(tuple(side and tuple(side.by_seed.items()) for side in sides))
+    modes = [mode for mode, values in found.items() if len(values) > 1] or list(found)
+    return [mode for mode in modes if mode in (modes[0], "relation", modes[-1])]
 
 
 def prototype_similarity(results: Results, label_set: LabelSet) -> Figure | None:

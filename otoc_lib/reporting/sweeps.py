@@ -130,6 +130,8 @@ def _table(results: Results, name: str, lines: list[SweepLine], usual: float) ->
     of_rooms = f". {rooms}" if rooms else ""
     columns = (name, "mode", "experiment", *LABELS, "first", "ours", "ours_std", *CSV_COLUMNS[-4:-1], *GAIN_COLUMNS)
     columns += ("change", "change_low", "change_high")
+    sides = ["first"] if results.last_evaluation(results.main) == FIRST else ["first", "control", "ours"]
+    once = len(sides) == 1  # without self-training nothing gains over a control
     csv_rows, rows = [], []
     for line in lines:
         deviation = number(line.ours.std) if line.ours else ""
@@ -138,17 +140,23 @@ def _table(results: Results, name: str, lines: list[SweepLine], usual: float) ->
         seeds = provenance([line.last] if line.last else [])
         gains = [*gain_cells(line.gain), *gain_cells(line.change)[1:]]
         csv_rows.append([f"{line.value:g}", line.mode, line.experiment, *labels, *means, deviation, *seeds, *gains])
-        measured = (with_deviation(side) for side in (line.first, line.control, line.ours))
-        said = [difference.text if difference else "" for difference in (line.gain, line.change)]
+        measured = (with_deviation(getattr(line, side)) for side in sides)
+        said = [difference.text if difference else "" for difference in (line.gain, line.change)[once:]]
         rows.append([f"{line.value:g}", MODES.get(line.mode, line.mode), *labels, *measured, *said, *seeds])
-    shown = (swept, "Mode", *LABELS.values(), "First iteration", "Control", "Self-training", GAIN, f"Against {usual:g}")
+    shown = (
+        swept,
+        "Mode",
+        *LABELS.values(),
+        *("First iteration", "Control", "Self-training", GAIN)[: 1 if once else 4],
+    )
+    about = f"Everything but {name} is that of the main experiment, where it is {usual:g}: "
+    about += "values stand against that." if once else f"the last iteration stands against that one's. {ABOUT_GAINS}"
     return Table(
         name=f"sweep_{name}",
         title=f"Sweep. {swept}{of_rooms}",
-        note=f"Everything but {name} is that of the main experiment, where it is {usual:g}: the last iteration stands "
-        f"against that one's. {ABOUT_GAINS}",
+        note=about,
         csv_columns=columns,
         csv_rows=csv_rows,
-        columns=(*shown, "Seeds", "Views", "Rooms"),
+        columns=(*shown, f"Against {usual:g}", "Seeds", "Views", "Rooms"),
         rows=rows,
     )

@@ -13,23 +13,25 @@ MODES = {
     "on points": "point",
     "by the U-Net alone": "point",
     "on super-voxels": "sv",
+    "by the relation net alone": "relation",
     "after propagation": "full",
     "propagated": "propagated",  # over the points, as Xu and Lee do
 }
 SEEDS = {"(seed 0": 1, "(seeds 0 and 1": 2, "(three seeds": 3}
 NOT_RUN = "not run"
-EXPERIMENTS = {profile: read_profile(ROOT / "params", profile) for profile in ("rooms", "study", "sweeps")}
+EXPERIMENTS = {profile: read_profile(ROOT / "params", profile) for profile in ("rooms", "study", "sweeps", "trials")}
 FILES = [experiment.files[0] for of_profile in EXPERIMENTS.values() for experiment in of_profile]
 
 
 def measured(profile: str, experiment: str) -> dict[str, tuple[str, str]]:
     """Mode -> mIoU and number of seeds, of the last evaluation."""
     found, tables = {}, ROOT / "reports" / profile / "tables"
-    if profile == "sweeps":
+    if profile in ("sweeps", "trials"):
         for name, points in sweeps(EXPERIMENTS[profile]).items():
             controls = {point.experiment: point.control for point in points}
             for line in lines_of(f"sweep_{name}", tables):
-                sides = {line["experiment"]: line["ours"], controls[line["experiment"]]: line["control"]}
+                own = line["ours"] or line["first"]  # of a single iteration
+                sides = {line["experiment"]: own, controls[line["experiment"]]: line["control"]}
                 if experiment in sides:
                     found[line["mode"]] = (sides[experiment] or NOT_RUN, line["seeds"])
         return found

@@ -1,4 +1,5 @@
-"""The tables of the study and the sweeps are what their kept numbers give: no cell was typed, none outlives its run."""
+"""The tables of the study, the sweeps and the trials are what their kept numbers give: no cell was typed, and none
+outlives its run."""
 
 import re
 from pathlib import Path
@@ -10,7 +11,8 @@ from otoc_lib.reporting.runs import results_of_profile
 from otoc_lib.reporting.site import write_tables
 
 ROOT = Path(__file__).parents[2]
-COMMITTED = {"study": ("*", 11), "sweeps": ("sweep_*", 8)}  # the names of tables, and how many there are at least
+# The names of tables, and how many there are at least.
+COMMITTED = {"study": ("*", 11), "sweeps": ("sweep_*", 8), "trials": ("sweep_*", 8)}
 
 # Where numbers come from: another sentence where the runs, or the rooms, are at hand.
 DOUBT = r" Of \d+ runs the numbers were kept .*? was run here\.( The data of .*? are not at hand .*? on the same\.)?"

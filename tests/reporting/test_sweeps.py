@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,10 +175,20 @@ def test_of_a_single_iteration_the_relation_net_is_shown_too_and_each_value_agai
     assert cold.change.interval[1] < 0 and warm.change.mean > cold.change.mean
     (table,) = sweep_tables(results)
     assert table.title == "Sweep. Temperature of the relation net. Held-out training rooms"
+    assert not {"Control", "Self-training"} & set(table.columns) and "control" not in table.note
+    assert {len(row) for row in table.rows} == {len(table.columns)}
     assert "Against 0.07" in table.columns and {row[table.columns.index("Seeds")] for row in table.rows} == {"1"}
     figure = figures.sweep_figure(results, {"temperature": lines})
     titles = [axes.get_title(loc="left").split(",")[0] for axes in figure.axes]
     assert titles == ["U-Net alone", "relation net alone", "after propagation"]
+    untouched = [replace(line, first=lines[0].first) if line.mode == "point" else line for line in lines]
+    figure = figures.sweep_figure(results, {"temperature": untouched})
+    assert [axes.get_title(loc="left").split(",")[0] for axes in figure.axes] == titles[1:]
+    figure = figures.sweep_figure(results, {"train_rooms": lines, "temperature": untouched})
+    shown = [axes.axison and axes.get_title(loc="left").split(",")[0] for axes in figure.axes]
+    assert shown == [titles[0], False, titles[1], titles[1], titles[2], titles[2]]  # a mode in each row
+    assert [axes.get_legend() is not None for axes in figure.axes] == [False, False, False, True, False, False]
+    assert figures.sweep_figure(results, {"views": [replace(line, first=lines[0].first) for line in lines[:3]]})
 
 
 def test_a_value_whose_clicks_alone_are_drawn_has_no_numbers(swept, scenes, tmp_path):
