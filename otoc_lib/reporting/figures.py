@@ -309,7 +309,7 @@ def figure1(ours: dict[str, dict[str, Measurement]], colors: dict[str, str]) -> 
 
 
 def figure2(results: Results, train_room: Scene, clicks: Clicks, room: Scene, experiment: str = "otoc") -> Figure:
-    """Above: a training room, its clicks, initial and last pseudo labels, truth. Below: a room nobody clicked in."""
+    """Above: a training room, its clicks, initial and last pseudo labels, truth. Below: a room that is judged."""
     width, height = 420, 370
     seen, unseen = room_view(train_room, width, height), room_view(room, width, height)
     paint = train_room.label_set.paint
@@ -328,14 +328,14 @@ def figure2(results: Results, train_room: Scene, clicks: Clicks, room: Scene, ex
         _truth(seen, train_room, f"{train_room.num_points:,} points"),
     ]
     lower = [
-        Panel(unseen, room.colors, "room, never clicked", room.name),
+        Panel(unseen, room.colors, "room" if results.shows_trained else "room, never clicked", room.name),
         Panel(unseen, paint(prediction), "prediction"),
         Panel(unseen, error_colors(room.labels, prediction), "errors in red", f"{wrong:.1f} % of the points")
         if known
         else None,
         _truth(unseen, room, f"{room.num_points:,} points"),
     ]
-    return draw_panels([upper, lower], room.label_set, ("training room", "validation room"))
+    return draw_panels([upper, lower], room.label_set, ("training room", results.room_shown))
 
 
 def figure4(results: Results, rooms: list[Scene], clicks: dict[str, Clicks], experiment: str = "otoc") -> Figure:
@@ -465,7 +465,7 @@ def loss_figure(run: str, training: Stage) -> Figure:
 
 
 def learning_curves(results: Results, experiments: tuple[str, ...]) -> Figure:
-    """Left: the U-Net's training loss over all iterations. Right: validation mIoU after each of them.
+    """Left: the U-Net's training loss over all iterations. Right: mIoU after each of them.
 
     Where there are several seeds a line is their mean, in a band of one standard deviation to each side.
     """
@@ -479,7 +479,7 @@ def learning_curves(results: Results, experiments: tuple[str, ...]) -> Figure:
     _plain(loss, "optimizer steps", "loss")
     for curve in miou_curves(results):
         _draw_curve(miou, curve, marker="o")
-    miou.set_title("validation mIoU after each iteration", size=10, color=INK, loc="left")
+    miou.set_title(f"mIoU of the {results.rooms_shown().lower()} after each iteration", size=10, color=INK, loc="left")
     _plain(miou, "iteration", "mIoU (%)")
     miou.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (loss, miou):

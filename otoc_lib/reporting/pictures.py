@@ -21,7 +21,6 @@ FIGURES = {"figure1": "Figure 1", "figure2": "Figure 2", "figure4": "Figure 4", 
 FIGURES |= {"figure6": "Figure 6", "learning_curves": "learning curves", "pseudo_labels": "pseudo labels"}
 FIGURES |= {"prototypes": "prototypes"}
 CONVERGENCE = "benchmarks/convergence.csv"
-MEDIAN = "the validation room of median mIoU (the best of two), whose labels were never used"
 RANKED = "The best, median and worst room by mIoU of One Thing One Click"
 UNRANKED = "Rooms without true labels"
 WRONG_IS_RED = " Wrong points are red."
@@ -47,6 +46,7 @@ def draw_figures(
     data_name: what was measured on, for Figure 1.
     """
     own, train = results.main, scenes_by_split["train"]
+    room, unseen = results.room_shown, "" if results.shows_trained else ", whose labels were never used"
     last, supervised = results.last_evaluation(own), results.row("supervised").experiment
     places = best_median_worst(results, own, last, results.split, scenes_by_split.get(results.split, []))
     judged = "best" in places
@@ -70,13 +70,14 @@ def draw_figures(
         "Above the paper's bars on ScanNet and S3DIS; below ours on other rooms: heights compare only within a panel, "
         "and of ours only within a group. Hatched: before self-training.",
     )
+    below = f"the {room} of median mIoU (the best of two){unseen}" if judged else f"a {room}, whose labels nobody knows"
     if clicks and places:
         add(
             figures.figure2(results, shown[0], clicks[shown[0].name], _middle(places), own),
             "figure2",
             "Figure 2. From one click per object to labels",
             "Above, a training room: the clicks, the super-voxels they fall into, the labels that self-training makes "
-            f"of them. Below, {MEDIAN if judged else 'a validation room, whose labels nobody knows'}.{one_seed}",
+            f"of them. Below, {below}.{one_seed}",
         )
     if clicks:
         add(
@@ -93,14 +94,14 @@ def draw_figures(
         add(
             figures.figure5(results, places, methods),
             "figure5",
-            "Figure 5. Validation rooms",
+            f"Figure 5. {results.rooms_shown()}",
             f"{RANKED if judged else UNRANKED}, both {MODES[mode]}.{WRONG_IS_RED if judged else ''}{one_seed}",
         )
     add(
         figures.figure6(results, train[0].label_set, own),
         "figure6",
         "Figure 6. t-SNE of super-voxel features",
-        "Each mark is a super-voxel of a validation room. The silhouette score says how well its class keeps together "
+        f"Each mark is a super-voxel of a {room}. The silhouette score says how well its class keeps together "
         "in the plane, from -1 to 1." + one_seed,
     )
     add(

@@ -18,6 +18,7 @@ from otoc_lib.annotation.clicks import Clicks
 from otoc_lib.config import Config, names_in, project_root
 from otoc_lib.current import Runs, StaleRun
 from otoc_lib.datasets import load_split
+from otoc_lib.datasets.cache import HELD_OUT, may_be_trained_on
 from otoc_lib.datasets.scannet_benchmark import export_benchmark
 from otoc_lib.errors import OtocError
 from otoc_lib.experiments import (
@@ -167,6 +168,24 @@ class Results:
         """The split that tables and figures show, that of the main experiment."""
         known = self.known(self.main)
         return known.config.shown_split if known else "val"
+
+    @property
+    def shows_trained(self) -> bool:
+        """Whether rooms that are shown with their predictions may be trained on, as scans of one's own are."""
+        known = self.known(self.main)
+        return known is not None and may_be_trained_on(known.config, self.split)
+
+    def rooms_shown(self, usual: str = "Validation rooms") -> str:
+        """What is shown, for a title: ``usual`` where that are validation rooms."""
+        if self.shows_trained:
+            return "Training rooms"
+        names = {"val": usual, HELD_OUT: "Held-out training rooms"}
+        return names.get(self.split, f"Rooms of {self.split}")
+
+    @property
+    def room_shown(self) -> str:
+        """One of ``rooms_shown``, within a sentence: ``validation room``."""
+        return self.rooms_shown().lower().replace("rooms", "room", 1)
 
     # --- seeds and stages
 

@@ -20,7 +20,7 @@ from otoc_lib.reporting.pictures import FIGURES, Picture, draw_figures
 from otoc_lib.reporting.runs import MODES, Measurement, Results
 from otoc_lib.reporting.summary import summaries
 from otoc_lib.reporting.sweeps import sweep_tables
-from otoc_lib.reporting.tables import Table, make_tables, rooms_shown, write_table
+from otoc_lib.reporting.tables import Table, make_tables, write_table
 from otoc_lib.reporting.viewer import bundle_rooms
 from otoc_lib.scene import Scene
 
@@ -81,6 +81,8 @@ def build_report(results: Results, reports: Path, scenes_by_split: dict[str, lis
         "colors": label_set.colors,
         "pages": [{"file": f"{name}.html", "title": title} for name, title in pages],
         "inline_css": None,
+        "rooms_shown": results.rooms_shown(),
+        "room_shown": results.room_shown,
         "stale": results.stale(),
         "doubt": results.doubt,
         # Of what can show one seed alone: which of how many.
@@ -108,7 +110,7 @@ def data_name(results: Results) -> str:
     """What was measured on, for Figure 1: ``S3DIS, Area 5``."""
     simulated = results.profile in SIMULATED
     name, rooms = DATA_NAMES.get(results.profile, ("simulated rooms" if simulated else results.profile, "validation"))
-    shown = rooms_shown(results, rooms)
+    shown = results.rooms_shown(rooms)
     return f"{name}, {rooms if shown == rooms else shown.lower()}"
 
 

@@ -5,7 +5,7 @@ from otoc_lib.experiments import BASELINE, DATA_EFFICIENT, ONE_CLICK, S3DIS_ONE_
 from otoc_lib.methods.stages import method_of
 from otoc_lib.reporting import paper
 from otoc_lib.reporting.runs import MODES, NOT_RUN, Results
-from otoc_lib.reporting.tables import ABOUT_GAINS, Table, gain_over, rooms_shown, with_deviation
+from otoc_lib.reporting.tables import ABOUT_GAINS, Table, gain_over, with_deviation
 
 KINDS = {"table2": (ONE_CLICK, DATA_EFFICIENT), "table4": (S3DIS_ONE_CLICK, S3DIS_THREE_CLICKS)}
 ROOMS = {"table2": "Validation rooms", "table4": "Area 5"}
@@ -63,7 +63,7 @@ def matrix(results: Results, table: str) -> Table:
         f"compute two views in a step, Mean Teacher a second network. Compare within a column. {ABOUT_GAINS}"
     )
     columns = ("Method", *labels)
-    title = f"{rooms_shown(results, ROOMS[table])} in short: method by labels"
+    title = f"{results.rooms_shown(ROOMS[table])} in short: method by labels"
     return Table(f"matrix_{table}", title, note, columns, rows, columns, rows)
 
 
@@ -114,5 +114,5 @@ def summary(results: Results, table: str) -> Table:
         rows.insert(0, line("every point labelled", supervised))
     note = f"Compare within a column. {ABOUT_GAINS}{f' {results.doubt}' if results.doubt else ''}"
     columns = ("Labels", *COLUMNS)
-    title = f"{rooms_shown(results, ROOMS[table])} in short"
+    title = f"{results.rooms_shown(ROOMS[table])} in short"
     return Table(f"summary_{table}", title, note, columns, rows, columns, rows)

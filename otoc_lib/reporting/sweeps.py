@@ -5,7 +5,7 @@ A params file that differs from the main experiment in one number is a point (``
 
 from dataclasses import dataclass
 
-from otoc_lib.experiments import Row, SweepPoint, sweeps
+from otoc_lib.experiments import Row, SweepPoint, main_experiment, sweeps
 from otoc_lib.methods.stages import method_of
 from otoc_lib.reporting.curves import Curve, curve_through
 from otoc_lib.reporting.row_colors import row_color
@@ -21,7 +21,6 @@ from otoc_lib.reporting.tables import (
     gain_over,
     number,
     provenance,
-    rooms_shown,
     with_deviation,
 )
 
@@ -83,8 +82,8 @@ def _line(results: Results, point: SweepPoint, mode: str) -> SweepLine:
     row = Row(point.experiment, "", "", point.experiment, "last", mode)
     beside = Row(point.control, "", "", point.control, "last", mode) if point.control else None
     first, ours = results.measure_stage(point.experiment, FIRST, mode), results.measure(row)
-    main = Row(results.main, "", "", results.main, "last", mode)
-    change = gain_over(results, row, main) if point.experiment != results.main else None
+    usual = _usual(results)
+    change = gain_over(results, row, Row(usual, "", "", usual, "last", mode)) if point.experiment != usual else None
     # What is not measured yet has no numbers at all, as it is not kept (kept.py): the table is the same in a clone.
     statistics = results.statistics(point.experiment, "clicks") if first or ours else {}
     return SweepLine(
@@ -120,17 +119,21 @@ def sweep_curves(results: Results, lines: list[SweepLine], mode: str) -> list[Cu
 
 def sweep_tables(results: Results) -> list[Table]:
     """A table for every parameter that is swept."""
-    known = results.known(results.main)
-    return [_table(results, name, lines, getattr(known.config, name)) for name, lines in sweep_lines(results).items()]
+    return [_table(results, name, lines) for name, lines in sweep_lines(results).items()]
 
 
-def _table(results: Results, name: str, lines: list[SweepLine], usual: float) -> Table:
-    """usual: the value of the main experiment."""
-    swept, rooms = SWEPT.get(name, name), rooms_shown(results, "")
+def _usual(results: Results) -> str:
+    """The experiment that the points of all curves differ from, whether or not it was run."""
+    return main_experiment(known.name for known in results.experiments) or ""
+
+
+def _table(results: Results, name: str, lines: list[SweepLine]) -> Table:
+    usual = next(line.value for line in lines if line.experiment == _usual(results))
+    swept, rooms = SWEPT.get(name, name), results.rooms_shown("")
     of_rooms = f". {rooms}" if rooms else ""
     columns = (name, "mode", "experiment", *LABELS, "first", "ours", "ours_std", *CSV_COLUMNS[-4:-1], *GAIN_COLUMNS)
     columns += ("change", "change_low", "change_high")
-    sides = ["first"] if results.last_evaluation(results.main) == FIRST else ["first", "control", "ours"]
+    sides = ["first"] if results.last_evaluation(_usual(results)) == FIRST else ["first", "control", "ours"]
     once = len(sides) == 1  # without self-training nothing gains over a control
     csv_rows, rows = [], []
     for line in lines:

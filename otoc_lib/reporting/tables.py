@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from otoc_lib.csv_table import read_rows
-from otoc_lib.datasets.cache import HELD_OUT, may_be_trained_on
+from otoc_lib.datasets.cache import HELD_OUT
 from otoc_lib.experiments import SIMULATED, VARIANTS, Row
 from otoc_lib.files import write_aside
 from otoc_lib.reporting import paper
@@ -86,14 +86,6 @@ class Gain:
             return number(self.mean, sign=True)
         low, high = (number(end, sign=True) for end in self.interval)
         return f"{number(self.mean, sign=True)} ({low} to {high})"
-
-
-def rooms_shown(results: Results, usual: str) -> str:
-    """What is shown, for a title: ``usual`` where that are validation rooms."""
-    split, known = results.split, results.known(results.main)
-    if known and may_be_trained_on(known.config, split):
-        return "Training rooms"
-    return usual if split == "val" else {HELD_OUT: "Held-out training rooms"}.get(split, f"Rooms of {split}")
 
 
 def gain_over(results: Results, row: Row, control: Row, split: str | None = None) -> Gain | None:
@@ -233,7 +225,7 @@ def table2(results: Results) -> Table:
     )
     return _comparison(
         "table2",
-        f"Table 2. {rooms_shown(results, 'Validation set')}",
+        f"Table 2. {results.rooms_shown('Validation set')}",
         _doubted(results, note, rows),
         rows,
         decimals=2,
@@ -335,7 +327,7 @@ def table3(results: Results) -> Table:
     )
     return Table(
         name="table3",
-        title=f"Table 3. Ablation over the iterations, {rooms_shown(results, 'validation set').lower()}",
+        title=f"Table 3. Ablation over the iterations, {results.rooms_shown('validation set').lower()}",
         note=f"{note} {results.doubt}" if results.doubt and any(map(any, ours.values())) else note,
         csv_columns=(
             "iteration",
@@ -395,7 +387,7 @@ def table4(results: Results) -> Table:
         note += " GPFN: ours is the U-Net on labels that images give to points; many are near full supervision."
     return _comparison(
         "table4",
-        f"Table 4. {rooms_shown(results, 'S3DIS, Area 5')}",
+        f"Table 4. {results.rooms_shown('S3DIS, Area 5')}",
         _doubted(results, note, rows),
         rows,
         decimals=1,

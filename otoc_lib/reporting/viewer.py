@@ -82,7 +82,11 @@ def bundle_rooms(
     offered = [(scene.name, score_text(score)) for scene, score in scored if scene.name in written]
     trained = [{"name": scene.name, "score": ""} for scene in train if scene.name in written]
     groups = [
-        {"title": "Validation rooms, the worst first", "evaluated": True, "rooms": _rooms(offered, judged=True)},
+        {
+            "title": f"{results.rooms_shown()}, the worst first",
+            "evaluated": True,
+            "rooms": _rooms(offered, judged=True),
+        },
         {"title": "Rooms without true labels", "evaluated": True, "rooms": _rooms(offered, judged=False)},
         {"title": "Training rooms", "evaluated": False, "rooms": trained},
     ]
@@ -94,7 +98,7 @@ def _rooms(offered: list[tuple[str, str]], judged: bool) -> list[dict[str, str]]
 
 
 def prediction_layers(results: Results, experiment: str, supervised: str, room: Scene) -> list[Layer]:
-    """Truth and predictions of a validation room, in the order in which they were made, as far as they were."""
+    """Truth and predictions of a room that is judged, in the order in which they were made, as far as they were."""
     layers = [] if room.labels is None else [Layer("truth", room.labels, judged=False)]
 
     def add(name: str, made_by: str, stage_name: str, mode: str) -> None:

@@ -261,6 +261,22 @@ def test_what_held_out_rooms_say_is_shown_as_theirs(scenes, tmp_path):
     pages = read_pages(index)
     assert "4 held-out training rooms" in " ".join(index.read_text().split()) and "curves.html" in pages
     assert (index.parent / "figures/figure5.png").is_file()  # best, median and worst of them
+    said = {page.name: page.read_text(encoding="utf-8") for page in index.parent.glob("*.html")}
+    of_others = "never on validation rooms"  # of the recipe's curve, which is the same on every page of figures
+    assert [name for name, text in said.items() if "validation" in text.lower().replace(of_others, "")] == []
+    assert "Held-out training rooms, the worst first" in said["viewer.html"]
+    assert "the held-out training room of median mIoU" in said["figures.html"] and "never used" in said["figures.html"]
+
+
+def test_scans_that_were_clicked_are_not_shown_as_if_they_were_not(scenes, tmp_path):
+    """Scans of one's own are in every split."""
+    mine = known("otoc", dataset="own", own_classes=["a", "b"], self_train_iterations=1)
+    make_experiment(tmp_path / "runs", mine, scenes, 0.5, ("point", "sv", "full"))
+    results = replace(results_in(tmp_path / "runs", experiments=(mine,)), iterations=1)
+    index = build_report(results, tmp_path / "reports", scenes)
+    figures = (index.parent / "figures.html").read_text(encoding="utf-8")
+    assert "the training room of median mIoU (the best of two)." in figures
+    assert "never used" not in figures and "Figure 5. Training rooms" in figures
 
 
 def test_real_data_carries_no_banner(runs, scenes, tmp_path):

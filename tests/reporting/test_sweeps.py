@@ -205,6 +205,16 @@ def test_a_value_whose_clicks_alone_are_drawn_has_no_numbers(swept, scenes, tmp_
     assert labelled == [(0.0, True), (0.1, True), (0.2, False)]
 
 
+def test_values_are_shown_before_the_usual_one_was_run(swept, scenes, tmp_path):
+    make_experiment(tmp_path, swept[1], scenes, 0.4, ("point", "sv", "full"))  # wrong10
+    (table,) = sweep_tables(results_in(tmp_path, experiments=swept))
+    rows = [dict(zip(table.csv_columns, row, strict=True)) for row in table.csv_rows]
+    assert {(row["experiment"], bool(row["ours"])) for row in rows} == {
+        ("unet_gp", False), ("wrong10", True), ("wrong20", False)
+    }  # fmt: skip
+    assert "Against 0" in table.columns and {row["change"] for row in rows} == {""}
+
+
 def test_a_report_without_a_sweep_shows_none(results):
     assert sweep_tables(results) == [] and figures.sweep_figure(results, sweep_lines(results)) is None
     assert [table.name for table in make_tables(results)] == ["table1", "table2", "table3", "table4"]
