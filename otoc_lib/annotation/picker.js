@@ -180,8 +180,10 @@ class Link {
     this.pending = new Map([...this.pending].sort(([a], [b]) => a - b));
     this.receive = (message, buffers) => {
       if (message.kind === "saved" || message.kind === "refused") {
-        this.pending.delete(message.number);
+        const waited = this.pending.delete(message.number);
         localStorage.removeItem(this.prefix + message.number);
+        // Sent twice to a slow kernel: the room was asked for when the first answer came.
+        if (message.kind === "refused" && message.number !== null && !waited) return;
       }
       for (const view of this.views) view.receive(message, buffers);
     };

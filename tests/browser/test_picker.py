@@ -257,6 +257,9 @@ def test_clicks_survive_orbiting_reloading_and_a_killed_kernel(annotator):
     page.wait_for_function(f"{VIEW}.link.pending.size === 0")
     annotator.wait(lambda: "[1.5, 1] is no pair of whole numbers" in annotator.says())
     assert page.evaluate(f"{VIEW}.clicks.size") == 2
+    # A slow kernel gets an action twice, and its second answer would open the room again, without a word of why.
+    page.evaluate(f"{VIEW}.link.receive({{ kind: 'refused', number: 5, text: 'twice' }})")
+    assert page.evaluate(f"{VIEW}.refusal === undefined") and "no pair of whole numbers" in annotator.says()
 
     # The page is reloaded: the same kernel goes on, whatever lies in the storage beside clicks.
     damaged = page.evaluate(f"""['x', '7', '8'].map((name) => {VIEW}.link.prefix + name)""")
