@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_readme_numbers import rows_of as lines_of
 
-from otoc_lib.experiments import VARIANTS, read_profile, rows_of, sweeps
+from otoc_lib.experiments import VARIANTS, read_experiment, read_profile, rows_of, sweeps
 
 ROOT = Path(__file__).parents[2]
 MODES = {
@@ -45,6 +45,15 @@ def measured(profile: str, experiment: str) -> dict[str, tuple[str, str]]:
         if of == experiment and last:
             found.setdefault(mode, (last[-1], ""))
     return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "params").glob("*/[!_]*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_a_header_names_the_file_and_the_last_notebook_that_it_is_run_by(path):
+    command, file = path.read_text(encoding="utf-8").splitlines()[0], path.relative_to(ROOT)
+    last = read_experiment(path).notebooks[-1]
+    assert command == f"# papermill notebooks/{last}.ipynb OUT.ipynb -f {file}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
