@@ -13,7 +13,7 @@ from otoc_lib.labels import NO_CLASS, PAPER_CLICKS, LabelSet
 from otoc_lib.methods.method import Iteration
 from otoc_lib.methods.stages import SUBCLOUDS, clicks_of
 from otoc_lib.reporting.figures import percent, to_png
-from otoc_lib.reporting.runs import MODES, Results, read_json
+from otoc_lib.reporting.runs import MODES, Results, in_order_of_modes, read_json
 from otoc_lib.reporting.tables import Table, to_markdown
 from otoc_lib.scene import Scene
 from otoc_lib.store import Stage
@@ -121,8 +121,7 @@ def subcloud_table(stage: Stage) -> Markdown:
 def miou_table(evaluations: dict[str, Stage]) -> Markdown:
     """mIoU of evaluation stages by split and mode of inference; name of the row -> stage."""
     metrics = {name: read_json(stage, "metrics.json") for name, stage in evaluations.items()}
-    predicted = dict.fromkeys(mode for measured in metrics.values() for mode in measured["predicted"])
-    modes = [*(mode for mode in MODES if mode in predicted), *(mode for mode in predicted if mode not in MODES)]
+    modes = in_order_of_modes(mode for measured in metrics.values() for mode in measured["predicted"])
     rows = []
     for name, measured in metrics.items():
         for split, found in measured["splits"].items():

@@ -37,7 +37,16 @@ from otoc_lib.reporting.curves import (
     miou_curves,
     smooth,
 )
-from otoc_lib.reporting.runs import MODES, Measurement, Results, last_mode, read_arrays, read_history, read_json
+from otoc_lib.reporting.runs import (
+    MODES,
+    Measurement,
+    Results,
+    in_order_of_modes,
+    last_mode,
+    read_arrays,
+    read_history,
+    read_json,
+)
 from otoc_lib.reporting.splat import RoomView, view_room
 from otoc_lib.reporting.sweeps import SWEPT, SweepLine, sweep_curves
 from otoc_lib.scene import Scene
@@ -540,8 +549,7 @@ def sweep_figure(results: Results, swept: dict[str, list[SweepLine]]) -> Figure 
     if not measured:
         return None
     shown = {name: _shown_modes(lines) for name, lines in measured.items()}
-    every = dict.fromkeys(mode for modes in shown.values() for mode in modes)
-    rows = [*(mode for mode in MODES if mode in every), *(mode for mode in every if mode not in MODES)]
+    rows = in_order_of_modes(mode for modes in shown.values() for mode in modes)
     figure = Figure(
         figsize=(4.4 * len(measured) + 1.2, 3.1 * len(rows)), dpi=CHART_DPI, facecolor="white", layout="constrained"
     )

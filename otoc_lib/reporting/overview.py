@@ -38,6 +38,7 @@ def overview(
         "findings": findings(results),
         "findings_s3dis": findings(results, "table4") if areas else [],
         "rooms": {split: len(scenes) for split, scenes in scenes_by_split.items()},
+        "judged_in_training": results.split if results.shows_trained else None,
         "points": f"{sum(scene.num_points for scene in scenes) / 1e6:.2f} million",
         "classes": scenes[0].label_set.names,
         "iterations": results.iterations,

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,7 @@ MODES = {
     "product": "both, before propagation",
     "full": "after propagation",
 }
+
 BESIDE = {"confidence", "calibration"}  # what an evaluation keeps of a room beside its predictions by mode
 NOT_RUN = "not run"
 STUDY, STUDIED = "study", "rooms"  # the profile that measures with several seeds what the other shows with one
@@ -414,6 +415,12 @@ def read_json(stage: Stage, name: str) -> Any:
 
 def read_arrays(stage: Stage, name: str) -> dict[str, np.ndarray]:
     return safetensors.numpy.load(stage.read(name))
+
+
+def in_order_of_modes(found: Iterable[str]) -> list[str]:
+    """Modes, each once, in the order of ``MODES``; those of a method of one's own after them, in their own."""
+    found = dict.fromkeys(found)
+    return [*(mode for mode in MODES if mode in found), *(mode for mode in found if mode not in MODES)]
 
 
 def last_mode(*evaluations: Stage) -> str:

@@ -9,7 +9,7 @@ from otoc_lib.experiments import Row, SweepPoint, main_experiment, sweeps
 from otoc_lib.methods.stages import method_of
 from otoc_lib.reporting.curves import Curve, curve_through
 from otoc_lib.reporting.row_colors import row_color
-from otoc_lib.reporting.runs import MODES, Measurement, Results
+from otoc_lib.reporting.runs import MODES, Measurement, Results, in_order_of_modes
 from otoc_lib.reporting.tables import (
     ABOUT_GAINS,
     CSV_COLUMNS,
@@ -26,6 +26,8 @@ from otoc_lib.reporting.tables import (
 
 FIRST = "evaluate_1"
 LABELS = {"covered_percent": "Points labelled (%)", "accuracy_percent": "Of these right (%)"}  # of the clicks
+# What of a ``SweepLine`` has a column.
+SIDES = {"first": "First iteration", "control": "Control", "ours": "Self-training"}
 # What is swept, in words; other parameters go by their names.
 SWEPT = {
     "clicks_wrong": "Share of wrong clicks",
@@ -69,9 +71,9 @@ def sweep_lines(results: Results) -> dict[str, list[SweepLine]]:
     found = {}
     for name, points in sweeps(results.experiments).items():
         evaluations = [results.metrics(point.experiment, FIRST) for point in points]
-        measured = {mode for metrics in evaluations if metrics for mode in metrics["predicted"]}
+        measured = [mode for metrics in evaluations if metrics for mode in metrics["predicted"]]
         modes = method_of(results.known(points[0].experiment).config).modes
-        modes = tuple(dict.fromkeys([*(mode for mode in MODES if mode in {*modes, *measured}), *modes]))
+        modes = in_order_of_modes([*modes, *measured])
         lines = [_line(results, point, mode) for mode in modes for point in points]
         # A variant without a graph has no mode "full".
         found[name] = [line for line in lines if any((line.first, line.control, line.ours)) or line.mode == modes[0]]
@@ -133,8 +135,8 @@ def _table(results: Results, name: str, lines: list[SweepLine]) -> Table:
     of_rooms = f". {rooms}" if rooms else ""
     columns = (name, "mode", "experiment", *LABELS, "first", "ours", "ours_std", *CSV_COLUMNS[-4:-1], *GAIN_COLUMNS)
     columns += ("change", "change_low", "change_high")
-    sides = ["first"] if results.last_evaluation(_usual(results)) == FIRST else ["first", "control", "ours"]
-    once = len(sides) == 1  # without self-training nothing gains over a control
+    once = results.last_evaluation(_usual(results)) == FIRST  # without self-training nothing gains over a control
+    sides = {"first": SIDES["first"]} if once else SIDES
     csv_rows, rows = [], []
     for line in lines:
         deviation = number(line.ours.std) if line.ours else ""
@@ -144,14 +146,10 @@ def _table(results: Results, name: str, lines: list[SweepLine]) -> Table:
         gains = [*gain_cells(line.gain), *gain_cells(line.change)[1:]]
         csv_rows.append([f"{line.value:g}", line.mode, line.experiment, *labels, *means, deviation, *seeds, *gains])
         measured = (with_deviation(getattr(line, side)) for side in sides)
-        said = [difference.text if difference else "" for difference in (line.gain, line.change)[once:]]
+        differences = [line.change] if once else [line.gain, line.change]
+        said = [difference.text if difference else "" for difference in differences]
         rows.append([f"{line.value:g}", MODES.get(line.mode, line.mode), *labels, *measured, *said, *seeds])
-    shown = (
-        swept,
-        "Mode",
-        *LABELS.values(),
-        *("First iteration", "Control", "Self-training", GAIN)[: 1 if once else 4],
-    )
+    shown = (swept, "Mode", *LABELS.values(), *sides.values(), *([] if once else [GAIN]))
     about = f"Everything but {name} is that of the main experiment, where it is {usual:g}: "
     about += "values stand against that." if once else f"the last iteration stands against that one's. {ABOUT_GAINS}"
     return Table(

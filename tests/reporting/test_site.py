@@ -277,6 +277,8 @@ def test_scans_that_were_clicked_are_not_shown_as_if_they_were_not(scenes, tmp_p
     figures = (index.parent / "figures.html").read_text(encoding="utf-8")
     assert "the training room of median mIoU (the best of two)." in figures
     assert "never used" not in figures and "Figure 5. Training rooms" in figures
+    index_text = " ".join(index.read_text(encoding="utf-8").split())
+    assert "3 training rooms, 4 judged, 2 validation rooms with" in index_text
 
 
 def test_real_data_carries_no_banner(runs, scenes, tmp_path):
